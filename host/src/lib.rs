@@ -1,0 +1,6 @@
+//! The Lockstep host: pipeline files in, running pipelines out.
+//!
+//! Rooms in the order of the flow; a room imports only from those above it and from `plugin-api`.
+
+pub mod config;
+pub mod store;
