@@ -1,0 +1,62 @@
+//! A [`Transform`] as the host sees it: whole batches in, every id accounted for.
+
+use crate::{
+    abi::{
+        adapt::read_config,
+        guard::{Contained, answer},
+        vtable::{
+            Answer, Applied, ComponentParts, FailedRecord, TransformBox, TransformTask, TransformTask_TO,
+        },
+    },
+    context::Context,
+    error::Result,
+    record::Record,
+    transform::{Output, Transform},
+};
+use abi_stable::{
+    sabi_trait::prelude::TD_Opaque,
+    std_types::{RNone, RSome, RVec},
+};
+
+/// Makes the transform from its configuration.
+pub fn transform<T: Transform>(config: &str, parts: ComponentParts) -> Result<TransformBox> {
+    let context = Context::new(parts);
+    let component = T::new(read_config(config)?, &context)?;
+    let contained = Contained::new(component, context.component(), context.fault());
+    let adapter = Adapter { contained, keep_failed: context.keeps_failed() };
+    Ok(TransformTask_TO::from_value(adapter, TD_Opaque))
+}
+
+struct Adapter<T> {
+    contained: Contained<T>,
+    keep_failed: bool,
+}
+
+impl<T: Transform> TransformTask for Adapter<T> {
+    fn apply(&mut self, batch: RVec<Record>) -> Answer<Applied> {
+        let keep_failed = self.keep_failed;
+        answer(self.contained.enter("apply", |transform| apply(transform, batch, keep_failed)))
+    }
+}
+
+fn apply<T: Transform>(transform: &mut T, batch: RVec<Record>, keep_failed: bool) -> Result<Applied> {
+    let mut output = Output { records: Vec::with_capacity(batch.len()), id: 0 };
+    let (mut failed, mut dropped) = (RVec::new(), RVec::new());
+    for record in batch {
+        let id = record.id();
+        // The clone is a few reference counts, and only made where a failed record has somewhere to go.
+        let kept = if keep_failed { RSome(record.clone()) } else { RNone };
+        let before = output.records.len();
+        output.id = id;
+        match transform.apply(record, &mut output) {
+            Ok(()) if output.records.len() == before => dropped.push(id),
+            Ok(()) => {}
+            Err(error) if error.kind().is_about_records() => {
+                output.records.truncate(before);
+                failed.push(FailedRecord { id, error, record: kept });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Applied { out: RVec::from(output.records), failed, dropped })
+}

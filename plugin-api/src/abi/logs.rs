@@ -1,0 +1,230 @@
+//! A plugin's log lines and spans on their way to the host.
+//!
+//! A library has its own copy of `tracing` with its own statics, so without help nothing it logs arrives anywhere. This
+//! installs a subscriber in that copy; every callsite becomes a real callsite of the host, and the host's filter decides.
+
+use crate::abi::vtable::{CallsiteAnswer, CallsiteParts, LogField, LogHostBox, LogValue};
+use abi_stable::std_types::{RSlice, RStr};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{OnceLock, RwLock},
+};
+use tracing_core::{
+    Event, Field, Interest, Level, LevelFilter, Metadata, callsite::Identifier, field::Visit, span,
+    subscriber,
+};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+
+/// Sends everything this library logs to the host, the lines of the `log` crate too. The first call counts.
+pub fn install(host: LogHostBox) {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let forward = Forward { host, callsites: RwLock::default() };
+        let installed = tracing_core::dispatcher::set_global_default(tracing_core::Dispatch::new(
+            tracing_subscriber::registry().with(forward),
+        ));
+        // Fails only if the plugin set a subscriber of its own before its `init`; its lines then go there.
+        if installed.is_ok() {
+            let _ = tracing_log::LogTracer::init();
+        }
+    });
+}
+
+/// Asks the host anew who listens, after it changed its filter.
+pub extern "C" fn refresh_filter() {
+    let _ = std::panic::catch_unwind(tracing_core::callsite::rebuild_interest_cache);
+}
+
+struct Forward {
+    host: LogHostBox,
+    callsites: RwLock<HashMap<Identifier, u64>>,
+}
+
+/// The host's number of a span, kept with the span on this side.
+struct HostSpan(u64);
+
+impl Forward {
+    fn register(&self, metadata: &'static Metadata<'static>) -> CallsiteAnswer {
+        if let Some(id) = self.known(metadata) {
+            return CallsiteAnswer { id, interest: self.host.interest(id) };
+        }
+        let fields: Vec<RStr<'_>> =
+            metadata.fields().iter().map(|field| RStr::from_str(field.name())).collect();
+        let answer = self.host.register_callsite(CallsiteParts {
+            name: RStr::from_str(metadata.name()),
+            target: RStr::from_str(metadata.target()),
+            file: RStr::from_str(metadata.file().unwrap_or_default()),
+            line: metadata.line().unwrap_or_default(),
+            level: level_number(*metadata.level()),
+            is_span: metadata.is_span(),
+            fields: RSlice::from_slice(&fields),
+        });
+        let mut callsites = self.callsites.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        callsites.insert(metadata.callsite(), answer.id);
+        answer
+    }
+
+    fn known(&self, metadata: &Metadata<'_>) -> Option<u64> {
+        self.callsites
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .get(&metadata.callsite())
+            .copied()
+    }
+
+    fn callsite(&self, metadata: &'static Metadata<'static>) -> u64 {
+        self.known(metadata).unwrap_or_else(|| self.register(metadata).id)
+    }
+}
+
+impl<S: subscriber::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        match self.register(metadata).interest {
+            0 => Interest::never(),
+            2 => Interest::always(),
+            _ => Interest::sometimes(),
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.known(metadata).is_none_or(|callsite| self.host.enabled(callsite))
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(match self.host.max_level() {
+            0 => LevelFilter::OFF,
+            1 => LevelFilter::ERROR,
+            2 => LevelFilter::WARN,
+            3 => LevelFilter::INFO,
+            4 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        })
+    }
+
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        let Some(span) = context.span(id) else { return };
+        let parent =
+            span.parent().and_then(|parent| parent.extensions().get::<HostSpan>().map(|host| host.0));
+        let callsite = self.callsite(attributes.metadata());
+        let number = fields.with(|fields| self.host.new_span(callsite, parent.unwrap_or(0), fields));
+        span.extensions_mut().insert(HostSpan(number));
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        values.record(&mut fields);
+        if let Some(span) = host_span(id, &context) {
+            fields.with(|fields| self.host.record_span(span, fields));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let parent =
+            context.event_span(event).and_then(|span| span.extensions().get::<HostSpan>().map(|host| host.0));
+        let callsite = self.callsite(event.metadata());
+        fields.with(|fields| self.host.event(callsite, parent.unwrap_or(0), fields));
+    }
+
+    fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
+        if let Some(span) = host_span(id, &context) {
+            self.host.enter_span(span);
+        }
+    }
+
+    fn on_exit(&self, id: &span::Id, context: Context<'_, S>) {
+        if let Some(span) = host_span(id, &context) {
+            self.host.exit_span(span);
+        }
+    }
+
+    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
+        if let Some(span) = host_span(&id, &context) {
+            self.host.close_span(span);
+        }
+    }
+}
+
+fn host_span<S: subscriber::Subscriber + for<'a> LookupSpan<'a>>(
+    id: &span::Id,
+    context: &Context<'_, S>,
+) -> Option<u64> {
+    context.span(id)?.extensions().get::<HostSpan>().map(|host| host.0)
+}
+
+fn level_number(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+/// The fields of one event or span, copied because `tracing` lends them one at a time.
+#[derive(Default)]
+struct Fields(Vec<(u32, Owned)>);
+
+enum Owned {
+    I64(i64),
+    U64(u64),
+    F64(f64),
+    Bool(bool),
+    Str(String),
+    Debug(String),
+}
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: Owned) {
+        self.0.push((field.index() as u32, value));
+    }
+
+    fn with<R>(&self, call: impl FnOnce(RSlice<'_, LogField<'_>>) -> R) -> R {
+        let fields: Vec<LogField<'_>> =
+            self.0.iter().map(|(index, value)| LogField { index: *index, value: value.borrowed() }).collect();
+        call(RSlice::from_slice(&fields))
+    }
+}
+
+impl Owned {
+    fn borrowed(&self) -> LogValue<'_> {
+        match self {
+            Self::I64(value) => LogValue::I64(*value),
+            Self::U64(value) => LogValue::U64(*value),
+            Self::F64(value) => LogValue::F64(*value),
+            Self::Bool(value) => LogValue::Bool(*value),
+            Self::Str(text) => LogValue::Str(RStr::from_str(text)),
+            Self::Debug(text) => LogValue::Debug(RStr::from_str(text)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, Owned::Debug(format!("{value:?}")));
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field, Owned::Str(value.to_owned()));
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, Owned::I64(value));
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, Owned::U64(value));
+    }
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.push(field, Owned::F64(value));
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, Owned::Bool(value));
+    }
+}

@@ -1,0 +1,13 @@
+//! The boundary between host and plugin. Authors of plugins see nothing of it; the host and `export_plugin!` do.
+//!
+//! The only `unsafe` of this crate is here and in what `export_plugin!` expands to.
+
+pub mod bytes;
+pub mod vtable;
+pub mod guard;
+pub mod runtime;
+pub mod logs;
+pub mod adapt;
+pub mod handshake;
+
+pub use bytes::{Bytes, Text};

@@ -1,0 +1,267 @@
+//! Every call that crosses the boundary. Both sides see these shapes only through the adapters.
+//!
+//! Growth is by suffix: a new method with a default body goes after the last one, a new root field after the last one,
+//! and neither is ever moved or removed. `#[sabi(last_prefix_field)]` marks how far version 1.0 reached.
+
+use crate::{
+    abi::Bytes,
+    error::Error,
+    record::{Batch, Position, Record},
+};
+use abi_stable::{
+    StableAbi,
+    library::RootModule,
+    package_version_strings, sabi_trait,
+    sabi_types::VersionStrings,
+    std_types::{RArc, RBox, ROption, RResult, RSlice, RStr, RString, RVec},
+};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+
+/// What every call gives back.
+pub type Answer<T> = RResult<T, Error>;
+
+/// What the host tells a source about one record.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct OutcomeParts {
+    pub id: u64,
+    pub kind: u32,
+    pub revision: u64,
+    pub error: ROption<Error>,
+}
+
+/// A record that failed in a transform; the record itself only if the host asked for it to be kept.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct FailedRecord {
+    pub id: u64,
+    pub error: Error,
+    pub record: ROption<Record>,
+}
+
+/// What became of every record of a batch: the ids of `out`, `failed` and `dropped` together are the ids given.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct Applied {
+    pub out: RVec<Record>,
+    pub failed: RVec<FailedRecord>,
+    pub dropped: RVec<u64>,
+}
+
+/// A record that a sink could not write.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct FailedId {
+    pub id: u64,
+    pub error: Error,
+}
+
+/// How far a sink has come: every record of every batch up to `through_seq` is written, except those in `failed`.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct AckedParts {
+    pub through_seq: u64,
+    pub failed: RVec<FailedId>,
+}
+
+#[sabi_trait]
+pub trait SourceTask: Send {
+    /// At most `max_records`, waiting at most `max_wait_ms` for the first; record `i` has the id `first_id + i`.
+    #[sabi(last_prefix_field)]
+    fn poll(&mut self, first_id: u64, max_records: u32, max_wait_ms: u32) -> Answer<RVec<Record>>;
+}
+
+/// Callable from any thread while `poll` blocks.
+#[sabi_trait]
+pub trait SourceReplies: Send + Sync {
+    fn outcomes(&self, outcomes: RVec<OutcomeParts>) -> Answer<()>;
+    #[sabi(last_prefix_field)]
+    fn commit(&self, lane: u32, position: Bytes) -> Answer<()>;
+}
+
+#[sabi_trait]
+pub trait TransformTask: Send {
+    #[sabi(last_prefix_field)]
+    fn apply(&mut self, batch: RVec<Record>) -> Answer<Applied>;
+}
+
+#[sabi_trait]
+pub trait SinkTask: Send {
+    fn put(&mut self, seq: u64, batch: Batch) -> Answer<()>;
+    fn acked(&mut self, max_wait_ms: u32) -> Answer<AckedParts>;
+    #[sabi(last_prefix_field)]
+    fn flush(&mut self, deadline_ms: u32) -> Answer<()>;
+}
+
+pub type SourceBox = SourceTask_TO<'static, RBox<()>>;
+pub type RepliesBox = SourceReplies_TO<'static, RArc<()>>;
+pub type TransformBox = TransformTask_TO<'static, RBox<()>>;
+pub type SinkBox = SinkTask_TO<'static, RBox<()>>;
+
+/// A source and the handle through which it hears what became of its records.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct OpenedSource {
+    pub task: SourceBox,
+    pub replies: RepliesBox,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct CounterCell {
+    pub value: AtomicU64,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct GaugeCell {
+    pub value: AtomicI64,
+}
+
+/// A histogram of durations: one count per bound of [`crate::context::HISTOGRAM_BOUNDS_US`] and one above them all.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct HistogramCell {
+    pub buckets: [AtomicU64; 20],
+    pub sum_us: AtomicU64,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct StopCell {
+    pub stopping: AtomicU32,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct StateEntry {
+    pub key: Bytes,
+    pub value: Bytes,
+}
+
+/// What one component may ask of its host.
+#[sabi_trait]
+pub trait ComponentHost: Send + Sync + Clone {
+    fn counter(&self, name: RStr<'_>) -> RArc<CounterCell>;
+    fn gauge(&self, name: RStr<'_>) -> RArc<GaugeCell>;
+    fn histogram(&self, name: RStr<'_>) -> RArc<HistogramCell>;
+    fn state_get(&self, namespace: RStr<'_>, key: RSlice<'_, u8>) -> Answer<ROption<Bytes>>;
+    fn state_scan(
+        &self,
+        namespace: RStr<'_>,
+        prefix: RSlice<'_, u8>,
+        after: ROption<RSlice<'_, u8>>,
+        limit: u32,
+    ) -> Answer<RVec<StateEntry>>;
+    /// `value` absent deletes the key.
+    fn state_stage(&self, namespace: RStr<'_>, key: RSlice<'_, u8>, value: ROption<Bytes>) -> Answer<()>;
+    fn publish(&self, notice: Record) -> Answer<()>;
+    fn replay(&self, from_revision: u64, to_revision: u64) -> Answer<()>;
+    #[sabi(last_prefix_field)]
+    fn call(&self, operation: RStr<'_>, arguments: RStr<'_>) -> Answer<RString>;
+}
+pub type ComponentHostBox = ComponentHost_TO<'static, RArc<()>>;
+
+/// Who a component is and what it is given at its start.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct ComponentParts {
+    pub pipeline: RString,
+    pub component: RString,
+    pub node_id: RString,
+    pub base_dir: RString,
+    pub keep_failed: bool,
+    pub positions: RVec<Position>,
+    pub stop: RArc<StopCell>,
+    pub host: ComponentHostBox,
+}
+
+/// A `tracing` callsite of a plugin.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct CallsiteParts<'a> {
+    pub name: RStr<'a>,
+    pub target: RStr<'a>,
+    pub file: RStr<'a>,
+    pub line: u32,
+    pub level: u8,
+    pub is_span: bool,
+    pub fields: RSlice<'a, RStr<'a>>,
+}
+
+/// Which host callsite a plugin callsite became, and whether anybody listens: 0 never, 1 ask each time, 2 always.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct CallsiteAnswer {
+    pub id: u64,
+    pub interest: u8,
+}
+
+/// The value of a log field, borrowed for the time of the call.
+#[repr(C, u8)]
+#[derive(StableAbi, Clone, Copy)]
+pub enum LogValue<'a> {
+    I64(i64),
+    U64(u64),
+    F64(f64),
+    Bool(bool),
+    Str(RStr<'a>),
+    Debug(RStr<'a>),
+}
+
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct LogField<'a> {
+    pub index: u32,
+    pub value: LogValue<'a>,
+}
+
+/// Where a plugin library's log lines and spans go.
+#[sabi_trait]
+pub trait LogHost: Send + Sync + Clone {
+    fn register_callsite(&self, callsite: CallsiteParts<'_>) -> CallsiteAnswer;
+    /// As in [`CallsiteAnswer`]; asked again after the host changed its filter.
+    fn interest(&self, callsite: u64) -> u8;
+    fn enabled(&self, callsite: u64) -> bool;
+    /// `parent` 0 means: whatever span this thread is in, on the host's side.
+    fn event(&self, callsite: u64, parent: u64, fields: RSlice<'_, LogField<'_>>);
+    fn new_span(&self, callsite: u64, parent: u64, fields: RSlice<'_, LogField<'_>>) -> u64;
+    fn record_span(&self, span: u64, fields: RSlice<'_, LogField<'_>>);
+    fn enter_span(&self, span: u64);
+    fn exit_span(&self, span: u64);
+    fn close_span(&self, span: u64);
+    /// 0 off, 1 error … 5 trace.
+    #[sabi(last_prefix_field)]
+    fn max_level(&self) -> u8;
+}
+pub type LogHostBox = LogHost_TO<'static, RArc<()>>;
+
+/// The one symbol of a plugin library.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
+#[sabi(missing_field(option))]
+pub struct PluginModule {
+    /// The metadata of the file's `.lockstep.meta` section.
+    pub metadata: RStr<'static>,
+    /// Called once, before anything else: installs logging and the panic hook.
+    pub init: extern "C" fn(LogHostBox) -> Answer<()>,
+    /// Called after the host changed its log filter.
+    pub refresh_log_filter: extern "C" fn(),
+    pub config_schema: extern "C" fn(kind: RStr<'_>, name: RStr<'_>) -> Answer<RString>,
+    /// Reads a configuration into its type and drops it; starts nothing.
+    pub check_config: extern "C" fn(kind: RStr<'_>, name: RStr<'_>, config: RStr<'_>) -> Answer<()>,
+    pub new_source:
+        extern "C" fn(name: RStr<'_>, config: RStr<'_>, parts: ComponentParts) -> Answer<OpenedSource>,
+    pub new_transform:
+        extern "C" fn(name: RStr<'_>, config: RStr<'_>, parts: ComponentParts) -> Answer<TransformBox>,
+    #[sabi(last_prefix_field)]
+    pub new_sink: extern "C" fn(name: RStr<'_>, config: RStr<'_>, parts: ComponentParts) -> Answer<SinkBox>,
+}
+
+impl RootModule for PluginModuleRef {
+    abi_stable::declare_root_module_statics! {PluginModuleRef}
+    const BASE_NAME: &'static str = "lockstep_plugin";
+    const NAME: &'static str = "lockstep plugin";
+    const VERSION_STRINGS: VersionStrings = package_version_strings!();
+}

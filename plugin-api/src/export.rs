@@ -1,0 +1,189 @@
+//! `export_plugin!`: from a list of components to a loadable library.
+
+/// Makes this crate a plugin with these components.
+///
+/// ```text
+/// export_plugin! {
+///     async_source "clock" => Clock,
+///     transform "uppercase" => Uppercase,
+///     sink "print" => Print,
+/// }
+/// ```
+/// Kinds: `source`, `async_source`, `transform`, `sink`, `async_sink`, `pipelined_sink`. Flags go in parentheses after the
+/// name: `transform "resolver" (commits) => Resolver` for a component that commits to the log, `(notices)` for one that
+/// is given notices beside changes.
+///
+/// The crate must be a `cdylib` only: two plugins linked into one binary would share the one exported symbol.
+#[macro_export]
+macro_rules! export_plugin {
+    ($($kind:ident $name:literal $(($($flag:ident),+))? => $component:ty),+ $(,)?) => {
+        #[cfg(panic = "abort")]
+        compile_error!("a Lockstep plugin must be built with panic = \"unwind\": with \"abort\" one panic ends the whole host");
+        const _: () = {
+            use $crate::__private as p;
+
+            const METADATA: &str = concat!(
+                "{\"package\":\"", env!("CARGO_PKG_NAME"),
+                "\",\"version\":\"", env!("CARGO_PKG_VERSION"),
+                "\",\"description\":\"", env!("CARGO_PKG_DESCRIPTION"),
+                "\",\"plugin_api\":\"", $crate::__api_version!(),
+                "\",\"components\":[",
+                $crate::__components!($([$kind $name $($($flag)+)?])+),
+                "]}"
+            );
+            #[used]
+            #[unsafe(link_section = ".lockstep.meta")]
+            static METADATA_BYTES: [u8; METADATA.len()] = p::bytes_of(METADATA);
+
+            extern "C" fn init(host: p::LogHostBox) -> p::Answer<()> {
+                p::answer(p::init(host, env!("CARGO_PKG_NAME")))
+            }
+            extern "C" fn config_schema(kind: p::RStr<'_>, name: p::RStr<'_>) -> p::Answer<p::RString> {
+                p::answer(p::guard("config_schema", || {
+                    $(if $crate::__kind!($kind) == kind.as_str() && $name == name.as_str() {
+                        return p::schema_of::<$crate::__config!($kind $component)>();
+                    })+
+                    Err(p::unknown(&kind, &name))
+                }))
+            }
+            extern "C" fn check_config(kind: p::RStr<'_>, name: p::RStr<'_>, config: p::RStr<'_>) -> p::Answer<()> {
+                p::answer(p::guard("config", || {
+                    $(if $crate::__kind!($kind) == kind.as_str() && $name == name.as_str() {
+                        return p::read_config::<$crate::__config!($kind $component)>(&config).map(drop);
+                    })+
+                    Err(p::unknown(&kind, &name))
+                }))
+            }
+            extern "C" fn new_source(
+                name: p::RStr<'_>, config: p::RStr<'_>, parts: p::ComponentParts,
+            ) -> p::Answer<p::OpenedSource> {
+                p::answer(p::guard("new", || {
+                    $($crate::__new!(source $kind $name $component, name, config, parts);)+
+                    let _ = (&config, &parts);
+                    Err(p::unknown("source", &name))
+                }))
+            }
+            extern "C" fn new_transform(
+                name: p::RStr<'_>, config: p::RStr<'_>, parts: p::ComponentParts,
+            ) -> p::Answer<p::TransformBox> {
+                p::answer(p::guard("new", || {
+                    $($crate::__new!(transform $kind $name $component, name, config, parts);)+
+                    let _ = (&config, &parts);
+                    Err(p::unknown("transform", &name))
+                }))
+            }
+            extern "C" fn new_sink(
+                name: p::RStr<'_>, config: p::RStr<'_>, parts: p::ComponentParts,
+            ) -> p::Answer<p::SinkBox> {
+                p::answer(p::guard("new", || {
+                    $($crate::__new!(sink $kind $name $component, name, config, parts);)+
+                    let _ = (&config, &parts);
+                    Err(p::unknown("sink", &name))
+                }))
+            }
+            fn root_module() -> p::PluginModuleRef {
+                // Read through the section's bytes, so that the linker keeps them.
+                let metadata = ::core::str::from_utf8(&METADATA_BYTES).unwrap_or(METADATA);
+                p::root_module(metadata, init, config_schema, check_config, new_source, new_transform, new_sink)
+            }
+            extern "C" fn load_root_module() -> p::RootModuleResult {
+                p::__call_root_module_loader(root_module)
+            }
+            // The name is abi_stable's; the host looks this one symbol up.
+            #[unsafe(no_mangle)]
+            pub static _1as_0lib_1header_0root_bmodule_bloader: p::LibHeader =
+                // SAFETY: `load_root_module` gives the module of the very type named here, with its layout checked.
+                unsafe { p::LibHeader::from_constructor::<p::PluginModuleRef>(load_root_module, p::CheckTypeLayout::Yes) };
+        };
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __components {
+    ([$kind:ident $name:literal $($flag:ident)*]) => {
+        concat!("{\"kind\":\"", $crate::__kind!($kind), "\",\"name\":\"", $name, "\"" $(, ",\"", stringify!($flag), "\":true")*, "}")
+    };
+    ($first:tt $($rest:tt)+) => { concat!($crate::__components!($first), ",", $crate::__components!($($rest)+)) };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __kind {
+    (source) => {
+        "source"
+    };
+    (async_source) => {
+        "source"
+    };
+    (transform) => {
+        "transform"
+    };
+    (sink) => {
+        "sink"
+    };
+    (async_sink) => {
+        "sink"
+    };
+    (pipelined_sink) => {
+        "sink"
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __config {
+    (source $component:ty) => {
+        <$component as $crate::Source>::Config
+    };
+    (async_source $component:ty) => {
+        <$component as $crate::AsyncSource>::Config
+    };
+    (transform $component:ty) => {
+        <$component as $crate::Transform>::Config
+    };
+    (sink $component:ty) => {
+        <$component as $crate::Sink>::Config
+    };
+    (async_sink $component:ty) => {
+        <$component as $crate::AsyncSink>::Config
+    };
+    (pipelined_sink $component:ty) => {
+        <$component as $crate::PipelinedSink>::Config
+    };
+}
+
+/// Returns the component if the list entry is of the wanted kind and name; expands to nothing for another kind.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __new {
+    (source source $($rest:tt)+) => { $crate::__new!(@ source $($rest)+) };
+    (source async_source $($rest:tt)+) => { $crate::__new!(@ async_source $($rest)+) };
+    (transform transform $($rest:tt)+) => { $crate::__new!(@ transform $($rest)+) };
+    (sink sink $($rest:tt)+) => { $crate::__new!(@ sink $($rest)+) };
+    (sink async_sink $($rest:tt)+) => { $crate::__new!(@ async_sink $($rest)+) };
+    (sink pipelined_sink $($rest:tt)+) => { $crate::__new!(@ pipelined_sink $($rest)+) };
+    (@ $make:ident $name:literal $component:ty, $wanted:ident, $config:ident, $parts:ident) => {
+        if $wanted.as_str() == $name {
+            return p::$make::<$component>(&$config, $parts);
+        }
+    };
+    ($wanted:ident $kind:ident $($rest:tt)+) => {};
+}
+
+/// The version of the boundary as a literal, for the metadata section; a test compares it with the crate's.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __api_version {
+    () => {
+        "1.0.0"
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_metadata_names_this_crates_version() {
+        assert_eq!(crate::__api_version!(), crate::abi::handshake::API_VERSION);
+    }
+}

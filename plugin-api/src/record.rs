@@ -1,0 +1,322 @@
+//! What flows through a pipeline: records, in batches, each with its place in the source.
+
+use crate::{
+    abi::{Bytes, Text},
+    change::Change,
+    error::{Error, Result},
+};
+use abi_stable::{
+    StableAbi,
+    std_types::{RArc, RBox, RNone, ROption, RSome, RString, RVec},
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, ops::Deref};
+
+/// One unit of data: a key, a value, headers, and where it came from.
+///
+/// A record moves by ownership and its fields share buffers, so passing it on costs a few instructions and cloning it
+/// a few reference counts. The value is bytes; [`Record::change`] reads it once as a configuration [`Change`] and keeps
+/// the result for the components that follow.
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+pub struct Record {
+    id: u64,
+    timestamp_us: i64,
+    key: ROption<Bytes>,
+    value: ROption<Bytes>,
+    headers: RVec<Header>,
+    position: ROption<Position>,
+    change: ROption<RBox<Change>>,
+}
+
+/// A named piece of data beside the value, for example `event_type`.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct Header {
+    name: RString,
+    value: Bytes,
+}
+
+/// Where a record stands in its source: an opaque place in one lane.
+///
+/// A lane is a part of the source with an order of its own, such as a Kafka partition; a source without such parts uses
+/// lane 0. The host stores the highest place per lane up to which every sink has written, and gives it back to the
+/// source through [`Context::position`](crate::Context::position) at the next start.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    lane: u32,
+    bytes: Bytes,
+}
+
+impl Position {
+    /// The most bytes a position may have.
+    pub const MAX_BYTES: usize = 256;
+
+    /// A place in `lane`; only the source itself reads `bytes`.
+    pub fn new(lane: u32, bytes: impl Into<Bytes>) -> Self {
+        Self { lane, bytes: bytes.into() }
+    }
+
+    /// The part of the source this place is in.
+    pub fn lane(&self) -> u32 {
+        self.lane
+    }
+
+    /// The place, as the source wrote it.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl Record {
+    /// A record with this value and nothing else.
+    pub fn new(value: impl Into<Bytes>) -> Self {
+        Self { value: RSome(value.into()), ..Self::empty() }
+    }
+
+    /// A record whose value is a configuration change; its key is the change's config key.
+    pub fn from_change(change: Change) -> Self {
+        let key = RSome(change.config_key_text().as_bytes().clone());
+        let timestamp_us = change.timestamp_us().unwrap_or(0);
+        Self { key, timestamp_us, change: RSome(RBox::new(change)), ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        Self {
+            id: 0,
+            timestamp_us: 0,
+            key: RNone,
+            value: RNone,
+            headers: RVec::new(),
+            position: RNone,
+            change: RNone,
+        }
+    }
+
+    /// The same record with this key.
+    pub fn with_key(mut self, key: impl Into<Bytes>) -> Self {
+        self.key = RSome(key.into());
+        self
+    }
+
+    /// The same record at this place of its source.
+    pub fn with_position(mut self, position: Position) -> Self {
+        self.position = RSome(position);
+        self
+    }
+
+    /// The number the host gave this record when it was polled; what a transform makes of it inherits the number.
+    /// 0 before that.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Gives the record its number. The adapters around a component do this; a component never needs to.
+    #[doc(hidden)]
+    pub fn set_id(&mut self, id: u64) {
+        self.id = id;
+    }
+
+    /// When the record was made, in microseconds since 1970 (UTC); 0 if nobody knows.
+    pub fn timestamp_us(&self) -> i64 {
+        self.timestamp_us
+    }
+
+    /// Sets when the record was made.
+    pub fn set_timestamp_us(&mut self, timestamp_us: i64) {
+        self.timestamp_us = timestamp_us;
+    }
+
+    /// The key, if it has one.
+    pub fn key(&self) -> Option<&Bytes> {
+        self.key.as_ref().into_option()
+    }
+
+    /// The key as text, if it has one and it is UTF-8.
+    pub fn key_str(&self) -> Option<&str> {
+        std::str::from_utf8(self.key()?).ok()
+    }
+
+    /// Replaces the key.
+    pub fn set_key(&mut self, key: Option<Bytes>) {
+        self.key = key.into();
+    }
+
+    /// The value as bytes: as it was read, or written anew if a component changed it through [`Record::change_mut`].
+    /// `None` is a record without a value.
+    pub fn value(&self) -> Option<Bytes> {
+        match (&self.value, &self.change) {
+            (RSome(value), _) => Some(value.clone()),
+            (RNone, RSome(change)) => Some(change.to_json()),
+            (RNone, RNone) => None,
+        }
+    }
+
+    /// The value's bytes without copying or writing anything: `None` if there is no value, or only an edited change.
+    pub fn raw_value(&self) -> Option<&Bytes> {
+        self.value.as_ref().into_option()
+    }
+
+    /// Replaces the value by bytes; an earlier reading as a change is forgotten.
+    pub fn set_value(&mut self, value: Option<Bytes>) {
+        self.change = RNone;
+        self.value = value.into();
+    }
+
+    /// Reads the value as JSON.
+    ///
+    /// # Errors
+    /// `Rejected("bad_message")` if it is not JSON of that shape.
+    pub fn json<T: for<'a> Deserialize<'a>>(&self) -> Result<T> {
+        serde_json::from_slice(&self.value().unwrap_or_else(|| Bytes::from("null"))).map_err(|error| {
+            Error::rejected("bad_message", format!("the value is not the expected JSON: {error}"))
+        })
+    }
+
+    /// Replaces the value by JSON.
+    ///
+    /// # Errors
+    /// If `value` cannot be written as JSON (a map with keys that are not strings).
+    pub fn set_json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        let bytes = serde_json::to_vec(value).map_err(Error::failed)?;
+        self.set_value(Some(Bytes::from(bytes)));
+        Ok(())
+    }
+
+    /// The value as a configuration change; read from the bytes at the first call and kept.
+    ///
+    /// # Errors
+    /// `Rejected("bad_message")` if the value is not a change.
+    pub fn change(&mut self) -> Result<&Change> {
+        if self.change.is_none() {
+            let change = Change::from_json(self.raw_value().ok_or_else(Self::no_value)?)?;
+            self.change = RSome(RBox::new(change));
+        }
+        Ok(self.change.as_ref().into_option().expect("it was made above"))
+    }
+
+    /// The value as a change if a component before this one read it as such; never reads it.
+    pub fn known_change(&self) -> Option<&Change> {
+        self.change.as_ref().into_option().map(|change| &**change)
+    }
+
+    /// The change for editing. The bytes are written anew when somebody asks for them.
+    ///
+    /// # Errors
+    /// As [`Record::change`].
+    pub fn change_mut(&mut self) -> Result<&mut Change> {
+        self.change()?;
+        self.value = RNone;
+        Ok(self.change.as_mut().into_option().expect("`change` made it"))
+    }
+
+    fn no_value() -> Error {
+        Error::rejected("bad_message", "the record has no value")
+    }
+
+    /// Every header, in order.
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
+        self.headers.iter().map(|header| (header.name.as_str(), &header.value))
+    }
+
+    /// The last header of this name.
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        self.headers.iter().rev().find(|header| header.name == name).map(|header| &header.value)
+    }
+
+    /// Replaces every header of this name by one.
+    pub fn set_header(&mut self, name: &str, value: impl Into<Bytes>) {
+        self.remove_header(name);
+        self.headers.push(Header { name: RString::from(name), value: value.into() });
+    }
+
+    /// Removes every header of this name.
+    pub fn remove_header(&mut self, name: &str) {
+        self.headers.retain(|header| header.name != name);
+    }
+
+    /// Where the record stands in its source.
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref().into_option()
+    }
+
+    /// About how much memory the record's own data takes, for the limits on what is in flight.
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + header.value.len()).sum();
+        let change = self.known_change().filter(|_| self.value.is_none()).map_or(0, Change::size);
+        let bytes = |field: &ROption<Bytes>| field.as_ref().map_or(0, |bytes| bytes.len());
+        size_of::<Self>() + bytes(&self.key) + bytes(&self.value) + headers + change
+    }
+}
+
+/// Shows sizes, not contents: a value may be a secret and end up in a log.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("id", &self.id)
+            .field("key", &self.key_str())
+            .field("value", &self.value.as_ref().into_option())
+            .field("headers", &self.headers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Text> for Record {
+    fn from(value: Text) -> Self {
+        Self::new(value)
+    }
+}
+
+/// An ordered group of records, shared read-only by the sinks that get it.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct Batch {
+    records: RArc<RVec<Record>>,
+}
+
+impl Batch {
+    /// A batch of these records.
+    pub fn new(records: Vec<Record>) -> Self {
+        Self { records: RArc::new(RVec::from(records)) }
+    }
+}
+
+impl From<RVec<Record>> for Batch {
+    fn from(records: RVec<Record>) -> Self {
+        Self { records: RArc::new(records) }
+    }
+}
+
+impl Deref for Batch {
+    type Target = [Record];
+    fn deref(&self) -> &[Record] {
+        self.records.as_slice()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edited_change_is_written_anew_and_an_unedited_one_is_not() {
+        let text = r#"{"config_key":"app.x", "new_value" : 1}"#;
+        let mut record = Record::new(text);
+        assert_eq!(record.change().expect("a change").config_key(), "app.x");
+        assert_eq!(&*record.value().expect("bytes"), text.as_bytes(), "reading leaves the bytes alone");
+
+        record.change_mut().expect("a change").set_user_id(Some("eve".into()));
+        assert!(record.raw_value().is_none());
+        let written: serde_json::Value = record.json().expect("JSON");
+        assert_eq!(written["user_id"], "eve");
+        assert_eq!(written["new_value"], 1);
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let record = Record::new("hunter2").with_key("app.password");
+        let shown = format!("{record:?}");
+        assert!(shown.contains("app.password") && !shown.contains("hunter2"), "{shown}");
+    }
+}

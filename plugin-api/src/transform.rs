@@ -1,0 +1,58 @@
+//! Transforms: what happens to a record on its way.
+
+use crate::{context::Context, error::Result, record::Record};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+/// Changes, drops or splits records, one after the other.
+///
+/// ```
+/// use lockstep_plugin_api::prelude::*;
+///
+/// #[config]
+/// struct UppercaseConfig {}
+/// struct Uppercase;
+///
+/// impl Transform for Uppercase {
+///     type Config = UppercaseConfig;
+///     fn new(_: UppercaseConfig, _: &Context) -> Result<Self> { Ok(Self) }
+///     fn apply(&mut self, mut record: Record, out: &mut Output) -> Result<()> {
+///         let text = record.value().unwrap_or_default().to_ascii_uppercase();
+///         record.set_value(Some(text.into()));
+///         out.push(record);
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Transform: Sized + Send + 'static {
+    /// What `config:` of this transform may say.
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Prepares the transform.
+    ///
+    /// # Errors
+    /// `Config` keeps the pipeline from starting; anything else is tried again with backoff.
+    fn new(config: Self::Config, context: &Context) -> Result<Self>;
+
+    /// Pushes what becomes of the record: itself, several, or nothing, which drops it.
+    ///
+    /// # Errors
+    /// `Rejected` and any error from `?` concern this record only; what it pushed before is taken back. `Fatal`,
+    /// `Retry` and `NotConnected` concern the component: the whole batch is applied again later.
+    fn apply(&mut self, record: Record, out: &mut Output) -> Result<()>;
+}
+
+/// Where a transform puts what becomes of a record.
+#[derive(Debug)]
+pub struct Output {
+    pub(crate) records: Vec<Record>,
+    pub(crate) id: u64,
+}
+
+impl Output {
+    /// Passes a record on; it is counted as a child of the one that `apply` was given.
+    pub fn push(&mut self, mut record: Record) {
+        record.set_id(self.id);
+        self.records.push(record);
+    }
+}
