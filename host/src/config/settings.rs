@@ -1,0 +1,237 @@
+//! Host settings: what `lockstep.yaml`, the environment and flags decide for the whole process.
+//!
+//! The field docs are the reference that operators read, and the schema their editors use.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{duration, size};
+
+/// Settings of one host, from defaults, `lockstep.yaml`, environment and flags.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostSettings {
+    /// Name of this host among others. Without it a random one is made once and kept in `data_dir`.
+    pub node_id: Option<String>,
+    /// Folders searched for plugins, in this order: a list, or one string with `:` between folders.
+    /// Without it: the folder of the `lockstep` executable, then `../lib/lockstep` beside that folder.
+    #[serde(deserialize_with = "super::quantity::path_list")]
+    #[schemars(with = "super::quantity::PathListText")]
+    pub plugin_path: Vec<PathBuf>,
+    /// Where the host keeps its state. Locked: a second host on the same folder is refused.
+    pub data_dir: PathBuf,
+    /// Where plugins are copied before they are loaded; must allow execution. Without it: `plugins` in `data_dir`.
+    pub plugin_cache_dir: Option<PathBuf>,
+    /// The admin server: health, metrics, control.
+    pub admin: AdminSettings,
+    /// A plugin call that takes longer is reported as hung and its component is abandoned.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub watchdog: Duration,
+    /// Deadline the host asks plugin calls to keep; must be below `watchdog`.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub call_timeout: Duration,
+    /// How long a stopping host may finish what is in flight.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub grace_period: Duration,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// Limits of the embedded store.
+    pub state: StateSettings,
+    /// Intervals and limits of synchronisation.
+    pub sync_settings: SyncSettings,
+    /// How a failed task is restarted.
+    pub restart: RestartSettings,
+}
+
+/// The admin server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminSettings {
+    /// Address of the HTTP server, `host:port`. Port 0 takes any free port.
+    pub listen: String,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// `text` for people, `json` for log collectors.
+    pub format: LogFormat,
+    /// Level, optionally per target: `info`, or `info,lockstep::runtime=debug`.
+    pub filter: String,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Limits of the embedded store.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateSettings {
+    /// When a component's dead letter queue is full, its pipeline stops.
+    pub dead_letters: DeadLetterSettings,
+}
+
+/// Bounds of the dead letter queue of each component.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeadLetterSettings {
+    /// Most records kept for one component.
+    #[schemars(range(min = 1))]
+    pub records: u64,
+    /// Most bytes kept for one component.
+    #[serde(with = "size")]
+    #[schemars(with = "size::Text")]
+    pub bytes: u64,
+}
+
+/// Intervals and limits of synchronisation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyncSettings {
+    /// How often a host says that it lives.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub heartbeat_interval: Duration,
+    /// How often unresolved conflicts are looked through.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub conflict_resolution_interval: Duration,
+    /// How often stale connections, expired locks and old history are removed.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub cleanup_interval: Duration,
+    /// How many hours of history are kept.
+    pub max_event_age_hours: u64,
+    /// Most records in one batch; the default of `delivery.batch.records` of every pipeline.
+    #[schemars(range(min = 1))]
+    pub batch_size: usize,
+    /// How often a failed record is tried again; the default of `on_error.retry.attempts`.
+    pub retry_attempts: u32,
+    /// Wait before the first retry, doubled for each further one; the default of `on_error.retry.backoff`.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub retry_backoff: Duration,
+}
+
+/// How a failed task is restarted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestartSettings {
+    /// Wait before a restart.
+    pub backoff: RestartBackoff,
+    /// When to stop restarting.
+    pub crash_loop: CrashLoop,
+}
+
+/// Wait before a restart, doubled for each further one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestartBackoff {
+    /// Wait before the first restart.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub min: Duration,
+    /// Longest wait.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub max: Duration,
+}
+
+/// A pipeline that fails this often in this time stays failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CrashLoop {
+    /// How many failures.
+    #[schemars(range(min = 1))]
+    pub failures: u32,
+    /// In which time.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub within: Duration,
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            node_id: None,
+            plugin_path: Vec::new(),
+            data_dir: PathBuf::from("./lockstep-data"),
+            plugin_cache_dir: None,
+            admin: AdminSettings::default(),
+            watchdog: seconds(30),
+            call_timeout: seconds(10),
+            grace_period: seconds(30),
+            log: LogSettings::default(),
+            state: StateSettings::default(),
+            sync_settings: SyncSettings::default(),
+            restart: RestartSettings::default(),
+        }
+    }
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8780".into() }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+impl Default for DeadLetterSettings {
+    fn default() -> Self {
+        Self { records: 100_000, bytes: 1 << 30 }
+    }
+}
+
+impl Default for SyncSettings {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: seconds(30),
+            conflict_resolution_interval: seconds(10),
+            cleanup_interval: seconds(300),
+            max_event_age_hours: 24,
+            batch_size: 100,
+            retry_attempts: 3,
+            retry_backoff: seconds(2),
+        }
+    }
+}
+
+impl Default for RestartBackoff {
+    fn default() -> Self {
+        Self { min: seconds(1), max: seconds(30) }
+    }
+}
+
+impl Default for CrashLoop {
+    fn default() -> Self {
+        Self { failures: 5, within: seconds(60) }
+    }
+}
+
+impl HostSettings {
+    /// Where plugins are copied before they are loaded.
+    pub fn plugin_cache_dir(&self) -> PathBuf {
+        self.plugin_cache_dir.clone().unwrap_or_else(|| self.data_dir.join("plugins"))
+    }
+}
