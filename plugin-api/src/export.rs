@@ -11,7 +11,7 @@
 /// ```
 /// Kinds: `source`, `async_source`, `transform`, `sink`, `async_sink`, `pipelined_sink`. Flags go in parentheses after the
 /// name: `transform "resolver" (commits) => Resolver` for a component that commits to the log, `(notices)` for one that
-/// is given notices beside changes.
+/// is given notices beside changes, `(answers)` for a source that tells the author of a record what became of it.
 ///
 /// The crate must be a `cdylib` only: two plugins linked into one binary would share the one exported symbol.
 #[macro_export]

@@ -116,6 +116,9 @@ impl TransformDriver {
             record.set_id(id);
         }
         let applied = self.0.apply(records.into()).into_result()?;
+        if let Some(error) = applied.stopped_by.into_option() {
+            return Err(error);
+        }
         Ok(AppliedBatch {
             out: applied.out.into_iter().collect(),
             failed: applied.failed.into_iter().map(|failed| (failed.id, failed.error)).collect(),

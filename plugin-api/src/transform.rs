@@ -37,8 +37,9 @@ pub trait Transform: Sized + Send + 'static {
     /// Pushes what becomes of the record: itself, several, or nothing, which drops it.
     ///
     /// # Errors
-    /// `Rejected` and any error from `?` concern this record only; what it pushed before is taken back. `Fatal`,
-    /// `Retry` and `NotConnected` concern the component: the whole batch is applied again later.
+    /// `Rejected` and any error from `?` concern this record only; what it pushed before is taken back. `Retry` and
+    /// `NotConnected` concern the endpoint: this record and those after it are applied again later. `Fatal` starts the
+    /// pipeline again.
     fn apply(&mut self, record: Record, out: &mut Output) -> Result<()>;
 }
 

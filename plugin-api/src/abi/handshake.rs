@@ -47,6 +47,9 @@ pub struct ComponentMetadata {
     /// Whether it is given notices beside changes.
     #[serde(default)]
     pub notices: bool,
+    /// Whether it is a source whose authors hear what became of their records; a rejection is then told, not stored.
+    #[serde(default)]
+    pub answers: bool,
 }
 
 /// Why a library that is a plugin cannot be used by this host.

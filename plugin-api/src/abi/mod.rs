@@ -11,3 +11,7 @@ pub mod adapt;
 pub mod handshake;
 
 pub use bytes::{Bytes, Text};
+
+/// Records as they cross the boundary by ownership. A `Vec` would have to be copied: each side frees with its own
+/// allocator.
+pub type Records = abi_stable::std_types::RVec<crate::record::Record>;

@@ -39,13 +39,17 @@ pub struct FailedRecord {
     pub record: ROption<Record>,
 }
 
-/// What became of every record of a batch: the ids of `out`, `failed` and `dropped` together are the ids given.
+/// What became of every record of a batch: the ids of `out`, `failed`, `dropped` and `unapplied` together are the ids
+/// given.
 #[repr(C)]
 #[derive(StableAbi, Debug)]
 pub struct Applied {
     pub out: RVec<Record>,
     pub failed: RVec<FailedRecord>,
     pub dropped: RVec<u64>,
+    /// What is to be applied again because the transform's endpoint is away, in order, and why.
+    pub unapplied: RVec<Record>,
+    pub stopped_by: ROption<Error>,
 }
 
 /// A record that a sink could not write.

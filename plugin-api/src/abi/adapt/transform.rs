@@ -41,22 +41,34 @@ impl<T: Transform> TransformTask for Adapter<T> {
 
 fn apply<T: Transform>(transform: &mut T, batch: RVec<Record>, keep_failed: bool) -> Result<Applied> {
     let mut output = Output { records: Vec::with_capacity(batch.len()), id: 0 };
-    let (mut failed, mut dropped) = (RVec::new(), RVec::new());
-    for record in batch {
+    let (mut failed, mut dropped, mut unapplied) = (RVec::new(), RVec::new(), RVec::new());
+    let mut stopped_by = RNone;
+    let mut records = batch.into_iter();
+    for record in records.by_ref() {
         let id = record.id();
         // The clone is a few reference counts, and only made where a failed record has somewhere to go.
-        let kept = if keep_failed { RSome(record.clone()) } else { RNone };
+        let kept = keep_failed.then(|| record.clone());
         let before = output.records.len();
         output.id = id;
-        match transform.apply(record, &mut output) {
-            Ok(()) if output.records.len() == before => dropped.push(id),
-            Ok(()) => {}
-            Err(error) if error.kind().is_about_records() => {
-                output.records.truncate(before);
-                failed.push(FailedRecord { id, error, record: kept });
+        let Err(error) = transform.apply(record, &mut output) else {
+            if output.records.len() == before {
+                dropped.push(id);
             }
-            Err(error) => return Err(error),
+            continue;
+        };
+        output.records.truncate(before);
+        match kept {
+            kept if error.kind().is_about_records() => {
+                failed.push(FailedRecord { id, error, record: kept.into() })
+            }
+            Some(kept) if error.kind().is_about_endpoint() => {
+                unapplied.push(kept);
+                stopped_by = RSome(error);
+                break;
+            }
+            _ => return Err(error),
         }
     }
-    Ok(Applied { out: RVec::from(output.records), failed, dropped })
+    unapplied.extend(records);
+    Ok(Applied { out: RVec::from(output.records), failed, dropped, unapplied, stopped_by })
 }
