@@ -15,3 +15,6 @@ pub use bytes::{Bytes, Text};
 /// Records as they cross the boundary by ownership. A `Vec` would have to be copied: each side frees with its own
 /// allocator.
 pub type Records = abi_stable::std_types::RVec<crate::record::Record>;
+
+/// A value that host and plugin share, freed by whoever made it.
+pub type Shared<T> = abi_stable::std_types::RArc<T>;
