@@ -2,5 +2,6 @@
 //!
 //! Rooms in the order of the flow; a room imports only from those above it and from `plugin-api`.
 
+pub mod condition;
 pub mod config;
 pub mod store;

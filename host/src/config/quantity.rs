@@ -31,8 +31,15 @@ pub mod duration {
         ("d", 86_400_000_000),
     ];
 
-    /// Stands for a duration in the schema.
-    pub struct Text;
+    /// A duration as a file gives it; also stands for one in the schema.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    pub struct Text(pub Duration);
+
+    impl<'de> Deserialize<'de> for Text {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserialize(deserializer).map(Self)
+        }
+    }
 
     /// Reads `5s`, `1.5s`, `250ms` or `5` (seconds).
     pub fn parse(text: &str) -> Result<Duration, String> {
@@ -103,8 +110,15 @@ pub mod size {
         ("B", 1),
     ];
 
-    /// Stands for a size in the schema.
-    pub struct Text;
+    /// A size as a file gives it; also stands for one in the schema.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    pub struct Text(pub u64);
+
+    impl<'de> Deserialize<'de> for Text {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserialize(deserializer).map(Self)
+        }
+    }
 
     /// Reads `64MiB`, `1.5GiB` or `1000`.
     pub fn parse(text: &str) -> Result<u64, String> {
