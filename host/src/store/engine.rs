@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,9 @@ use super::journal;
 
 /// The engine's folder inside the data folder.
 pub(super) const FOLDER: &str = "store";
+
+/// Where the engine makes a folder per keyspace.
+const KEYSPACES_FOLDER: &str = "keyspaces";
 
 /// What a group leaves behind per stored key: a value, or `None` where it was deleted.
 pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -69,12 +74,17 @@ impl EngineOptions {
 impl Engine {
     pub fn open(dir: &Path, options: EngineOptions) -> Result<Self, StoreError> {
         let path = dir.join(FOLDER);
-        match Self::try_open(&path, options) {
+        let engine = match Self::try_open(&path, options) {
             Err(refusal @ fjall::Error::JournalRecovery(_)) => {
                 Self::open_without_torn_end(&path, options, refusal)
             }
             opened => opened.map_err(|error| engine_error("open its files", &path, error)),
+        }?;
+        // The engine syncs what it puts into a new folder, but not that these new folders are there.
+        for folder in [dir, &path.join(KEYSPACES_FOLDER)] {
+            sync_folder(folder).map_err(|error| StoreError::io("sync", folder, error))?;
         }
+        Ok(engine)
     }
 
     /// `refusal` is how the engine refused the journal as it is.
@@ -160,7 +170,7 @@ impl Engine {
 pub(super) fn is_full(error: &fjall::Error) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full) {
+        if error.downcast_ref::<io::Error>().is_some_and(is_disk_full) {
             return true;
         }
         cause = error.source();
@@ -177,4 +187,8 @@ pub(super) fn engine_error(action: &'static str, path: &Path, error: fjall::Erro
 
 fn read_error(error: fjall::Error) -> StoreError {
     StoreError::Engine { action: "read", source: Arc::new(error) }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }

@@ -20,7 +20,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -84,7 +84,6 @@ impl Store {
         fs::create_dir_all(dir).map_err(|error| StoreError::io("make the data folder", dir, error))?;
         let lock = DirLock::acquire(dir)?;
         let shared = Arc::new(Shared::open(dir.to_path_buf(), engine, lock)?);
-        sync_folder(dir)?;
         let queue = Arc::new(Queue::new(options.queue_commits, options.queue_bytes));
         let writer = Writer::new(Arc::clone(&shared), Arc::clone(&queue)).spawn(dir)?;
         let mut handle = Handle { shared, queue, epoch: Uuid::nil(), writer: Some(writer) };
@@ -189,9 +188,4 @@ impl Drop for Handle {
             let _ = writer.join();
         }
     }
-}
-
-/// The engine syncs what is in its folder, but not that the folder is there.
-fn sync_folder(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| StoreError::io("sync", dir, error))
 }

@@ -18,7 +18,7 @@ use super::lock::DirLock;
 use super::queue::{Answer, Job, Queue};
 
 /// What must fit on the disk before a store that found it full is opened again.
-const PROBE_BYTES: usize = 1 << 20;
+const PROBE_BYTES: usize = 4 << 20;
 
 /// Whether commits are being taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,6 +36,7 @@ struct State {
     cuts: Vec<Cut>,
     n_acknowledged: usize,
     full: Option<Full>,
+    n_refused: usize,
 }
 
 /// Which files find no space, and how many bytes they may still write.
@@ -109,6 +110,11 @@ impl Disk {
         self.lock().full = None;
     }
 
+    /// Writes that found no space.
+    pub fn n_refused(&self) -> usize {
+        self.lock().n_refused
+    }
+
     /// The power may fail while this is being synced; if it does not, it is safe from here on.
     fn sync(&self, path: &Path, file: &File) -> io::Result<()> {
         let id = FileId::of(&file.metadata()?)?;
@@ -132,13 +138,15 @@ impl Disk {
 
     /// How many of `n_bytes` may be written; `None` if not even one.
     fn admit(&self, path: &Path, n_bytes: usize) -> Option<usize> {
-        let mut state = self.lock();
+        let state = &mut *self.lock();
         let Some(full) = state.full.as_mut().filter(|full| (full.applies)(path)) else {
             return Some(n_bytes);
         };
         let admitted = n_bytes.min(full.bytes_left);
         full.bytes_left -= admitted;
-        (admitted > 0 || n_bytes == 0).then_some(admitted)
+        let is_refused = admitted == 0 && n_bytes > 0;
+        state.n_refused += usize::from(is_refused);
+        (!is_refused).then_some(admitted)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
