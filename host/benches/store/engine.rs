@@ -85,7 +85,6 @@ impl Engine for Fjall {
         let database = fjall::Database::builder(dir)
             .cache_size(64 << 20)
             .max_journaling_size(64 << 20)
-            .worker_threads(1)
             .open()
             .expect("fjall opens");
         let keyspace = |name| {

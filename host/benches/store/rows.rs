@@ -81,8 +81,13 @@ pub fn bare(dir: &Path, n_entries: usize, time: Duration) -> Run {
         file.write_all(&group).expect("append");
         file.sync_data().expect("fdatasync");
     });
-    print_row("append + fdatasync", n_entries, &run, &run, &path);
     fs::remove_file(path).expect("remove");
+    run
+}
+
+pub fn bare_row(dir: &Path, n_entries: usize, time: Duration) -> Run {
+    let run = bare(dir, n_entries, time);
+    print_row("append + fdatasync", n_entries, &run, &run, None);
     run
 }
 
@@ -90,7 +95,6 @@ pub fn engine<E: Engine>(dir: &Path, n_entries: usize, time: Duration, bare: &Ru
     let dir = dir.join("engine");
     let mut workload = Workload::new(1, N_KEPT);
     let mut engine = loaded::<E>(&dir, &mut workload);
-    let mut next = Vec::new();
     let mut in_commit = Vec::new();
     let (before, start) = (writes(), Instant::now());
     while start.elapsed() < time {
@@ -101,7 +105,7 @@ pub fn engine<E: Engine>(dir: &Path, n_entries: usize, time: Duration, bare: &Ru
         in_commit.push(commit_start.elapsed());
     }
     let spent = in_commit.iter().sum();
-    print_row(E::NAME, n_entries, &Run::of(in_commit, spent, before), bare, &dir);
+    print_row(E::NAME, n_entries, &Run::of(in_commit, spent, before), bare, Some(&dir));
     drop(engine);
     fs::remove_dir_all(dir).expect("remove");
 }
@@ -114,7 +118,7 @@ fn loaded<E: Engine>(dir: &Path, workload: &mut Workload) -> E {
     engine
 }
 
-fn print_row(name: &str, n_entries: usize, run: &Run, bare: &Run, path: &Path) {
+fn print_row(name: &str, n_entries: usize, run: &Run, bare: &Run, disk: Option<&Path>) {
     println!(
         "{:<20} {:>6} {:>10.0} {:>7.2} {:>10.0} {:>8.2} {:>8.2} {:>7.2} {:>8.0} {:>8.0}",
         name,
@@ -126,7 +130,7 @@ fn print_row(name: &str, n_entries: usize, run: &Run, bare: &Run, path: &Path) {
         run.percentile(99),
         run.n_fsyncs() / run.n_commits(),
         run.kib_per_commit(),
-        disk_mib(path),
+        disk.map_or(0.0, disk_mib),
     );
 }
 

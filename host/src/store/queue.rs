@@ -31,6 +31,8 @@ struct State {
     jobs: VecDeque<Job>,
     n_bytes: usize,
     is_closed: bool,
+    /// Waking costs a system call, so it is done only for a writer that sleeps.
+    is_writer_asleep: bool,
     /// An answer that commits again must not wait for the thread it runs on.
     writer: Option<ThreadId>,
 }
@@ -57,8 +59,11 @@ impl Queue {
         }
         state.n_bytes += n_bytes;
         state.jobs.push_back(Job { commit, n_bytes, answer });
+        let wake = std::mem::take(&mut state.is_writer_asleep);
         drop(state);
-        self.arrived.notify_one();
+        if wake {
+            self.arrived.notify_one();
+        }
     }
 
     /// The next group: everything that waits, up to a size. `None` when closed and empty.
@@ -69,6 +74,7 @@ impl Queue {
             if state.is_closed {
                 return None;
             }
+            state.is_writer_asleep = true;
             state = self.arrived.wait(state).expect("no holder of the queue panics");
         }
         let (mut group, mut group_bytes) = (Vec::new(), 0);
