@@ -134,9 +134,16 @@ impl Writer {
         while let Some(group) = self.queue.take_group() {
             self.commit_group(group);
         }
+        if !self.undo.is_empty() {
+            // Closing the engine writes what it still holds of a refused group, if there is space by now.
+            let _ = self.reopen();
+        }
     }
 
     fn commit_group(&mut self, group: Vec<Job>) {
+        if let Err(error) = self.ensure_open() {
+            return group.into_iter().for_each(|job| tell(job.answer, Err(error.clone())));
+        }
         let decided = self.decide(group);
         let written = match decided.changes.is_empty() {
             true => Ok(()),
@@ -175,6 +182,14 @@ impl Writer {
         match holds {
             true => Ok(()),
             false => Err(StoreError::Conflict { namespace: check.namespace, key: check.key.clone() }),
+        }
+    }
+
+    /// Checks must be able to read, even if the last attempt to open the engine again has failed.
+    fn ensure_open(&mut self) -> Result<(), StoreError> {
+        match self.shared.with_engine(|_| Ok(())) {
+            Ok(()) => Ok(()),
+            Err(_) => self.reopen().inspect_err(|error| self.degrade(error)),
         }
     }
 

@@ -34,15 +34,17 @@ pub struct Disk {
 struct State {
     safe: Image,
     cuts: Vec<Cut>,
+    is_paused: bool,
     n_acknowledged: usize,
     full: Option<Full>,
     n_refused: usize,
 }
 
-/// Which files find no space, and how many bytes they may still write.
+/// Which files find no space, how many bytes they may still write, and what they are told then.
 struct Full {
     applies: fn(&Path) -> bool,
     bytes_left: usize,
+    error: c_int,
 }
 
 /// What a power cut at one moment leaves, and what had been acknowledged by then.
@@ -93,8 +95,12 @@ impl Disk {
     /// The power may fail now, with nothing being synced.
     pub fn may_be_cut_here(&self) {
         let mut state = self.lock();
-        let (n_acknowledged, safe) = (state.n_acknowledged, state.safe.clone());
-        state.cuts.push(Cut { n_acknowledged, safe, syncing: None });
+        state.remember(None);
+    }
+
+    /// Until told otherwise, what is synced is kept, but no moment is remembered.
+    pub fn pause_cuts(&self, is_paused: bool) {
+        self.lock().is_paused = is_paused;
     }
 
     pub fn cuts(&self) -> Vec<Cut> {
@@ -103,7 +109,12 @@ impl Disk {
 
     /// From now on `applies` files take `bytes_left` more bytes.
     pub fn fill(&self, bytes_left: usize, applies: fn(&Path) -> bool) {
-        self.lock().full = Some(Full { applies, bytes_left });
+        self.lock().full = Some(Full { applies, bytes_left, error: libc::ENOSPC });
+    }
+
+    /// From now on writes fail as on a disk that is broken.
+    pub fn break_down(&self) {
+        self.lock().full = Some(Full { applies: |_| true, bytes_left: 0, error: libc::EIO });
     }
 
     pub fn free(&self) {
@@ -119,9 +130,8 @@ impl Disk {
     fn sync(&self, path: &Path, file: &File) -> io::Result<()> {
         let id = FileId::of(&file.metadata()?)?;
         let mut state = self.lock();
-        let (n_acknowledged, safe) = (state.n_acknowledged, state.safe.clone());
         if id.is_folder {
-            state.cuts.push(Cut { n_acknowledged, safe, syncing: None });
+            state.remember(None);
             let names = fs::read_dir(path)?.map(|item| {
                 let item = item?;
                 Ok((item.file_name(), FileId::of(&item.metadata()?)?))
@@ -130,27 +140,38 @@ impl Disk {
             state.safe.folders.insert(path.to_path_buf(), names);
         } else {
             let content = Arc::new(content(path)?);
-            state.cuts.push(Cut { n_acknowledged, safe, syncing: Some((id, Arc::clone(&content))) });
+            state.remember(Some((id, Arc::clone(&content))));
             state.safe.contents.insert(id, content);
         }
         Ok(())
     }
 
-    /// How many of `n_bytes` may be written; `None` if not even one.
-    fn admit(&self, path: &Path, n_bytes: usize) -> Option<usize> {
+    /// How many of `n_bytes` may be written, or the error number if not even one.
+    fn admit(&self, path: &Path, n_bytes: usize) -> Result<usize, c_int> {
         let state = &mut *self.lock();
         let Some(full) = state.full.as_mut().filter(|full| (full.applies)(path)) else {
-            return Some(n_bytes);
+            return Ok(n_bytes);
         };
         let admitted = n_bytes.min(full.bytes_left);
         full.bytes_left -= admitted;
-        let is_refused = admitted == 0 && n_bytes > 0;
-        state.n_refused += usize::from(is_refused);
-        (!is_refused).then_some(admitted)
+        if admitted == 0 && n_bytes > 0 {
+            state.n_refused += 1;
+            return Err(full.error);
+        }
+        Ok(admitted)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder panics")
+    }
+}
+
+impl State {
+    fn remember(&mut self, syncing: Option<(FileId, Arc<Vec<u8>>)>) {
+        if !self.is_paused {
+            let (n_acknowledged, safe) = (self.n_acknowledged, self.safe.clone());
+            self.cuts.push(Cut { n_acknowledged, safe, syncing });
+        }
     }
 }
 
@@ -265,11 +286,13 @@ extern "C" fn fdatasync(descriptor: c_int) -> c_int {
 // SAFETY: same name and signature as libc's, which it stands in front of; writes at most what was asked for.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(descriptor: c_int, bytes: *const c_void, n_bytes: usize) -> isize {
-    let admitted = watched(descriptor).map_or(Some(n_bytes), |(disk, path)| disk.admit(&path, n_bytes));
-    let Some(n_bytes) = admitted else {
-        // SAFETY: the calling thread's own errno.
-        unsafe { *libc::__errno_location() = libc::ENOSPC };
-        return -1;
+    let n_bytes = match watched(descriptor).map_or(Ok(n_bytes), |(disk, path)| disk.admit(&path, n_bytes)) {
+        Ok(n_bytes) => n_bytes,
+        Err(error) => {
+            // SAFETY: the calling thread's own errno.
+            unsafe { *libc::__errno_location() = error };
+            return -1;
+        }
     };
     // SAFETY: the very call that was asked for, with no more bytes.
     unsafe { libc::syscall(libc::SYS_write, descriptor, bytes, n_bytes) as isize }
