@@ -1,1 +1,191 @@
-//! The embedded store of one host.
+//! The embedded store of one host: what must survive a crash, in one place, changed by atomic commits.
+//!
+//! Invariant: a commit is answered only after its fsync, and nobody reads what has not been answered for yet.
+//!
+//! ```text
+//! commit, submit ─► queue (bounded) ─► the one writer: checks, one batch, one fsync ─► answers
+//! get, scan ──────────────────────────────────────────────► engine (committed data only)
+//! ```
+//! Everything lies in one keyspace of the engine, [`Namespace`] first. The log's entries get a keyspace of their
+//! own beside it (`engine.rs`, keyed by revision) and a field `entries` in [`Commit`], written in the same batch.
+
+mod commit;
+mod engine;
+mod error;
+mod journal;
+mod lock;
+mod queue;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use uuid::Uuid;
+
+pub use commit::{Check, Commit, Expect, Namespace};
+pub use error::StoreError;
+pub use writer::{Counts, Health};
+
+use commit::stored_key;
+use engine::EngineOptions;
+use lock::DirLock;
+use queue::Queue;
+use writer::{Shared, Writer};
+
+/// The newest layout of the store's own data that this host understands.
+const FORMAT: u32 = 1;
+const FORMAT_KEY: &[u8] = b"format";
+const EPOCH_KEY: &[u8] = b"epoch";
+
+/// What may be tuned; the defaults suit a host.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Commits that may wait for the writer; more make `commit` and `submit` wait.
+    pub queue_commits: usize,
+    /// Bytes of keys and values that may wait for the writer; also the most one commit may carry.
+    pub queue_bytes: usize,
+    /// Memory for blocks read from disk.
+    pub cache_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { queue_commits: 10_000, queue_bytes: 64 << 20, cache_bytes: 32 << 20 }
+    }
+}
+
+/// Cheap to clone; the last clone to go stops the writer, after it has answered everything that waits.
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    epoch: Uuid,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, the host's data folder, and makes both if they are missing.
+    ///
+    /// Fails if another host holds the folder, or if a newer host has written the store.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(dir, &options, EngineOptions::new(options.cache_bytes))
+    }
+
+    fn open_with(dir: &Path, options: &StoreOptions, engine: EngineOptions) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(|error| StoreError::io("make the data folder", dir, error))?;
+        let lock = DirLock::acquire(dir)?;
+        let shared = Arc::new(Shared::open(dir.to_path_buf(), engine, lock)?);
+        let queue = Arc::new(Queue::new(options.queue_commits, options.queue_bytes));
+        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&queue)).spawn(dir)?;
+        let mut handle = Handle { shared, queue, epoch: Uuid::nil(), writer: Some(writer) };
+        handle.epoch = handle.check_format(&dir.join(engine::FOLDER))?;
+        Ok(Self { handle: Arc::new(handle) })
+    }
+
+    /// Commits, and returns when that is on disk. Waits, so it is not for a thread that runs async tasks.
+    pub fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        self.handle.commit(commit)
+    }
+
+    /// Commits, and calls `answer` when that is on disk or refused; waits only while the queue is full.
+    ///
+    /// `answer` runs on the writer's thread, which commits for everybody: it must be short and must not wait.
+    pub fn submit(&self, commit: Commit, answer: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+        self.handle.queue.push(commit, Box::new(answer));
+    }
+
+    /// The committed value of `key`.
+    pub fn get(&self, namespace: Namespace, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.handle.shared.get(&stored_key(namespace, key))
+    }
+
+    /// At most `limit` keys that start with `prefix` and come after `after`, in order, with their values.
+    ///
+    /// All of one call are of one moment; the next page is asked for with the last key as `after`.
+    pub fn scan(
+        &self,
+        namespace: Namespace,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.handle.shared.scan(namespace, prefix, after, limit)
+    }
+
+    /// Made with the store and never changed: revisions are compared only inside one epoch.
+    pub fn epoch(&self) -> Uuid {
+        self.handle.epoch
+    }
+
+    /// Whether commits are being taken, and if not, why.
+    pub fn health(&self) -> Health {
+        self.handle.shared.health()
+    }
+
+    /// What the writer has done since the store was opened.
+    pub fn counts(&self) -> Counts {
+        self.handle.shared.counts()
+    }
+}
+
+impl Handle {
+    fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.queue.push(
+            commit,
+            Box::new(move |result| {
+                let _ = answer.send(result);
+            }),
+        );
+        answered.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Refuses the store of a newer host, and marks a new store with its format and epoch.
+    fn check_format(&self, path: &Path) -> Result<Uuid, StoreError> {
+        let meta = |key| self.shared.get(&stored_key(Namespace::Meta, key));
+        let damaged = |what| StoreError::Damaged { path: path.to_path_buf(), what };
+        let Some(format) = meta(FORMAT_KEY)? else {
+            return self.mark_new();
+        };
+        let format = format.try_into().map_err(|_| damaged("its format number is not four bytes"))?;
+        match u32::from_be_bytes(format) {
+            found if found > FORMAT => {
+                Err(StoreError::NewerFormat { path: path.to_path_buf(), found, supported: FORMAT })
+            }
+            _ => {
+                let epoch = meta(EPOCH_KEY)?.ok_or_else(|| damaged("its epoch is missing"))?;
+                Uuid::from_slice(&epoch).map_err(|_| damaged("its epoch is not a uuid"))
+            }
+        }
+    }
+
+    fn mark_new(&self) -> Result<Uuid, StoreError> {
+        let epoch = Uuid::new_v4();
+        self.commit(Commit::default().put(Namespace::Meta, FORMAT_KEY, FORMAT.to_be_bytes()).put(
+            Namespace::Meta,
+            EPOCH_KEY,
+            epoch.into_bytes(),
+        ))?;
+        Ok(epoch)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.close();
+        let Some(writer) = self.writer.take() else { return };
+        // An answer may hold the last clone; the writer cannot wait for itself.
+        if writer.thread().id() != std::thread::current().id() {
+            let _ = writer.join();
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The data folder belongs to one host at a time.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+
+const FILE: &str = "lock";
+
+/// Held as long as the store is open. The kernel lets go of it when the process ends, however it ends.
+pub(super) struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    /// The file stays when the lock goes: removing it would let two hosts lock two files of one name.
+    pub fn acquire(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        let failed = |error| StoreError::io("lock", &path, error);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { pid: holder(&path), path }),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // Only for the message of a second host: with the disk full, it is worth less than a start.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(Self { _file: file })
+    }
+}
+
+fn holder(path: &PathBuf) -> String {
+    match fs::read_to_string(path) {
+        Ok(pid) if !pid.trim().is_empty() => pid.trim().to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
