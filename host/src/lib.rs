@@ -4,4 +4,7 @@
 
 pub mod condition;
 pub mod config;
+pub mod telemetry;
+pub mod registry;
 pub mod store;
+pub mod allocator;

@@ -194,12 +194,6 @@ impl State<'_> {
 #[derive(Debug, Clone)]
 pub struct Counter(RArc<CounterCell>);
 
-impl From<RArc<CounterCell>> for Counter {
-    fn from(cell: RArc<CounterCell>) -> Self {
-        Self(cell)
-    }
-}
-
 impl Counter {
     /// Adds `n`.
     pub fn add(&self, n: u64) {
@@ -210,12 +204,6 @@ impl Counter {
 /// Goes up and down.
 #[derive(Debug, Clone)]
 pub struct Gauge(RArc<GaugeCell>);
-
-impl From<RArc<GaugeCell>> for Gauge {
-    fn from(cell: RArc<GaugeCell>) -> Self {
-        Self(cell)
-    }
-}
 
 impl Gauge {
     /// Sets the value.
@@ -243,12 +231,6 @@ pub const HISTOGRAM_BOUNDS_US: [u64; 19] = {
 /// Counts durations by size.
 #[derive(Debug, Clone)]
 pub struct Histogram(RArc<HistogramCell>);
-
-impl From<RArc<HistogramCell>> for Histogram {
-    fn from(cell: RArc<HistogramCell>) -> Self {
-        Self(cell)
-    }
-}
 
 impl Histogram {
     /// Counts one duration.

@@ -16,5 +16,11 @@ pub use bytes::{Bytes, Text};
 /// allocator.
 pub type Records = abi_stable::std_types::RVec<crate::record::Record>;
 
-/// A value that host and plugin share, freed by whoever made it.
-pub type Shared<T> = abi_stable::std_types::RArc<T>;
+/// What the host needs of `abi_stable`, so that only this crate depends on it.
+pub mod types {
+    pub use abi_stable::{
+        library::AbiHeaderRef,
+        sabi_trait::prelude::TD_Opaque,
+        std_types::{RArc, RErr, RNone, ROk, ROption, RSlice, RSome, RStr, RString, RVec},
+    };
+}

@@ -1,0 +1,383 @@
+//! Metrics: shared atomic cells by name and labels, written by host and plugins without a call, read by a scrape.
+//!
+//! The same name and labels give the same cell, so a restarted pipeline goes on counting. A metric has at most
+//! [`MAX_SERIES`] label sets; what would be one more is counted nowhere and said once.
+
+use lockstep_plugin_api::{
+    abi::{
+        types::RArc,
+        vtable::{CounterCell, GaugeCell, HistogramCell},
+    },
+    context::HISTOGRAM_BOUNDS_US,
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
+    metrics::MetricType,
+    registry::Registry,
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    mem::{self, discriminant},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The most label sets of one metric.
+pub const MAX_SERIES: usize = 1000;
+
+/// Every metric of this process. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics(Families);
+
+/// Makes metrics that share some labels. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    families: Families,
+    labels: Labels,
+}
+
+/// Counts up.
+#[derive(Debug, Clone)]
+pub struct Counter(RArc<CounterCell>);
+
+/// Goes up and down.
+#[derive(Debug, Clone)]
+pub struct Gauge(RArc<GaugeCell>);
+
+/// Counts durations by size.
+#[derive(Debug, Clone)]
+pub struct Histogram(RArc<HistogramCell>);
+
+type Labels = Arc<[(String, String)]>;
+
+/// By name as scraped, a counter's without its `_total`.
+#[derive(Debug, Clone, Default)]
+struct Families(Arc<Mutex<BTreeMap<String, Family>>>);
+
+#[derive(Debug, Default)]
+struct Family {
+    help: String,
+    /// All of one kind.
+    series: BTreeMap<Labels, Cell>,
+    /// Whether it was said that a series or a kind was refused.
+    complained: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Cell {
+    Counter(RArc<CounterCell>),
+    Gauge(RArc<GaugeCell>),
+    Histogram(RArc<HistogramCell>),
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says what a metric tells, by its name as it is scraped. Plugins' metrics go without.
+    pub fn describe(&self, name: &str, help: &str) {
+        let help = help.replace('\\', r"\\").replace('\n', r"\n");
+        self.0.lock().entry(family_name(name)).or_default().help = help;
+    }
+
+    /// Metrics with these labels.
+    pub fn scope(&self, labels: &[(&str, &str)]) -> Scope {
+        Scope { families: self.0.clone(), labels: Arc::default() }.with(labels)
+    }
+
+    /// Everything in the OpenMetrics text format, which Prometheus reads.
+    pub fn render(&self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.0.clone()));
+        let mut text = String::new();
+        text::encode(&mut text, &registry).expect("writing to a string does not fail");
+        text
+    }
+}
+
+impl Scope {
+    /// The same labels and more.
+    pub fn with(&self, labels: &[(&str, &str)]) -> Self {
+        let more = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Self { families: self.families.clone(), labels: self.labels.iter().cloned().chain(more).collect() }
+    }
+
+    /// The counter of this name, which ends with `_total`.
+    pub fn counter(&self, name: &str) -> Counter {
+        let new = || RArc::new(CounterCell { value: 0.into() });
+        let found = self.families.cell(name, &self.labels, || Cell::Counter(new()));
+        Counter(if let Some(Cell::Counter(cell)) = found { cell } else { new() })
+    }
+
+    /// The gauge of this name.
+    pub fn gauge(&self, name: &str) -> Gauge {
+        let new = || RArc::new(GaugeCell { value: 0.into() });
+        let found = self.families.cell(name, &self.labels, || Cell::Gauge(new()));
+        Gauge(if let Some(Cell::Gauge(cell)) = found { cell } else { new() })
+    }
+
+    /// The histogram of this name, which ends with `_seconds`.
+    pub fn histogram(&self, name: &str) -> Histogram {
+        let new = || {
+            let buckets = std::array::from_fn(|_| AtomicU64::new(0));
+            RArc::new(HistogramCell { buckets, sum_us: 0.into() })
+        };
+        let found = self.families.cell(name, &self.labels, || Cell::Histogram(new()));
+        Histogram(if let Some(Cell::Histogram(cell)) = found { cell } else { new() })
+    }
+}
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.value.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.value.load(Ordering::Relaxed)
+    }
+
+    /// The cell itself, for a plugin.
+    pub fn cell(&self) -> RArc<CounterCell> {
+        self.0.clone()
+    }
+}
+
+impl Gauge {
+    /// Sets the value.
+    pub fn set(&self, value: i64) {
+        self.0.value.store(value, Ordering::Relaxed);
+    }
+
+    /// Adds `n`, which may be negative.
+    pub fn add(&self, n: i64) {
+        self.0.value.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> i64 {
+        self.0.value.load(Ordering::Relaxed)
+    }
+
+    /// The cell itself, for a plugin.
+    pub fn cell(&self) -> RArc<GaugeCell> {
+        self.0.clone()
+    }
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = HISTOGRAM_BOUNDS_US.partition_point(|bound| *bound < us);
+        self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.0.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// The cell itself, for a plugin.
+    pub fn cell(&self) -> RArc<HistogramCell> {
+        self.0.clone()
+    }
+}
+
+impl Families {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Family>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cell of this name and these labels; none if the metric is of another kind or has too many label sets.
+    fn cell(&self, name: &str, labels: &Labels, new: impl FnOnce() -> Cell) -> Option<Cell> {
+        let mut families = self.lock();
+        let name = family_name(name);
+        let family = families.entry(name.clone()).or_default();
+        if let Some(cell) = family.series.get(labels) {
+            return Some(cell.clone());
+        }
+        let cell = new();
+        let is_other_kind = family.is_of_other_kind(&cell);
+        if !is_other_kind && family.series.len() < MAX_SERIES {
+            family.series.insert(Arc::clone(labels), cell.clone());
+            return Some(cell);
+        }
+        let complain = !mem::replace(&mut family.complained, true);
+        drop(families);
+        if complain && is_other_kind {
+            tracing::warn!(metric = name, "a metric is used as two kinds, the second is not counted");
+        } else if complain {
+            tracing::warn!(
+                metric = name,
+                max = MAX_SERIES,
+                "a metric has too many label sets, further ones are not counted"
+            );
+        }
+        None
+    }
+}
+
+impl Family {
+    fn is_of_other_kind(&self, cell: &Cell) -> bool {
+        self.series.values().next().is_some_and(|first| discriminant(first) != discriminant(cell))
+    }
+}
+
+/// A plugin chooses its names freely; the format does not allow every character.
+fn family_name(name: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' };
+    name.strip_suffix("_total").unwrap_or(name).chars().map(allowed).collect()
+}
+
+impl Collector for Families {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, family) in self.lock().iter() {
+            let Some(first) = family.series.values().next() else { continue };
+            let mut metric = encoder.encode_descriptor(name, &family.help, None, first.kind())?;
+            for (labels, cell) in &family.series {
+                if labels.is_empty() {
+                    cell.encode(&mut metric)?;
+                } else {
+                    cell.encode(&mut metric.encode_family(&&**labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cell {
+    fn kind(&self) -> MetricType {
+        match self {
+            Self::Counter(_) => MetricType::Counter,
+            Self::Gauge(_) => MetricType::Gauge,
+            Self::Histogram(_) => MetricType::Histogram,
+        }
+    }
+
+    fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Counter(cell) => {
+                let value = cell.value.load(Ordering::Relaxed);
+                encoder.encode_counter::<NoLabelSet, _, f64>(&value, None)
+            }
+            Self::Gauge(cell) => encoder.encode_gauge(&cell.value.load(Ordering::Relaxed)),
+            Self::Histogram(cell) => encode_histogram(cell, encoder),
+        }
+    }
+}
+
+/// The count is that of the buckets read here, so that both agree while others go on counting.
+fn encode_histogram(cell: &HistogramCell, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+    let bounds = HISTOGRAM_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::INFINITY]);
+    let counts = cell.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+    let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    encoder.encode_histogram::<NoLabelSet>(
+        seconds(cell.sum_us.load(Ordering::Relaxed)),
+        count,
+        &buckets,
+        None,
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 285 years")]
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::LogFormat, telemetry::subscriber::captured::log};
+
+    fn check(metrics: &Metrics, lines: &[&str]) {
+        let text = metrics.render();
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        for line in lines {
+            assert!(text.lines().any(|found| found == *line), "no line {line:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_metric_is_rendered_with_its_help_and_labels() {
+        let metrics = Metrics::new();
+        metrics.describe("lockstep_records_read_total", "Records that sources gave");
+        let scope = metrics.scope(&[("pipeline", "orders")]);
+        scope.with(&[("component", "in")]).counter("lockstep_records_read_total").add(3);
+        scope.gauge("lockstep_in_flight_bytes").set(-2);
+        metrics.scope(&[]).gauge("lockstep_pipelines").add(1);
+        check(
+            &metrics,
+            &[
+                "# HELP lockstep_records_read Records that sources gave",
+                "# TYPE lockstep_records_read counter",
+                r#"lockstep_records_read_total{pipeline="orders",component="in"} 3"#,
+                r#"lockstep_in_flight_bytes{pipeline="orders"} -2"#,
+                "lockstep_pipelines 1",
+            ],
+        );
+    }
+
+    #[test]
+    fn label_values_and_names_are_escaped() {
+        let metrics = Metrics::new();
+        metrics.describe("a total", "two\nlines");
+        metrics.scope(&[("name", "a\"b\\c\nd")]).gauge("a total").set(1);
+        check(&metrics, &[r"# HELP a_total two\nlines", r#"a_total{name="a\"b\\c\nd"} 1"#]);
+    }
+
+    #[test]
+    fn a_histogram_counts_up_to_and_with_each_bound() {
+        let metrics = Metrics::new();
+        let histogram = metrics.scope(&[]).histogram("lockstep_put_seconds");
+        for us in [50, 51, 20_000_000] {
+            histogram.observe(Duration::from_micros(us));
+        }
+        check(
+            &metrics,
+            &[
+                r#"lockstep_put_seconds_bucket{le="0.00005"} 1"#,
+                r#"lockstep_put_seconds_bucket{le="0.0001"} 2"#,
+                r#"lockstep_put_seconds_bucket{le="+Inf"} 3"#,
+                "lockstep_put_seconds_count 3",
+                "lockstep_put_seconds_sum 20.000101",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_same_name_and_labels_give_the_same_cell() {
+        let metrics = Metrics::new();
+        for _restart in 0..2 {
+            metrics.scope(&[("pipeline", "orders")]).counter("lockstep_records_read_total").add(1);
+        }
+        assert_eq!(metrics.scope(&[("pipeline", "orders")]).counter("lockstep_records_read_total").get(), 2);
+    }
+
+    #[test]
+    fn too_many_label_sets_are_left_out_and_said_once() {
+        let metrics = Metrics::new();
+        let written = log(LogFormat::Text, "warn", |_| {
+            for n in 0..MAX_SERIES + 2 {
+                metrics.scope(&[("client", &n.to_string())]).counter("lockstep_plugin_sent_total").add(1);
+            }
+        });
+        let text = metrics.render();
+        assert_eq!(text.lines().filter(|line| line.contains("sent_total{")).count(), MAX_SERIES);
+        assert_eq!(written.matches("too many label sets").count(), 1, "{written}");
+    }
+
+    #[test]
+    fn a_name_of_two_kinds_is_counted_as_the_first() {
+        let metrics = Metrics::new();
+        metrics.scope(&[("component", "a")]).counter("lockstep_plugin_x_total").add(1);
+        metrics.scope(&[("component", "b")]).gauge("lockstep_plugin_x").set(1);
+        check(&metrics, &["# TYPE lockstep_plugin_x counter"]);
+        assert!(!metrics.render().contains(r#"component="b""#));
+    }
+}

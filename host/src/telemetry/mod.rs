@@ -1,0 +1,13 @@
+//! What the host and its plugins tell: log lines to stderr, metrics to whoever scrapes them.
+//!
+//! Values of changes and secrets are never logged; keys may be.
+
+mod subscriber;
+mod logs;
+mod metrics;
+mod component_host;
+
+pub use component_host::component_host;
+pub use logs::log_host;
+pub use metrics::{Counter, Gauge, Histogram, Metrics, Scope};
+pub use subscriber::{Telemetry, TelemetryError, start};
