@@ -64,6 +64,8 @@ struct Open {
     /// The fingerprint from 256 bytes on, which is the same for every later place.
     settled: Option<Fingerprint>,
     lines: Lines,
+    /// Whether the last read found nothing new.
+    is_at_end: bool,
     /// Whether it was opened under its own name; else it had been rotated away before.
     was_current: bool,
     /// Since when it is known that the path means another file, and nothing new has come.
@@ -170,7 +172,7 @@ impl Follower {
         let was_current = fs::metadata(&self.path).is_ok_and(|current| FileId::from(&current) == id);
         let head = Head::read(&file)?;
         let lines = Lines::at(offset, self.max_line);
-        Ok(Open { file, id, head, settled: None, lines, was_current, silent_since: None })
+        Ok(Open { file, id, head, settled: None, lines, is_at_end: true, was_current, silent_since: None })
     }
 
     fn wait_for_file(&mut self) -> Result<bool> {
@@ -267,13 +269,21 @@ impl Open {
                 read => break read?,
             }
         };
-        if n_read > 0 {
-            self.silent_since = None;
-            self.lines.feed(&scratch[..n_read]);
-            if self.head.is_short_of(self.lines.fed()) {
-                self.head = Head::read(&self.file)?;
-            }
+        if n_read == 0 {
+            self.is_at_end = true;
+            return Ok(0);
         }
+        // While nothing came, the file may have been emptied and filled past this point: then these bytes begin anywhere.
+        if self.is_at_end || self.head.is_short_of(self.lines.fed() + n_read as u64) {
+            let head = Head::read(&self.file)?;
+            if !head.continues(&self.head) {
+                return Ok(0);
+            }
+            self.head = head;
+        }
+        self.is_at_end = false;
+        self.silent_since = None;
+        self.lines.feed(&scratch[..n_read]);
         Ok(n_read)
     }
 

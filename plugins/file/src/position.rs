@@ -77,6 +77,11 @@ impl Head {
         (self.0.len() as u64) < offset.min(FINGERPRINT_BYTES)
     }
 
+    /// Whether this is `earlier`, perhaps with more behind it.
+    pub fn continues(&self, earlier: &Self) -> bool {
+        self.0.starts_with(&earlier.0)
+    }
+
     /// The fingerprint of a file that has been read up to `offset`.
     pub fn fingerprint(&self, offset: u64) -> Fingerprint {
         let covered = &self.0[..self.0.len().min(offset.min(FINGERPRINT_BYTES) as usize)];
