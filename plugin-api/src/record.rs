@@ -27,6 +27,8 @@ pub struct Record {
     headers: RVec<Header>,
     position: ROption<Position>,
     change: ROption<RBox<Change>>,
+    /// Boxed, because nearly no record has one and every record is moved.
+    error: ROption<RBox<Error>>,
 }
 
 /// A named piece of data beside the value, for example `event_type`.
@@ -91,6 +93,7 @@ impl Record {
             headers: RVec::new(),
             position: RNone,
             change: RNone,
+            error: RNone,
         }
     }
 
@@ -104,6 +107,32 @@ impl Record {
     pub fn with_position(mut self, position: Position) -> Self {
         self.position = RSome(position);
         self
+    }
+
+    /// The same record, failed before it began: its source could read where this piece of input ends, but not what it
+    /// says.
+    ///
+    /// A source hands such a piece over instead of losing it. The host shows it to no component; it is answered and
+    /// dead-lettered with this error like any other failed record, and its position counts as finished after that.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// let record = Record::new("{\"config_key\":").with_error(Error::rejected("bad_message", "the line is not JSON"));
+    /// assert_eq!(record.error().and_then(Error::code), Some("bad_message"));
+    /// ```
+    pub fn with_error(mut self, error: Error) -> Self {
+        self.error = RSome(RBox::new(error));
+        self
+    }
+
+    /// Why the source could not read this piece of input, if it could not; see [`Record::with_error`].
+    pub fn error(&self) -> Option<&Error> {
+        self.error.as_ref().into_option().map(|error| &**error)
+    }
+
+    /// Takes the source's error out, so that the record can be tried after all.
+    pub fn take_error(&mut self) -> Option<Error> {
+        std::mem::replace(&mut self.error, RNone).into_option().map(RBox::into_inner)
     }
 
     /// The number the host gave this record when it was polled; what a transform makes of it inherits the number.

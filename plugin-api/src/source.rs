@@ -51,7 +51,8 @@ pub trait Source: Sized + Send + 'static {
     /// `Config` keeps the pipeline from starting, `NotConnected` is tried again with backoff, anything else too.
     fn new(config: Self::Config, context: &Context) -> Result<Self>;
 
-    /// Gives at most `max` records, waiting at most `wait` for the first one. None is an answer.
+    /// Gives at most `max` records, waiting at most `wait` for the first one. None is an answer. A piece of input that
+    /// cannot be read is given too, as a record with an error ([`Record::with_error`]).
     ///
     /// # Errors
     /// `EndOfInput` drains the pipeline, `NotConnected` and `Retry` open the breaker, anything else starts the pipeline
