@@ -7,4 +7,8 @@ pub mod config;
 pub mod telemetry;
 pub mod registry;
 pub mod store;
+pub mod pipeline;
+pub mod runtime;
+pub mod host;
+pub mod cli;
 pub mod allocator;

@@ -195,6 +195,12 @@ impl Source {
     }
 }
 
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Replies")
+    }
+}
+
 impl Replies {
     /// Tells what became of records, by the ids they were polled with.
     ///

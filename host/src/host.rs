@@ -1,0 +1,127 @@
+//! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
+
+use crate::config::{Config, Diagnostic, Diagnostics, HostSettings};
+use crate::pipeline;
+use crate::registry::{Registry, RegistryOptions};
+use crate::runtime::{self, DeadLetters, PipelineState, RunningPipeline, Shared, Watchdog};
+use crate::store::{Commit, Namespace, Store, StoreError, StoreOptions};
+use crate::telemetry::{Metrics, log_host};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+/// Where a generated node id is kept.
+const NODE_ID_KEY: &[u8] = b"node_id";
+
+/// A running host. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    pub settings: HostSettings,
+    pub node_id: String,
+    pub registry: Registry,
+    pub store: Store,
+    pub dead_letters: DeadLetters,
+    pub metrics: Metrics,
+    pub pipelines: Vec<RunningPipeline>,
+}
+
+/// Why a host did not start. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Refused(Diagnostics),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Finds the plugins of these settings; loads none yet.
+pub fn open_registry(settings: &HostSettings) -> Registry {
+    Registry::open(RegistryOptions {
+        plugin_path: settings.plugin_path.clone(),
+        cache_dir: settings.plugin_cache_dir(),
+        log_host: log_host(),
+    })
+}
+
+/// Builds every pipeline, or gives everything that is wrong with any of them.
+pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::Pipeline>, Diagnostics> {
+    let mut problems = Diagnostics::new();
+    let mut pipelines = Vec::new();
+    for config in &config.pipelines {
+        match pipeline::build(config, registry) {
+            Ok(pipeline) => pipelines.push(pipeline),
+            Err(refused) => problems.extend(refused),
+        }
+    }
+    if problems.has_errors() { Err(problems) } else { Ok(pipelines) }
+}
+
+impl Host {
+    /// Checks everything, then opens the store and starts every pipeline.
+    ///
+    /// # Errors
+    /// What was refused; nothing is running then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        if config.pipelines.is_empty() {
+            let nothing = Diagnostic::outside("command line", "no pipeline to run")
+                .help("name pipeline files or a folder of them: `lockstep run pipelines/`");
+            return Err(StartError::Refused(Diagnostics::from_iter([nothing])));
+        }
+        let registry = open_registry(&config.settings);
+        let pipelines = build_all(&config, &registry).map_err(StartError::Refused)?;
+        let settings = config.settings;
+        let store = Store::open(&settings.data_dir, StoreOptions::default())?;
+        let node_id = node_id(&settings, &store)?;
+        let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
+        let metrics = Metrics::new();
+        info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
+        let shared = Shared {
+            store: store.clone(),
+            dead_letters: dead_letters.clone(),
+            metrics: metrics.clone(),
+            watchdog: Watchdog::start(settings.watchdog, settings.call_timeout),
+            node_id: node_id.clone(),
+            grace: settings.grace_period,
+            watchdog_limit: settings.watchdog,
+            restart: settings.restart.clone(),
+        };
+        let pipelines = pipelines.into_iter().map(|pipeline| runtime::spawn(pipeline, shared.clone())).collect();
+        Ok(Self { settings, node_id, registry, store, dead_letters, metrics, pipelines })
+    }
+
+    /// Whether every pipeline has come to the end of its input and written everything.
+    pub fn is_finished(&self) -> bool {
+        self.pipelines.iter().all(|pipeline| pipeline.state() == PipelineState::Finished)
+    }
+
+    /// Whether a pipeline failed for good.
+    pub fn has_failed(&self) -> bool {
+        self.pipelines.iter().any(|pipeline| pipeline.state() == PipelineState::Failed)
+    }
+
+    /// Stops polling, finishes what is in flight, and ends every pipeline; false if that took longer than the grace
+    /// period allows.
+    pub fn drain(&self) -> bool {
+        self.pipelines.iter().for_each(RunningPipeline::drain);
+        // A pipeline that does not drain in time aborts by itself, and gives up threads that hang after the watchdog.
+        let limit = self.settings.grace_period + self.settings.watchdog + Duration::from_secs(5);
+        let until = Instant::now() + limit;
+        let wait = |pipeline: &RunningPipeline| pipeline.wait(until.saturating_duration_since(Instant::now()));
+        let late: Vec<_> = self.pipelines.iter().filter(|pipeline| !wait(pipeline)).collect();
+        late.iter().for_each(|pipeline| warn!(pipeline = pipeline.name(), "did not end in time"));
+        late.is_empty()
+    }
+}
+
+/// The configured name of this host, or the one made at its first start.
+fn node_id(settings: &HostSettings, store: &Store) -> Result<String, StoreError> {
+    if let Some(node_id) = &settings.node_id {
+        return Ok(node_id.clone());
+    }
+    if let Some(stored) = store.get(Namespace::Meta, NODE_ID_KEY)? {
+        return Ok(String::from_utf8_lossy(&stored).into_owned());
+    }
+    let node_id = format!("node-{}", &Uuid::new_v4().simple().to_string()[..12]);
+    store.commit(Commit::default().put(Namespace::Meta, NODE_ID_KEY, node_id.as_bytes()))?;
+    Ok(node_id)
+}

@@ -1,0 +1,253 @@
+//! A chain of transforms, run by one thread, and the accounting of every record that passes it.
+//!
+//! Invariant: every id given to a transform comes back passed on, failed or dropped; if not, the transform lies and the
+//! run fails.
+
+use super::{
+    breaker::Breaker,
+    failed::FailedRecord,
+    flight::Flight,
+    run::{Ended, Run},
+    watchdog::{Call, GivenUp, Watched},
+};
+use crate::pipeline::{TransformStep, View};
+use crate::registry::{Applied, Transform};
+use lockstep_plugin_api::{Error, ErrorKind, Record, abi::Records, backoff::Backoff};
+use std::{collections::HashSet, mem, sync::Arc};
+
+/// The open transforms of one chain.
+pub struct Chain<'a> {
+    run: &'a Arc<Run>,
+    links: Vec<Link<'a>>,
+    /// The ids given to a transform; kept so that a batch costs no allocation.
+    given: Vec<u64>,
+}
+
+struct Link<'a> {
+    step: &'a TransformStep,
+    watched: Arc<Watched>,
+    transform: Option<Transform>,
+    breaker: Breaker,
+}
+
+impl<'a> Chain<'a> {
+    /// Opens every transform of the chain.
+    pub fn open(run: &'a Arc<Run>, steps: &'a [TransformStep]) -> Result<Self, Ended> {
+        let open = |step: &'a TransformStep| {
+            let watched = run.watch(&step.step);
+            let parts = run.parts(&step.step, Vec::new(), false);
+            let new = || step.step.component.open_transform(&step.step.config, parts.clone());
+            let transform = run.open(&step.step, &watched, new)?;
+            Ok(Link { step, watched, transform: Some(transform), breaker: Breaker::default() })
+        };
+        Ok(Self { run, links: steps.iter().map(open).collect::<Result<_, Ended>>()?, given: Vec::new() })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// Runs a batch through the transforms from place `from` on, and gives what is left of it, in order.
+    pub fn apply(&mut self, flight: &Flight, mut records: Records, from: usize) -> Result<Records, Ended> {
+        for link in &mut self.links[from..] {
+            if records.is_empty() {
+                break;
+            }
+            records = link.apply_where(self.run, flight, records, &mut self.given)?;
+        }
+        Ok(records)
+    }
+}
+
+impl Drop for Chain<'_> {
+    fn drop(&mut self) {
+        for link in &mut self.links {
+            let transform = link.transform.take();
+            let _ = link.watched.call(Call::Drop, || drop(transform));
+        }
+    }
+}
+
+impl Link<'_> {
+    /// Applies the transform to the records its condition takes; the others pass by and keep their place.
+    fn apply_where(
+        &mut self,
+        run: &Run,
+        flight: &Flight,
+        records: Records,
+        given: &mut Vec<u64>,
+    ) -> Result<Records, Ended> {
+        let Some(condition) = &self.step.when else { return self.apply_all(run, flight, records, given) };
+        let (mut taken, mut passing, mut failed) = (Records::new(), Records::new(), Vec::new());
+        for record in records {
+            match condition.matches(&View::new(&record)) {
+                Ok(true) => taken.push(record),
+                Ok(false) => passing.push(record),
+                Err(reason) => failed.push(undecided(record, &reason)),
+            }
+        }
+        run.give_up(&self.step.step, flight, failed)?;
+        let applied = if taken.is_empty() { taken } else { self.apply_all(run, flight, taken, given)? };
+        Ok(merge(applied, passing))
+    }
+
+    /// Applies the transform until nothing is left to apply: endpoints that are away are waited for, failed records
+    /// are tried again.
+    fn apply_all(
+        &mut self,
+        run: &Run,
+        flight: &Flight,
+        records: Records,
+        given: &mut Vec<u64>,
+    ) -> Result<Records, Ended> {
+        let (step, metrics) = (&self.step.step, run.metrics.step(self.step.step.index));
+        metrics.records_in.add(records.len() as u64);
+        let mut failed = Vec::new();
+        let mut out = self.apply_once(run, records, given, &mut failed)?;
+        let mut backoff = Backoff::new(step.on_error.retry.backoff, step.on_error.retry.max);
+        for attempt in 1..=step.on_error.retry.attempts {
+            let (again, given_up) = mem::take(&mut failed).into_iter().partition::<Vec<_>, _>(|failed| {
+                failed.error.kind() == ErrorKind::FAILED
+            });
+            failed = given_up;
+            if again.is_empty() {
+                break;
+            }
+            run.pause(backoff.next_wait())?;
+            metrics.retried.add(again.len() as u64);
+            let records: Records = again.into_iter().map(|failed| failed.record).collect();
+            let mut failed_again = Vec::new();
+            out = merge(out, self.apply_once(run, records, given, &mut failed_again)?);
+            failed.extend(failed_again.into_iter().map(|failed| FailedRecord { attempts: attempt + 1, ..failed }));
+        }
+        metrics.records_out.add(out.len() as u64);
+        run.give_up(step, flight, failed)?;
+        Ok(out)
+    }
+
+    /// One attempt on every record, in as many calls as the endpoint's absences make of it.
+    fn apply_once(
+        &mut self,
+        run: &Run,
+        mut records: Records,
+        given: &mut Vec<u64>,
+        failed: &mut Vec<FailedRecord>,
+    ) -> Result<Records, Ended> {
+        let mut out: Option<Records> = None;
+        loop {
+            given.clear();
+            given.extend(records.iter().map(Record::id));
+            let applied = self.call(run, records)?;
+            if let Err(lie) = account(given, &applied) {
+                return Err(run.fail(&self.step.step, Call::Apply.name(), &Error::fatal(lie), false));
+            }
+            let metrics = run.metrics.step(self.step.step.index);
+            metrics.dropped.add(applied.dropped.len() as u64);
+            metrics.failed.add(applied.failed.len() as u64);
+            for one in applied.failed {
+                let Some(record) = one.record else { continue };
+                failed.push(FailedRecord { record, error: one.error, attempts: 1 });
+            }
+            let all = match out.take() {
+                None => applied.out,
+                Some(earlier) => merge(earlier, applied.out),
+            };
+            match applied.stopped_by {
+                None => {
+                    run.answered(&self.step.step, &mut self.breaker);
+                    return Ok(all);
+                }
+                Some(error) => {
+                    run.pause(run.tripped(&self.step.step, Call::Apply, &error, &mut self.breaker))?;
+                    (out, records) = (Some(all), applied.unapplied);
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, run: &Run, records: Records) -> Result<Applied, Ended> {
+        let transform = self.transform.as_mut().expect("taken only when the chain is dropped");
+        match self.watched.call(Call::Apply, || transform.apply(records)) {
+            Ok(Ok(applied)) => Ok(applied),
+            Ok(Err(error)) => Err(run.fail(&self.step.step, Call::Apply.name(), &error, false)),
+            Err(GivenUp) => Err(Ended),
+        }
+    }
+}
+
+/// A record whose condition could not be decided: it fails there, it does not silently pass or stay away.
+pub fn undecided(record: Record, reason: &str) -> FailedRecord {
+    let error = Error::rejected("bad_message", format!("`when` cannot be decided for this record: {reason}"));
+    FailedRecord { record, error, attempts: 1 }
+}
+
+/// Two parts of one batch back in the order of their ids; records of one id keep their order.
+fn merge(first: Records, second: Records) -> Records {
+    if first.is_empty() {
+        return second;
+    }
+    if second.is_empty() {
+        return first;
+    }
+    let mut merged = Records::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
+    while let (Some(a), Some(b)) = (first.peek(), second.peek()) {
+        let next = if a.id() <= b.id() { first.next() } else { second.next() };
+        merged.extend(next);
+    }
+    merged.extend(first);
+    merged.extend(second);
+    merged
+}
+
+/// Whether every id given came back and no other: a sentence if not.
+fn account(given: &[u64], applied: &Applied) -> Result<(), String> {
+    let is_one_to_one = applied.out.len() == given.len() && applied.out.iter().map(Record::id).eq(given.iter().copied());
+    if is_one_to_one && applied.failed.is_empty() && applied.dropped.is_empty() && applied.unapplied.is_empty() {
+        return Ok(());
+    }
+    let back: HashSet<u64> = (applied.out.iter().chain(&applied.unapplied).map(Record::id))
+        .chain(applied.failed.iter().map(|failed| failed.id))
+        .chain(applied.dropped.iter().copied())
+        .collect();
+    let given: HashSet<u64> = given.iter().copied().collect();
+    let (missing, unknown) = (given.difference(&back).count(), back.difference(&given).count());
+    match (missing, unknown) {
+        (0, 0) => Ok(()),
+        (missing, 0) => Err(format!("`apply` lost {missing} of {} records without saying so", given.len())),
+        (_, unknown) => Err(format!("`apply` gave back {unknown} records it was not given")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(ids: &[u64]) -> Records {
+        let record = |id: &u64| {
+            let mut record = Record::new("x");
+            record.set_id(*id);
+            record
+        };
+        ids.iter().map(record).collect()
+    }
+
+    fn applied(out: &[u64], dropped: &[u64]) -> Applied {
+        let (failed, unapplied) = (Vec::new(), Records::new());
+        Applied { out: records(out), failed, dropped: dropped.to_vec().into(), unapplied, stopped_by: None }
+    }
+
+    #[test]
+    fn parts_of_a_batch_are_merged_in_the_order_of_ids() {
+        let merged = merge(records(&[1, 1, 4]), records(&[2, 3, 5]));
+        assert_eq!(merged.iter().map(Record::id).collect::<Vec<_>>(), [1, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn every_id_has_to_come_back() {
+        assert!(account(&[1, 2, 3], &applied(&[1, 2, 3], &[])).is_ok());
+        assert!(account(&[1, 2, 3], &applied(&[1, 1, 3], &[2])).is_ok(), "one split, one dropped");
+        assert!(account(&[1, 2, 3], &applied(&[1, 2], &[])).expect_err("lost").contains("lost 1 of 3"));
+        assert!(account(&[1], &applied(&[1, 9], &[])).expect_err("unknown").contains("1 records it was not given"));
+    }
+}

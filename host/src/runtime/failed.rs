@@ -1,0 +1,130 @@
+//! What becomes of a record that failed for good at some component.
+//!
+//! Its author is told, if its source answers; otherwise `on_error.then` decides. Nothing is given up silently: each way
+//! out is counted, and stored or logged.
+
+use super::{
+    dead_letter::{DeadLetter, DeadLetterError, StoredError, StoredRecord},
+    flight::{Flight, Origin, Verdict},
+    run::{Ended, Run},
+};
+use crate::config::Then;
+use crate::pipeline::Step;
+use jiff::Timestamp;
+use lockstep_plugin_api::{Error, ErrorKind, Record};
+use std::time::Duration;
+use tracing::{error, warn};
+
+/// How long to wait before a full disk is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// A record that failed, and after how many attempts.
+#[derive(Debug)]
+pub struct FailedRecord {
+    pub record: Record,
+    pub error: Error,
+    pub attempts: u32,
+}
+
+impl Run {
+    /// Takes care of records that failed at `step`. When this returns, they are told, stored or skipped.
+    pub fn give_up(&self, step: &Step, flight: &Flight, failed: Vec<FailedRecord>) -> Result<(), Ended> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let metrics = self.metrics.step(step.index);
+        match &flight.origin {
+            Origin::Source { source, .. } if self.pipeline.sources[*source].step.component.answers() => {
+                metrics.rejected.add(failed.len() as u64);
+                for failed in failed {
+                    flight.refuse(failed.record.id(), verdict(failed.error));
+                }
+                Ok(())
+            }
+            // A dead letter that fails again stays one, whatever `on_error` says now.
+            Origin::DeadLetter { key } => self.store_letters(step, flight, &failed, Some(key)),
+            Origin::Source { .. } => match step.on_error.then {
+                Then::DeadLetter => self.store_letters(step, flight, &failed, None),
+                Then::Skip => {
+                    metrics.skipped.add(failed.len() as u64);
+                    for failed in &failed {
+                        let (code, message) = (failed.error.code(), failed.error.message());
+                        warn!(component = step.name, record = failed.record.id(), code, error = message, "record skipped");
+                        flight.refuse(failed.record.id(), Verdict::Stored);
+                    }
+                    Ok(())
+                }
+                Then::Stop => {
+                    let first = &failed[0];
+                    let message = format!("a record failed and `on_error.then` is `stop`: {}", first.error.message());
+                    Err(self.fail(step, "record", &Error::fatal(message), true))
+                }
+            },
+        }
+    }
+
+    fn store_letters(
+        &self,
+        step: &Step,
+        flight: &Flight,
+        failed: &[FailedRecord],
+        key: Option<&Vec<u8>>,
+    ) -> Result<(), Ended> {
+        let letters: Vec<_> = failed.iter().map(|failed| (key.cloned(), self.letter(step, flight, failed))).collect();
+        self.until_stored(step, || self.dead_letters.put(&letters))?;
+        self.metrics.step(step.index).dead_lettered.add(letters.len() as u64);
+        for failed in failed {
+            let (code, message) = (failed.error.code(), failed.error.message());
+            let (record, attempts) = (failed.record.id(), failed.attempts);
+            warn!(component = step.name, record, attempts, code, error = message, "dead letter");
+            flight.refuse(record, Verdict::Stored);
+        }
+        Ok(())
+    }
+
+    /// Tries until it succeeds: a store that takes nothing (a full disk) holds the pipeline, it does not lose records.
+    fn until_stored(
+        &self,
+        step: &Step,
+        mut store: impl FnMut() -> Result<(), DeadLetterError>,
+    ) -> Result<(), Ended> {
+        let mut is_told = false;
+        loop {
+            match store() {
+                Ok(()) => return Ok(()),
+                Err(full @ DeadLetterError::Full { .. }) => {
+                    return Err(self.fail(step, "dead letter", &Error::fatal(full), true));
+                }
+                Err(DeadLetterError::Store(refused)) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        error!(component = step.name, error = %refused, "the store takes no dead letters, waiting");
+                    }
+                    self.pause(STORE_RETRY)?;
+                }
+            }
+        }
+    }
+
+    fn letter(&self, step: &Step, flight: &Flight, failed: &FailedRecord) -> DeadLetter {
+        let source = match &flight.origin {
+            Origin::Source { source, .. } => self.pipeline.sources[*source].step.name.clone(),
+            Origin::DeadLetter { .. } => String::new(),
+        };
+        DeadLetter {
+            pipeline: self.pipeline.name.clone(),
+            component: step.name.clone(),
+            kind: step.component.kind().as_str().to_owned(),
+            source,
+            record_id: failed.record.id(),
+            attempts: failed.attempts,
+            error: StoredError::from(&failed.error),
+            first_failed_at: Timestamp::now(),
+            last_failed_at: Timestamp::now(),
+            record: StoredRecord::from(&failed.record),
+        }
+    }
+}
+
+fn verdict(error: Error) -> Verdict {
+    if error.kind() == ErrorKind::REJECTED { Verdict::Rejected(error) } else { Verdict::Failed(error) }
+}

@@ -1,0 +1,116 @@
+//! The runtime's own numbers: counters in pairs, so that what is between two points is a subtraction.
+
+use crate::pipeline::Pipeline;
+use crate::telemetry::{Counter, Gauge, Histogram, Metrics, Scope, component_host};
+use lockstep_plugin_api::abi::vtable::ComponentHostBox;
+
+/// The numbers of one component.
+#[derive(Clone)]
+pub struct StepMetrics {
+    /// Records that came in: polled by a source, given to a transform or sink.
+    pub records_in: Counter,
+    /// Records that went out: written by every sink for a source, passed on by a transform, written by a sink.
+    pub records_out: Counter,
+    pub bytes_in: Counter,
+    pub dropped: Counter,
+    pub failed: Counter,
+    pub retried: Counter,
+    pub rejected: Counter,
+    pub dead_lettered: Counter,
+    pub skipped: Counter,
+    /// From a record's own timestamp to its poll for a source, from poll to ack for a sink.
+    pub age: Histogram,
+    calls: Histogram,
+    breaker_opened: Counter,
+    breaker_open: Gauge,
+    scope: Scope,
+}
+
+/// The numbers of every component of a pipeline, by its place in the status.
+#[derive(Clone)]
+pub struct PipelineMetrics {
+    steps: Vec<StepMetrics>,
+}
+
+const HELP: &[(&str, &str)] = &[
+    ("lockstep_records_read", "Records polled from a source."),
+    ("lockstep_records_acked", "Records of a source that every sink has written, or that were taken care of otherwise."),
+    ("lockstep_records_received", "Records given to a transform or sink."),
+    ("lockstep_records_passed", "Records a transform passed on."),
+    ("lockstep_records_written", "Records a sink has written."),
+    ("lockstep_bytes_received", "Bytes of the records that came in."),
+    ("lockstep_records_dropped", "Records a transform dropped."),
+    ("lockstep_records_failed", "Attempts on a record that failed."),
+    ("lockstep_records_retried", "Records tried again after they failed."),
+    ("lockstep_records_rejected", "Records refused, their author was told."),
+    ("lockstep_records_dead_lettered", "Records put into the dead letter queue."),
+    ("lockstep_records_skipped", "Records given up by `on_error: skip`."),
+    ("lockstep_source_age_seconds", "From a record's timestamp to its poll; the first record of each batch."),
+    ("lockstep_delivery_seconds", "From a batch's poll to its ack by the sink."),
+    ("lockstep_call_seconds", "How long calls into the component took."),
+    ("lockstep_breaker_opened", "How often the component's endpoint went away."),
+    ("lockstep_breaker_open", "1 while the component's endpoint is away."),
+];
+
+impl PipelineMetrics {
+    pub fn new(metrics: &Metrics, pipeline: &Pipeline) -> Self {
+        for (name, help) in HELP {
+            metrics.describe(name, help);
+        }
+        let steps = pipeline.steps().map(|step| {
+            let kind = step.component.kind().as_str();
+            let scope =
+                metrics.scope(&[("pipeline", &pipeline.name), ("component", &step.name), ("kind", kind)]);
+            StepMetrics::new(scope, kind)
+        });
+        Self { steps: steps.collect() }
+    }
+
+    pub fn step(&self, index: usize) -> &StepMetrics {
+        &self.steps[index]
+    }
+
+    pub fn call_durations(&self, index: usize) -> Histogram {
+        self.steps[index].calls.clone()
+    }
+
+    pub fn component_host(&self, index: usize) -> ComponentHostBox {
+        component_host(self.steps[index].scope.clone())
+    }
+
+    pub fn breaker_opened(&self, index: usize) {
+        self.steps[index].breaker_opened.add(1);
+        self.steps[index].breaker_open.set(1);
+    }
+
+    pub fn breaker_closed(&self, index: usize) {
+        self.steps[index].breaker_open.set(0);
+    }
+}
+
+impl StepMetrics {
+    fn new(scope: Scope, kind: &str) -> Self {
+        let (came_in, went_out, age) = match kind {
+            "source" => ("lockstep_records_read", "lockstep_records_acked", "lockstep_source_age_seconds"),
+            "transform" => ("lockstep_records_received", "lockstep_records_passed", "lockstep_delivery_seconds"),
+            _ => ("lockstep_records_received", "lockstep_records_written", "lockstep_delivery_seconds"),
+        };
+        let counter = |name| scope.counter(name);
+        Self {
+            records_in: counter(came_in),
+            records_out: counter(went_out),
+            bytes_in: counter("lockstep_bytes_received"),
+            dropped: counter("lockstep_records_dropped"),
+            failed: counter("lockstep_records_failed"),
+            retried: counter("lockstep_records_retried"),
+            rejected: counter("lockstep_records_rejected"),
+            dead_lettered: counter("lockstep_records_dead_lettered"),
+            skipped: counter("lockstep_records_skipped"),
+            age: scope.histogram(age),
+            calls: scope.histogram("lockstep_call_seconds"),
+            breaker_opened: counter("lockstep_breaker_opened"),
+            breaker_open: scope.gauge("lockstep_breaker_open"),
+            scope,
+        }
+    }
+}

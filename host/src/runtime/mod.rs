@@ -1,0 +1,46 @@
+//! Pipeline -> [`RunningPipeline`]: threads, batches on their way, and everything that can go wrong with them.
+//!
+//! ```text
+//! source ─poll─► chain of transforms ─► route ─► sink: put, acked
+//!    ▲                                              │ last sink lets go of the flight
+//!    └── outcomes, commit ◄── committer: positions stored ◄──┘
+//! ```
+//! Order that never changes: every sink wrote -> authors told, position stored -> source committed.
+
+mod breaker;
+mod chain;
+mod committer;
+mod dead_letter;
+mod failed;
+mod flight;
+mod metrics;
+mod positions;
+mod route;
+mod run;
+mod sink_task;
+mod source_task;
+mod stack;
+mod status;
+mod supervisor;
+mod threads;
+mod watchdog;
+
+pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetters, Entry};
+pub use status::{ComponentState, ComponentStatus, PipelineState, PipelineStatus};
+pub use supervisor::{RunningPipeline, Shared, spawn};
+pub use watchdog::Watchdog;
+
+use crate::pipeline::Step;
+
+fn component_status(step: &Step) -> ComponentStatus {
+    ComponentStatus {
+        name: step.name.clone(),
+        kind: step.component.kind().as_str(),
+        plugin: step.component.name().to_owned(),
+        version: step.component.version().to_owned(),
+        state: ComponentState::Starting,
+        not_connected_since: None,
+        last_error: None,
+        positions: Default::default(),
+    }
+}

@@ -1,0 +1,322 @@
+//! One start of a pipeline: what its threads share until it ends.
+//!
+//! Whoever fails first says so here; everybody else looks and comes to an end.
+
+use super::{
+    dead_letter::DeadLetters,
+    flight::InFlight,
+    metrics::PipelineMetrics,
+    status::{ComponentState, SeenError, StatusBoard},
+    watchdog::{Call, GivenUp, Hung, Watchdog, Watched},
+};
+use crate::pipeline::{Pipeline, Step};
+use crate::registry::{ComponentParts, RArc, StopCell};
+use crate::store::Store;
+use lockstep_plugin_api::{
+    Error, ErrorKind, Position,
+};
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::Sender,
+    },
+    thread::ThreadId,
+    time::{Duration, Instant},
+};
+use tracing::{error, info, warn};
+
+/// Where a run stands. Only ever goes on to a later phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Components are being opened; nothing is polled yet.
+    Opening,
+    Running,
+    /// Nothing more is polled; what is in flight is finished.
+    Draining,
+    /// Everybody ends at once; what is in flight is given up.
+    Aborting,
+}
+
+/// A thread of the run has nothing left to do: the run is over, or its own component failed and said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended;
+
+/// Why a run failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub component: String,
+    pub error: SeenError,
+    /// Whether starting again could help.
+    pub is_permanent: bool,
+}
+
+/// What the threads of one run share.
+pub struct Run {
+    pub pipeline: Arc<Pipeline>,
+    pub store: Store,
+    pub node_id: String,
+    pub status: StatusBoard,
+    pub metrics: PipelineMetrics,
+    pub dead_letters: DeadLetters,
+    pub in_flight: InFlight,
+    pub watchdog: Watchdog,
+    pub grace: Duration,
+    /// Threads that hang are reported here as ended: they are left behind.
+    hung: Sender<ThreadId>,
+    next_id: AtomicU64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    phase: Phase,
+    /// How many components are not open yet.
+    unopened: usize,
+    failure: Option<Failure>,
+    /// Whether the committer was told to settle what is left.
+    is_closing: bool,
+    /// Told to come to an end when the run does.
+    stops: Vec<Stop>,
+}
+
+/// The stop signal of one component, shared with its plugin.
+struct Stop {
+    cell: RArc<StopCell>,
+    is_source: bool,
+}
+
+impl Stop {
+    fn set(&self) {
+        self.cell.stopping.store(1, Ordering::Release);
+    }
+}
+
+/// What a run is made with besides its pipeline.
+pub struct Surroundings {
+    pub store: Store,
+    pub node_id: String,
+    pub status: StatusBoard,
+    pub metrics: PipelineMetrics,
+    pub dead_letters: DeadLetters,
+    pub watchdog: Watchdog,
+    pub grace: Duration,
+    pub hung: Sender<ThreadId>,
+}
+
+impl Run {
+    pub fn new(pipeline: Arc<Pipeline>, with: Surroundings) -> Arc<Self> {
+        let limits = &pipeline.delivery.in_flight;
+        Arc::new(Self {
+            in_flight: InFlight::new(limits.records, limits.bytes),
+            store: with.store,
+            node_id: with.node_id,
+            status: with.status,
+            metrics: with.metrics,
+            dead_letters: with.dead_letters,
+            watchdog: with.watchdog,
+            grace: with.grace,
+            hung: with.hung,
+            next_id: AtomicU64::new(1),
+            state: Mutex::new(State {
+                phase: Phase::Opening,
+                unopened: pipeline.n_steps(),
+                failure: None,
+                is_closing: false,
+                stops: Vec::new(),
+            }),
+            changed: Condvar::new(),
+            pipeline,
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.lock().phase
+    }
+
+    /// Fails once the run is aborting.
+    pub fn go_on(&self) -> Result<(), Ended> {
+        if self.phase() == Phase::Aborting { Err(Ended) } else { Ok(()) }
+    }
+
+    /// Goes on to a later phase and tells everybody.
+    pub fn enter(&self, phase: Phase) {
+        let mut state = self.lock();
+        if phase <= state.phase {
+            return;
+        }
+        state.phase = phase;
+        for stop in &state.stops {
+            if phase == Phase::Aborting || (phase == Phase::Draining && stop.is_source) {
+                stop.set();
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits, unless the run comes to its end first.
+    pub fn pause(&self, wait: Duration) -> Result<(), Ended> {
+        let until = Instant::now() + wait;
+        let mut state = self.lock();
+        while state.phase != Phase::Aborting {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Err(Ended)
+    }
+
+    /// One more component is open; the last one starts the pipeline.
+    pub fn opened(&self, step: &Step) {
+        self.status.set_component(step.index, ComponentState::Running);
+        let mut state = self.lock();
+        state.unopened -= 1;
+        let is_last = state.unopened == 0;
+        drop(state);
+        if is_last {
+            info!("pipeline running");
+            self.enter(Phase::Running);
+        }
+    }
+
+    /// Waits until every component is open. A drain that comes first ends the wait: there is nothing to finish.
+    pub fn wait_open(&self) -> Result<(), Ended> {
+        let mut state = self.lock();
+        while state.phase == Phase::Opening {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.phase == Phase::Aborting { Err(Ended) } else { Ok(()) }
+    }
+
+    /// `n` new ids in a row; unused ones stay unused.
+    pub fn take_ids(&self, n: u64) -> u64 {
+        self.next_id.fetch_add(n, Ordering::Relaxed)
+    }
+
+    /// A component failed and the run with it. The first failure is the one that counts.
+    pub fn fail(&self, step: &Step, call: &'static str, error: &Error, is_permanent: bool) -> Ended {
+        let seen = SeenError::new(call, error);
+        self.status.set_component_error(step.index, ComponentState::Failed, seen.clone());
+        self.fail_as(&step.name, seen, is_permanent || error.kind() == ErrorKind::CONFIG);
+        Ended
+    }
+
+    fn fail_as(&self, component: &str, seen: SeenError, is_permanent: bool) {
+        let mut state = self.lock();
+        let is_first = state.failure.is_none() && state.phase != Phase::Aborting;
+        if is_first {
+            state.failure =
+                Some(Failure { component: component.to_owned(), error: seen.clone(), is_permanent });
+        }
+        drop(state);
+        if is_first {
+            error!(component, call = seen.call, kind = seen.kind, error = seen.message, "task failed");
+        }
+        self.enter(Phase::Aborting);
+    }
+
+    /// Whether the committer was told before; it is from now on.
+    pub fn is_closing(&self) -> bool {
+        std::mem::replace(&mut self.lock().is_closing, true)
+    }
+
+    pub fn failure(&self) -> Option<Failure> {
+        self.lock().failure.clone()
+    }
+
+    /// Watches the calls of a component: one that hangs fails the run.
+    pub fn watch(self: &Arc<Self>, step: &Step) -> Arc<Watched> {
+        let run = Arc::downgrade(self);
+        let (name, index) = (step.name.clone(), step.index);
+        let durations = self.metrics.call_durations(index);
+        // Components are watched by the thread that calls them.
+        let thread = std::thread::current().id();
+        self.watchdog.watch(format!("{}/{}", self.pipeline.name, step.name), Some(durations), move |hung: Hung| {
+            let Some(run) = run.upgrade() else { return };
+            let message = format!("`{}` did not come back within {:.1?}", hung.call.name(), hung.after);
+            error!(component = name, call = hung.call.name(), stack = hung.stack, "a plugin call hangs");
+            let seen = SeenError { detail: hung.stack, ..SeenError::new(hung.call.name(), &Error::fatal(message)) };
+            let seen = SeenError { kind: "hung", ..seen };
+            run.status.set_component_error(index, ComponentState::Hung, seen.clone());
+            run.fail_as(&name, seen, false);
+            let _ = run.hung.send(thread);
+        })
+    }
+
+    /// What a component is given at its start.
+    pub fn parts(&self, step: &Step, positions: Vec<Position>, is_source: bool) -> ComponentParts {
+        let cell = RArc::new(StopCell { stopping: 0.into() });
+        let mut state = self.lock();
+        let stop = Stop { cell: cell.clone(), is_source };
+        if state.phase == Phase::Aborting {
+            stop.set();
+        }
+        state.stops.push(stop);
+        drop(state);
+        ComponentParts {
+            pipeline: self.pipeline.name.as_str().into(),
+            component: step.name.as_str().into(),
+            node_id: self.node_id.as_str().into(),
+            base_dir: step.base_dir.to_string_lossy().as_ref().into(),
+            keep_failed: true,
+            positions: positions.into(),
+            stop: cell,
+            host: self.metrics.component_host(step.index),
+        }
+    }
+
+    /// Opens a component. An endpoint that is away is waited for; anything else fails the run.
+    pub fn open<T>(
+        &self,
+        step: &Step,
+        watched: &Watched,
+        mut new: impl FnMut() -> Result<T, Error>,
+    ) -> Result<T, Ended> {
+        let mut breaker = super::breaker::Breaker::default();
+        loop {
+            self.go_on()?;
+            match watched.call(Call::New, &mut new) {
+                Err(GivenUp) => return Err(Ended),
+                Ok(Ok(component)) => {
+                    if let Some(away) = breaker.close() {
+                        info!(component = step.name, seconds = away.as_secs(), "connected");
+                    }
+                    self.opened(step);
+                    return Ok(component);
+                }
+                Ok(Err(error)) if error.kind().is_about_endpoint() => {
+                    let wait = self.tripped(step, Call::New, &error, &mut breaker);
+                    self.pause(wait)?;
+                }
+                Ok(Err(error)) => return Err(self.fail(step, Call::New.name(), &error, false)),
+            }
+        }
+    }
+
+    /// An endpoint is away: says so once per outage, and gives how long to wait before the next probe.
+    pub fn tripped(&self, step: &Step, call: Call, error: &Error, breaker: &mut super::breaker::Breaker) -> Duration {
+        if !breaker.is_open() {
+            warn!(component = step.name, call = call.name(), error = error.message(), "endpoint away, breaker open");
+            self.metrics.breaker_opened(step.index);
+        }
+        let seen = SeenError::new(call.name(), error);
+        self.status.set_component_error(step.index, ComponentState::NotConnected, seen);
+        breaker.trip(error)
+    }
+
+    /// An endpoint answered: says so if it had been away.
+    pub fn answered(&self, step: &Step, breaker: &mut super::breaker::Breaker) {
+        if let Some(away) = breaker.close() {
+            info!(component = step.name, seconds = away.as_secs_f32(), "endpoint back, breaker closed");
+            self.metrics.breaker_closed(step.index);
+            self.status.set_component(step.index, ComponentState::Running);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! A sink's thread: puts batches, learns what became of them, and lets their flights go.
+//!
+//! Invariant: a flight is let go only when each of its records here is written, or told, stored or skipped. While
+//! failed records wait for another attempt nothing new is put, so they are passed by at most what was in flight.
+
+use super::{
+    breaker::Breaker,
+    chain::Chain,
+    failed::FailedRecord,
+    flight::Flight,
+    route::Delivery,
+    run::{Ended, Run},
+    watchdog::{Call, GivenUp, Watched},
+};
+use crate::pipeline::{SinkStep, Step};
+use crate::registry::Sink;
+use lockstep_plugin_api::{Batch, Error, ErrorKind, Record, abi::Records, backoff::Backoff, sink::Acked};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+/// How many batches a sink may have in flight; the bound on records and bytes is the pipeline's.
+const MAX_PUTS: usize = 64;
+
+/// How long an idle thread waits before it looks whether it should end.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+
+/// How long to wait for acks before looking for new batches again.
+const ACK_WAIT: Duration = Duration::from_millis(1);
+
+/// How long a probe may take to be acked before the other batches follow it.
+const PROBE_WAIT: Duration = Duration::from_secs(1);
+
+/// Runs the sink until its queue is closed and everything is written, or something fails.
+pub fn run(run: &Arc<Run>, index: usize, queue: &Receiver<Delivery>) -> Result<(), Ended> {
+    let step = &run.pipeline.sinks[index];
+    let watched = run.watch(&step.step);
+    let parts = run.parts(&step.step, Vec::new(), false);
+    let sink = run.open(&step.step, &watched, || step.step.component.open_sink(&step.step.config, parts.clone()))?;
+    let mut task = SinkTask {
+        run,
+        step,
+        watched,
+        sink: Some(sink),
+        chain: None,
+        unacked: VecDeque::new(),
+        failed: VecDeque::new(),
+        next_seq: 1,
+        breaker: Breaker::default(),
+    };
+    task.chain = Some(Chain::open(run, &step.chain)?);
+    run.wait_open()?;
+    task.write_all(queue)
+}
+
+struct SinkTask<'a> {
+    run: &'a Arc<Run>,
+    step: &'a SinkStep,
+    watched: Arc<Watched>,
+    sink: Option<Sink>,
+    chain: Option<Chain<'a>>,
+    /// Put and not yet acked, oldest first.
+    unacked: VecDeque<Put>,
+    /// Failed and not yet tried again, oldest first.
+    failed: VecDeque<Retry>,
+    next_seq: u64,
+    breaker: Breaker,
+}
+
+struct Put {
+    seq: u64,
+    flight: Arc<Flight>,
+    batch: Batch,
+    attempts: u32,
+    backoff: Option<Backoff>,
+}
+
+struct Retry {
+    due: Instant,
+    put: Put,
+}
+
+impl SinkTask<'_> {
+    fn write_all(&mut self, queue: &Receiver<Delivery>) -> Result<(), Ended> {
+        loop {
+            self.run.go_on()?;
+            if !self.failed.is_empty() {
+                self.retry_or_wait()?;
+            } else if self.unacked.len() >= MAX_PUTS {
+                self.ack(ACK_WAIT)?;
+            } else {
+                let wait = if self.unacked.is_empty() { IDLE_WAIT } else { Duration::ZERO };
+                match queue.recv_timeout(wait) {
+                    Ok(delivery) => self.take(delivery)?,
+                    Err(RecvTimeoutError::Timeout) if self.unacked.is_empty() => {}
+                    Err(RecvTimeoutError::Timeout) => self.ack(ACK_WAIT)?,
+                    Err(RecvTimeoutError::Disconnected) => return self.finish(),
+                }
+            }
+        }
+    }
+
+    /// The queue is closed: writes out what is left.
+    fn finish(&mut self) -> Result<(), Ended> {
+        self.flush()?;
+        while !self.unacked.is_empty() || !self.failed.is_empty() {
+            self.run.go_on()?;
+            if self.failed.is_empty() { self.ack(ACK_WAIT)? } else { self.retry_or_wait()? }
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), Ended> {
+        let deadline = self.run.grace;
+        let sink = self.sink.as_mut().expect("taken only when the thread ends");
+        match self.watched.call(Call::Flush, || sink.flush(deadline)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.kind().is_about_endpoint() => self.recover(Call::Flush, error),
+            Ok(Err(error)) => Err(self.run.fail(&self.step.step, Call::Flush.name(), &error, false)),
+            Err(GivenUp) => Err(Ended),
+        }
+    }
+
+    /// Sends a batch through the sink's own chain and puts what is left of it.
+    fn take(&mut self, delivery: Delivery) -> Result<(), Ended> {
+        let Delivery { flight, batch, from } = delivery;
+        let chain = self.chain.as_mut().expect("open while the thread runs");
+        let batch = if chain.is_empty() {
+            batch
+        } else {
+            Batch::from(chain.apply(&flight, batch.iter().cloned().collect::<Records>(), from)?)
+        };
+        if batch.is_empty() {
+            flight.release();
+            return Ok(());
+        }
+        self.run.metrics.step(self.step.step.index).records_in.add(batch.len() as u64);
+        self.put(Put { seq: 0, flight, batch, attempts: 1, backoff: None })?;
+        self.ack(Duration::ZERO)
+    }
+
+    fn put(&mut self, put: Put) -> Result<(), Ended> {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        let batch = put.batch.clone();
+        self.unacked.push_back(Put { seq, ..put });
+        match self.call_put(seq, batch)? {
+            Ok(()) => Ok(()),
+            Err(error) => self.recover(Call::Put, error),
+        }
+    }
+
+    /// Puts once; an endpoint that is away is the caller's business, anything else fails the run.
+    fn call_put(&mut self, seq: u64, batch: Batch) -> Result<Result<(), Error>, Ended> {
+        let sink = self.sink.as_mut().expect("taken only when the thread ends");
+        match self.watched.call(Call::Put, || sink.put(seq, batch)) {
+            Ok(Ok(())) => Ok(Ok(())),
+            Ok(Err(error)) if error.kind().is_about_endpoint() => Ok(Err(error)),
+            Ok(Err(error)) => Err(self.run.fail(&self.step.step, Call::Put.name(), &error, false)),
+            Err(GivenUp) => Err(Ended),
+        }
+    }
+
+    fn call_acked(&mut self, wait: Duration) -> Result<Result<Acked, Error>, Ended> {
+        let sink = self.sink.as_mut().expect("taken only when the thread ends");
+        match self.watched.call(Call::Acked, || sink.acked(wait)) {
+            Ok(Ok(acked)) => Ok(Ok(acked)),
+            Ok(Err(error)) if error.kind().is_about_endpoint() => Ok(Err(error)),
+            Ok(Err(error)) => Err(self.run.fail(&self.step.step, Call::Acked.name(), &error, false)),
+            Err(GivenUp) => Err(Ended),
+        }
+    }
+
+    fn ack(&mut self, wait: Duration) -> Result<(), Ended> {
+        if self.unacked.is_empty() {
+            return Ok(());
+        }
+        match self.call_acked(wait)? {
+            Ok(acked) => self.acked(acked),
+            Err(error) => self.recover(Call::Acked, error),
+        }
+    }
+
+    /// The endpoint is away: waits, then puts again what was not acked, in order, the oldest alone as a probe.
+    fn recover(&mut self, call: Call, mut error: Error) -> Result<(), Ended> {
+        loop {
+            let wait = self.run.tripped(&self.step.step, call, &error, &mut self.breaker);
+            self.run.pause(wait)?;
+            match self.put_again()? {
+                Ok(()) => {
+                    self.run.answered(&self.step.step, &mut self.breaker);
+                    return Ok(());
+                }
+                Err(still_away) => error = still_away,
+            }
+        }
+    }
+
+    fn put_again(&mut self) -> Result<Result<(), Error>, Ended> {
+        let Some(oldest) = self.unacked.front() else { return Ok(Ok(())) };
+        let probe = oldest.seq;
+        if let Err(error) = self.call_put(probe, oldest.batch.clone())? {
+            return Ok(Err(error));
+        }
+        let until = Instant::now() + PROBE_WAIT;
+        while self.unacked.front().is_some_and(|put| put.seq == probe) && Instant::now() < until {
+            self.run.go_on()?;
+            match self.call_acked(ACK_WAIT * 20)? {
+                Ok(acked) => self.acked(acked)?,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let rest: Vec<_> = self.unacked.iter().filter(|put| put.seq != probe).map(|put| (put.seq, put.batch.clone())).collect();
+        for (seq, batch) in rest {
+            if let Err(error) = self.call_put(seq, batch)? {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes in what the sink says; a sink that says what cannot be is not believed.
+    fn acked(&mut self, acked: Acked) -> Result<(), Ended> {
+        if acked.through_seq >= self.next_seq {
+            let lie = format!("`acked` names batch {}, the last one was {}", acked.through_seq, self.next_seq - 1);
+            return Err(self.run.fail(&self.step.step, Call::Acked.name(), &Error::fatal(lie), false));
+        }
+        let mut failed: HashMap<u64, Error> = acked.failed.into_iter().collect();
+        while self.unacked.front().is_some_and(|put| put.seq <= acked.through_seq) {
+            let put = self.unacked.pop_front().expect("there is a front");
+            self.written(put, &mut failed)?;
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let lie = format!("`acked` names {} failed records that are in no finished batch", failed.len());
+        Err(self.run.fail(&self.step.step, Call::Acked.name(), &Error::fatal(lie), false))
+    }
+
+    /// A batch is finished: its failed records are tried again or given up, the rest is done.
+    fn written(&mut self, put: Put, failed: &mut HashMap<u64, Error>) -> Result<(), Ended> {
+        let step = &self.step.step;
+        let metrics = self.run.metrics.step(step.index);
+        metrics.age.observe(put.flight.polled_at.elapsed());
+        if failed.is_empty() || !put.batch.iter().any(|record| failed.contains_key(&record.id())) {
+            metrics.records_out.add(put.batch.len() as u64);
+            put.flight.release();
+            return Ok(());
+        }
+        let with_error = |record: &Record| Some((record.clone(), failed.get(&record.id())?.clone()));
+        let lost: Vec<(Record, Error)> = put.batch.iter().filter_map(with_error).collect();
+        lost.iter().for_each(|(record, _)| drop(failed.remove(&record.id())));
+        metrics.records_out.add((put.batch.len() - lost.len()) as u64);
+        metrics.failed.add(lost.len() as u64);
+        let is_last = put.attempts > step.on_error.retry.attempts;
+        let (again, given_up): (Vec<_>, Vec<_>) =
+            lost.into_iter().partition(|(_, error)| !is_last && error.kind() == ErrorKind::FAILED);
+        let given_up = given_up.into_iter().map(|(record, error)| FailedRecord { record, error, attempts: put.attempts });
+        self.run.give_up(step, &put.flight, given_up.collect())?;
+        if again.is_empty() {
+            put.flight.release();
+            return Ok(());
+        }
+        self.failed.push_back(retry_of(step, put, again.into_iter().map(|(record, _)| record).collect()));
+        Ok(())
+    }
+
+    /// Tries the oldest failed records again once they are due and nothing else is in flight.
+    fn retry_or_wait(&mut self) -> Result<(), Ended> {
+        if !self.unacked.is_empty() {
+            return self.ack(ACK_WAIT);
+        }
+        let Some(retry) = self.failed.pop_front() else { return Ok(()) };
+        self.run.pause(retry.due.saturating_duration_since(Instant::now()))?;
+        self.run.metrics.step(self.step.step.index).retried.add(retry.put.batch.len() as u64);
+        self.put(retry.put)?;
+        self.ack(Duration::ZERO)
+    }
+}
+
+fn retry_of(step: &Step, put: Put, records: Vec<Record>) -> Retry {
+    let retry = &step.on_error.retry;
+    let mut backoff = put.backoff.unwrap_or_else(|| Backoff::new(retry.backoff, retry.max));
+    let due = Instant::now() + backoff.next_wait();
+    let batch = Batch::new(records);
+    Retry { due, put: Put { batch, attempts: put.attempts + 1, backoff: Some(backoff), ..put } }
+}
+
+impl Drop for SinkTask<'_> {
+    fn drop(&mut self) {
+        let sink = self.sink.take();
+        let _ = self.watched.call(Call::Drop, || drop(sink));
+    }
+}

@@ -1,0 +1,185 @@
+//! What an operator can see of a running pipeline: states, last errors, positions.
+//!
+//! Written by the tasks when something changes, read by the admin server; never on the way of a record.
+
+use jiff::Timestamp;
+use lockstep_plugin_api::Error;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What a pipeline is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PipelineState {
+    /// Opening its components.
+    Starting,
+    Running,
+    /// Finishing what is in flight before it ends.
+    Draining,
+    /// It failed and waits before it is started again.
+    Restarting,
+    /// It failed and will not be started again.
+    Failed,
+    /// Every source came to its end and everything is written.
+    Finished,
+    /// The host was told to stop.
+    Stopped,
+}
+
+impl PipelineState {
+    /// Whether nothing will happen any more.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Failed | Self::Finished | Self::Stopped)
+    }
+}
+
+/// What a component is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComponentState {
+    Starting,
+    Running,
+    /// Its endpoint is away: the breaker is open.
+    NotConnected,
+    Failed,
+    /// A call did not come back within the watchdog's time.
+    Hung,
+    Finished,
+}
+
+/// An error as an operator sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SeenError {
+    pub kind: &'static str,
+    pub message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Which call failed: `new`, `poll`, `apply`, `put`, `acked`, `flush`, `drop`.
+    pub call: &'static str,
+    pub at: Timestamp,
+}
+
+impl SeenError {
+    pub fn new(call: &'static str, error: &Error) -> Self {
+        let (message, detail) = (error.message().to_owned(), error.detail().to_owned());
+        Self { kind: error.kind().name(), message, detail, call, at: Timestamp::now() }
+    }
+}
+
+/// One component as the admin server shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ComponentStatus {
+    pub name: String,
+    pub kind: &'static str,
+    pub plugin: String,
+    pub version: String,
+    pub state: ComponentState,
+    /// Since when the endpoint has been away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_connected_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<SeenError>,
+    /// Committed positions by lane, as the source wrote them: text if it is text, hexadecimal if not.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub positions: BTreeMap<u32, String>,
+}
+
+/// A pipeline as the admin server shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PipelineStatus {
+    pub name: String,
+    pub file: String,
+    pub state: PipelineState,
+    pub since: Timestamp,
+    pub restarts: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<PipelineError>,
+    pub in_flight_records: usize,
+    pub in_flight_bytes: u64,
+    /// Sources, then transforms (those of a source's or sink's own chain beside it), then sinks.
+    pub components: Vec<ComponentStatus>,
+}
+
+/// Why a pipeline failed, and where.
+#[derive(Debug, Clone, Serialize)]
+pub struct PipelineError {
+    pub component: String,
+    #[serde(flatten)]
+    pub error: SeenError,
+}
+
+/// The status of one pipeline, shared between its tasks and whoever looks.
+#[derive(Debug, Clone)]
+pub struct StatusBoard(Arc<Mutex<PipelineStatus>>);
+
+impl StatusBoard {
+    pub fn new(name: &str, file: String, components: Vec<ComponentStatus>) -> Self {
+        Self(Arc::new(Mutex::new(PipelineStatus {
+            name: name.to_owned(),
+            file,
+            state: PipelineState::Starting,
+            since: Timestamp::now(),
+            restarts: 0,
+            last_error: None,
+            in_flight_records: 0,
+            in_flight_bytes: 0,
+            components,
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PipelineStatus> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn snapshot(&self) -> PipelineStatus {
+        self.lock().clone()
+    }
+
+    pub fn state(&self) -> PipelineState {
+        self.lock().state
+    }
+
+    pub fn set_state(&self, state: PipelineState) {
+        let mut status = self.lock();
+        if status.state != state {
+            (status.state, status.since) = (state, Timestamp::now());
+        }
+    }
+
+    /// The pipeline failed; every component starts from the beginning next time.
+    pub fn set_failed(&self, component: &str, error: SeenError, state: PipelineState) {
+        let mut status = self.lock();
+        (status.state, status.since) = (state, Timestamp::now());
+        if state == PipelineState::Restarting {
+            status.restarts += 1;
+        }
+        status.last_error = Some(PipelineError { component: component.to_owned(), error });
+    }
+
+    pub fn set_component(&self, index: usize, state: ComponentState) {
+        let mut status = self.lock();
+        let component = &mut status.components[index];
+        component.state = state;
+        component.not_connected_since =
+            component.not_connected_since.filter(|_| state == ComponentState::NotConnected);
+        if state == ComponentState::NotConnected {
+            component.not_connected_since.get_or_insert_with(Timestamp::now);
+        }
+    }
+
+    pub fn set_component_error(&self, index: usize, state: ComponentState, error: SeenError) {
+        self.set_component(index, state);
+        self.lock().components[index].last_error = Some(error);
+    }
+
+    pub fn set_position(&self, index: usize, lane: u32, position: &[u8]) {
+        let shown = match std::str::from_utf8(position) {
+            Ok(text) if text.chars().all(|c| !c.is_control()) => text.to_owned(),
+            _ => position.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        self.lock().components[index].positions.insert(lane, shown);
+    }
+}

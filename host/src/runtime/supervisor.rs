@@ -1,0 +1,330 @@
+//! Keeps one pipeline running: starts it, waits for its end, starts it again after a failure, drains it when asked.
+
+use super::{
+    committer::Progress,
+    dead_letter::{DeadLetters, Entry},
+    metrics::PipelineMetrics,
+    run::{Failure, Phase, Run, Surroundings},
+    status::{ComponentState, PipelineState, PipelineStatus, StatusBoard},
+    threads::{Entrances, Threads},
+    watchdog::Watchdog,
+};
+use crate::config::RestartSettings;
+use crate::pipeline::Pipeline;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use lockstep_plugin_api::backoff::Backoff;
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::{Builder, JoinHandle, ThreadId},
+    time::{Duration, Instant},
+};
+use tracing::{error, info, info_span, warn};
+
+/// How often the supervisor looks up between the news it hears.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long threads of an aborted run may take beyond the watchdog before they are left behind.
+const ABANDON_AFTER: Duration = Duration::from_secs(2);
+
+/// What every pipeline of a host shares.
+#[derive(Clone)]
+pub struct Shared {
+    pub store: Store,
+    pub dead_letters: DeadLetters,
+    pub metrics: Metrics,
+    pub watchdog: Watchdog,
+    pub node_id: String,
+    /// How long draining may take.
+    pub grace: Duration,
+    /// After how long a call counts as hung.
+    pub watchdog_limit: Duration,
+    pub restart: RestartSettings,
+}
+
+/// A pipeline that runs until it ends or is told to. Cheap to clone.
+#[derive(Clone)]
+pub struct RunningPipeline(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    status: StatusBoard,
+    control: Mutex<Control>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Control {
+    is_stopping: bool,
+    is_over: bool,
+    current: Option<(Arc<Run>, Option<Entrances>)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts a pipeline on a thread of its own.
+pub fn spawn(pipeline: Pipeline, shared: Shared) -> RunningPipeline {
+    let pipeline = Arc::new(pipeline);
+    let components = pipeline.steps().map(super::component_status).collect();
+    let status = StatusBoard::new(&pipeline.name, pipeline.file.display().to_string(), components);
+    let name = pipeline.name.clone();
+    let running =
+        RunningPipeline(Arc::new(Inner { name, status, control: Mutex::default(), changed: Condvar::new() }));
+    let supervisor = Supervisor { pipeline, shared, running: running.clone() };
+    let thread = Builder::new()
+        .name(format!("pipeline:{}", running.name()))
+        .spawn(move || supervisor.supervise())
+        .expect("the system can start one more thread");
+    running.lock().thread = Some(thread);
+    running
+}
+
+impl RunningPipeline {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Control> {
+        self.0.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub fn state(&self) -> PipelineState {
+        self.0.status.state()
+    }
+
+    pub fn status(&self) -> PipelineStatus {
+        let mut status = self.0.status.snapshot();
+        if let Some((run, _)) = &self.lock().current {
+            let used = run.in_flight.used();
+            (status.in_flight_records, status.in_flight_bytes) = (used.records, used.bytes);
+        }
+        status
+    }
+
+    /// Asks the pipeline to stop polling, finish what is in flight and end.
+    pub fn drain(&self) {
+        self.lock().is_stopping = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until the pipeline is over; false if that takes longer than `limit`.
+    pub fn wait(&self, limit: Duration) -> bool {
+        let control = self.lock();
+        let (control, _) = self
+            .0
+            .changed
+            .wait_timeout_while(control, limit, |control| !control.is_over)
+            .unwrap_or_else(PoisonError::into_inner);
+        control.is_over
+    }
+
+    /// Lets a dead letter enter again where it failed. It is removed when it was delivered, and stays if it fails again.
+    ///
+    /// # Errors
+    /// A sentence, if the pipeline does not run or has no such component.
+    pub fn retry(&self, entry: &Entry) -> Result<(), String> {
+        let current = self.lock().current.clone();
+        let Some((run, Some(entrances))) = current.filter(|(run, _)| run.phase() == Phase::Running) else {
+            return Err(format!("pipeline `{}` is not running", self.name()));
+        };
+        let letter = &entry.letter;
+        // A new id: the old one may be in use by this run.
+        let record = letter.record.to_record(run.take_ids(1));
+        if entrances.enter(&run, &letter.component, &letter.kind, entry.key.clone(), record) {
+            Ok(())
+        } else {
+            Err(format!("pipeline `{}` has no {} `{}` any more", self.name(), letter.kind, letter.component))
+        }
+    }
+}
+
+struct Supervisor {
+    pipeline: Arc<Pipeline>,
+    shared: Shared,
+    running: RunningPipeline,
+}
+
+/// How a run came to its end.
+enum End {
+    Finished,
+    Stopped,
+    Failed(Failure),
+}
+
+impl Supervisor {
+    fn supervise(self) {
+        let span = info_span!("pipeline", pipeline = self.pipeline.name);
+        let _entered = span.enter();
+        let status = &self.running.0.status;
+        let metrics = PipelineMetrics::new(&self.shared.metrics, &self.pipeline);
+        let mut failures = Failures::new(&self.shared.restart);
+        loop {
+            match self.run_once(&metrics) {
+                End::Finished => break status.set_state(PipelineState::Finished),
+                End::Stopped => break status.set_state(PipelineState::Stopped),
+                End::Failed(failure) => {
+                    if !self.wait_for_restart(failure, &mut failures) {
+                        break;
+                    }
+                }
+            }
+        }
+        info!(state = ?status.state(), "pipeline over");
+        self.running.lock().is_over = true;
+        self.running.0.changed.notify_all();
+    }
+
+    /// False if the pipeline is not started again.
+    fn wait_for_restart(&self, failure: Failure, failures: &mut Failures) -> bool {
+        let status = &self.running.0.status;
+        let wait = failures.add(failure.is_permanent);
+        let state = if wait.is_some() { PipelineState::Restarting } else { PipelineState::Failed };
+        status.set_failed(&failure.component, failure.error, state);
+        let Some(wait) = wait else {
+            let reason = if failure.is_permanent { "it cannot help" } else { "it fails again and again" };
+            error!(component = failure.component, reason, "pipeline failed, not started again");
+            return false;
+        };
+        warn!(component = failure.component, wait = ?wait, "pipeline failed, starting again");
+        let control = self.running.lock();
+        let (control, _) = self
+            .running
+            .0
+            .changed
+            .wait_timeout_while(control, wait, |control| !control.is_stopping)
+            .unwrap_or_else(PoisonError::into_inner);
+        if control.is_stopping {
+            drop(control);
+            status.set_state(PipelineState::Stopped);
+            return false;
+        }
+        true
+    }
+
+    fn run_once(&self, metrics: &PipelineMetrics) -> End {
+        let shared = self.shared.clone();
+        let status = self.running.0.status.clone();
+        status.set_state(PipelineState::Starting);
+        (0..self.pipeline.n_steps()).for_each(|index| status.set_component(index, ComponentState::Starting));
+        let (end, ended) = mpsc::channel();
+        let surroundings = Surroundings {
+            store: shared.store,
+            node_id: shared.node_id,
+            status,
+            metrics: metrics.clone(),
+            dead_letters: shared.dead_letters,
+            watchdog: shared.watchdog,
+            grace: shared.grace,
+            hung: end.clone(),
+        };
+        let run = Run::new(self.pipeline.clone(), surroundings);
+        let mut threads = Threads::start(&run, end, ended);
+        self.running.lock().current = Some((run.clone(), threads.entrances.clone()));
+        self.wait_for_threads(&run, &mut threads);
+        self.running.lock().current = None;
+        // Settles what an aborted run left; after a clean end there is nothing.
+        let _ = threads.progress.send(Progress::Close);
+        self.join_committer(&threads);
+        match run.failure() {
+            Some(failure) => End::Failed(failure),
+            None if self.running.lock().is_stopping => End::Stopped,
+            None => End::Finished,
+        }
+    }
+
+    /// Returns when every thread has ended or was left behind.
+    fn wait_for_threads(&self, run: &Run, threads: &mut Threads) {
+        let mut left: HashSet<ThreadId> = threads.running.iter().map(|(id, _)| *id).collect();
+        let mut deadline: Option<Instant> = None;
+        while !left.is_empty() {
+            match threads.ended.recv_timeout(LOOK) {
+                Ok(thread) => drop(left.remove(&thread)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if !left.iter().any(|thread| threads.is_source(*thread)) {
+                // No source is left, so nothing new comes: closing every way in lets the sinks finish.
+                threads.entrances = None;
+                if let Some((_, entrances)) = &mut self.running.lock().current {
+                    *entrances = None;
+                }
+            }
+            deadline = self.look(run, threads, deadline);
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) && run.phase() == Phase::Aborting {
+                warn!(threads = left.len(), "threads that do not end are left behind");
+                return;
+            }
+        }
+    }
+
+    /// Goes on to the next phase when it is time, and says until when the present one may last.
+    fn look(&self, run: &Run, threads: &Threads, deadline: Option<Instant>) -> Option<Instant> {
+        let is_stopping = self.running.lock().is_stopping;
+        let status = &self.running.0.status;
+        match run.phase() {
+            Phase::Opening | Phase::Running if is_stopping => {
+                info!("draining");
+                status.set_state(PipelineState::Draining);
+                run.enter(Phase::Draining);
+                Some(Instant::now() + self.shared.grace)
+            }
+            Phase::Opening => None,
+            Phase::Running => {
+                status.set_state(PipelineState::Running);
+                None
+            }
+            Phase::Draining if deadline.is_some_and(|deadline| Instant::now() > deadline) => {
+                warn!(grace = ?self.shared.grace, "the grace period is over");
+                run.enter(Phase::Aborting);
+                let _ = threads.progress.send(Progress::Close);
+                Some(Instant::now() + self.shared.watchdog_limit + ABANDON_AFTER)
+            }
+            Phase::Aborting if !run.is_closing() => {
+                // Authors of what is in flight hear of the end before the sources are gone.
+                let _ = threads.progress.send(Progress::Close);
+                Some(Instant::now() + self.shared.watchdog_limit + ABANDON_AFTER)
+            }
+            _ => deadline,
+        }
+    }
+
+    /// The committer calls into sources too, so it may hang like any other.
+    fn join_committer(&self, threads: &Threads) {
+        let until = Instant::now() + self.shared.watchdog_limit + ABANDON_AFTER;
+        while !threads.committer.is_finished() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The failures of late, by which a crash loop is told from bad luck.
+struct Failures {
+    settings: RestartSettings,
+    times: VecDeque<Instant>,
+    backoff: Backoff,
+}
+
+impl Failures {
+    fn new(settings: &RestartSettings) -> Self {
+        let backoff = Backoff::new(settings.backoff.min, settings.backoff.max);
+        Self { settings: settings.clone(), times: VecDeque::new(), backoff }
+    }
+
+    /// How long to wait before the next start; `None` if there is none.
+    fn add(&mut self, is_permanent: bool) -> Option<Duration> {
+        let (now, crash_loop) = (Instant::now(), &self.settings.crash_loop);
+        // A failure after a long good time is a new story.
+        if self.times.back().is_some_and(|last| now.duration_since(*last) > crash_loop.within) {
+            self.backoff.reset();
+        }
+        self.times.push_back(now);
+        while self.times.front().is_some_and(|first| now.duration_since(*first) > crash_loop.within) {
+            self.times.pop_front();
+        }
+        let is_crash_loop = self.times.len() >= crash_loop.failures as usize;
+        (!is_permanent && !is_crash_loop).then(|| self.backoff.next_wait())
+    }
+}

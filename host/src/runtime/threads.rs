@@ -1,0 +1,170 @@
+//! The threads of one run: one per source, one for the chain where several sources share it, one per sink, one that
+//! commits. Bounded channels between them.
+
+use super::{
+    committer::{Committer, Progress, Unsettled},
+    flight::{Flight, Origin},
+    route::{Delivery, Route},
+    run::{Ended, Run},
+    sink_task,
+    source_task::{self, ChainInput, SourceSeat, Way},
+};
+use lockstep_plugin_api::{Batch, Record, abi::Records};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender, SyncSender},
+    },
+    thread::{Builder, JoinHandle, ThreadId},
+};
+use tracing::info_span;
+
+/// Batches that may wait for one sink or for the chain. What is in flight is bounded apart from this, in records and
+/// bytes; this only lets a fast sink go ahead of a slow one.
+const QUEUED_BATCHES: usize = 256;
+
+/// The threads of a run and the ways into it.
+pub struct Threads {
+    pub progress: Sender<Progress>,
+    pub entrances: Option<Entrances>,
+    pub running: Vec<(ThreadId, JoinHandle<()>)>,
+    pub committer: JoinHandle<()>,
+    /// Every thread says here that it has ended; the committer does not.
+    pub ended: Receiver<ThreadId>,
+    n_sources: usize,
+}
+
+/// Where a dead letter enters the run again.
+#[derive(Clone)]
+pub struct Entrances {
+    progress: Sender<Progress>,
+    sources: Vec<Sender<ChainInput>>,
+    chain: Sender<ChainInput>,
+    sinks: Vec<SyncSender<Delivery>>,
+}
+
+impl Threads {
+    /// Starts every thread; each opens its own components.
+    pub fn start(run: &Arc<Run>, end: Sender<ThreadId>, ended: Receiver<ThreadId>) -> Self {
+        let (progress, news) = mpsc::channel();
+        let n_sources = run.pipeline.sources.len();
+        let unsettled = Arc::new(Unsettled::new(n_sources));
+        let committer = start_committer(run, unsettled.clone(), news);
+        let mut threads = Self { progress, entrances: None, running: Vec::new(), committer, ended, n_sources };
+
+        let mut sinks = Vec::new();
+        for (index, sink) in run.pipeline.sinks.iter().enumerate() {
+            let (sender, queue) = mpsc::sync_channel(QUEUED_BATCHES);
+            sinks.push(sender);
+            threads.spawn(run, &end, "sink", &sink.step.name, move |run| sink_task::run(run, index, &queue));
+        }
+        let route = Route::new(sinks.clone());
+        let (chain, again) = mpsc::channel();
+        // A single source runs the chain itself; several share the chain's thread.
+        let (mut here, there) = if n_sources == 1 {
+            (Some(Way::Here { route, again }), None)
+        } else {
+            (None, Some(threads.start_chain(run, &end, route, again)))
+        };
+        let mut sources = Vec::new();
+        for (index, source) in run.pipeline.sources.iter().enumerate() {
+            let (sender, again) = mpsc::channel();
+            sources.push(sender);
+            let way = here.take().or_else(|| there.clone().map(Way::There)).expect("one of both was made");
+            let (progress, unsettled) = (threads.progress.clone(), unsettled.clone());
+            let seat = SourceSeat { index, way, again, progress, unsettled };
+            threads.spawn(run, &end, "source", &source.step.name, move |run| source_task::run(run, seat));
+        }
+        threads.entrances = Some(Entrances { progress: threads.progress.clone(), sources, chain, sinks });
+        threads
+    }
+
+    /// The chain's thread takes batches from every source, and dead letters between them.
+    fn start_chain(
+        &mut self,
+        run: &Arc<Run>,
+        end: &Sender<ThreadId>,
+        route: Route,
+        again: Receiver<ChainInput>,
+    ) -> SyncSender<ChainInput> {
+        let (sender, queue) = mpsc::sync_channel(QUEUED_BATCHES);
+        self.spawn(run, end, "chain", "chain", move |run| source_task::run_chain(run, &queue, &again, &route));
+        sender
+    }
+
+    fn spawn(
+        &mut self,
+        run: &Arc<Run>,
+        end: &Sender<ThreadId>,
+        kind: &'static str,
+        component: &str,
+        body: impl FnOnce(&Arc<Run>) -> Result<(), Ended> + Send + 'static,
+    ) {
+        let (run, end, component) = (run.clone(), end.clone(), component.to_owned());
+        let thread = Builder::new().name(format!("{kind}:{component}")).spawn(move || {
+            let span = info_span!("task", pipeline = run.pipeline.name, component);
+            // Dropped last, so that the thread has really let go of everything when it says that it ended.
+            let _ended = SayEnded(end);
+            let _entered = span.enter();
+            let _ = body(&run);
+        });
+        let thread = thread.expect("the system can start one more thread");
+        self.running.push((thread.thread().id(), thread));
+    }
+
+    /// Whether a thread is a source's.
+    pub fn is_source(&self, thread: ThreadId) -> bool {
+        let sources = &self.running[self.running.len() - self.n_sources..];
+        sources.iter().any(|(id, _)| *id == thread)
+    }
+}
+
+fn start_committer(run: &Arc<Run>, unsettled: Arc<Unsettled>, news: Receiver<Progress>) -> JoinHandle<()> {
+    let run = run.clone();
+    let body = move || {
+        let span = info_span!("task", pipeline = run.pipeline.name, component = "committer");
+        let _entered = span.enter();
+        Committer::new(&run, &unsettled).run(&news);
+    };
+    Builder::new().name("committer".to_owned()).spawn(body).expect("the system can start one more thread")
+}
+
+/// Says that its thread has ended, however it ends.
+struct SayEnded(Sender<ThreadId>);
+
+impl Drop for SayEnded {
+    fn drop(&mut self) {
+        let _ = self.0.send(std::thread::current().id());
+    }
+}
+
+impl Entrances {
+    /// Puts a dead letter where it failed; false if the pipeline has no such component any more.
+    pub fn enter(&self, run: &Run, component: &str, kind: &str, key: Vec<u8>, record: Record) -> bool {
+        let ids = record.id()..record.id() + 1;
+        let flight = Flight::new(Origin::DeadLetter { key }, ids, record.size() as u64, self.progress.clone());
+        let flight = Arc::new(flight);
+        let pipeline = &run.pipeline;
+        let in_chain = |chain: &[crate::pipeline::TransformStep]| {
+            chain.iter().position(|transform| kind == "transform" && transform.step.name == component)
+        };
+        let input = |from| ChainInput { flight: flight.clone(), records: Records::from(vec![record.clone()]), from };
+        for (source, sender) in pipeline.sources.iter().zip(&self.sources) {
+            let is_here = kind == "source" && source.step.name == component;
+            if let Some(from) = in_chain(&source.chain).or(is_here.then_some(0)) {
+                return sender.send(input(from)).is_ok();
+            }
+        }
+        if let Some(from) = in_chain(&pipeline.transforms) {
+            return self.chain.send(input(from)).is_ok();
+        }
+        for (sink, sender) in pipeline.sinks.iter().zip(&self.sinks) {
+            let is_here = kind == "sink" && sink.step.name == component;
+            if let Some(from) = in_chain(&sink.chain).or(is_here.then_some(sink.chain.len())) {
+                let batch = Batch::new(vec![record.clone()]);
+                return sender.send(Delivery { flight: flight.clone(), batch, from }).is_ok();
+            }
+        }
+        false
+    }
+}
