@@ -12,7 +12,6 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    process,
     sync::Arc,
 };
 
@@ -45,14 +44,10 @@ fn holds(copy: &Path, n_bytes: usize, hash: &blake3::Hash) -> bool {
     has_size && fs::read(copy).is_ok_and(|found| blake3::hash(&found) == *hash)
 }
 
-/// Whole or not at all; whoever has the old file open keeps it.
+/// Whole or not at all; whoever has the old file open keeps it. The first name is random, because hosts in several
+/// containers may share the folder and have the same process id.
 fn write(folder: &Path, copy: &Path, content: &[u8]) -> io::Result<()> {
-    let new = folder.join(format!(".{}.new", process::id()));
-    if let Err(error) = fs::remove_file(&new)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
+    let new = folder.join(format!(".{:016x}.new", fastrand::u64(..)));
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
     let renamed = written.and_then(|mut file| file.write_all(content)).and_then(|()| fs::rename(&new, copy));
     if renamed.is_err() {

@@ -16,6 +16,7 @@ use lockstep_plugin_api::abi::{
 };
 use std::{
     collections::HashMap,
+    error::Error,
     ffi::CString,
     fs, mem,
     os::unix::ffi::OsStrExt,
@@ -74,7 +75,7 @@ fn open(at: &PluginFile, copy: &Path) -> Result<PluginModuleRef, LoadError> {
     // SAFETY: the file is a whole ELF file for this processor with a plugin's metadata, and lies where nobody else
     // writes. Its constructors run here; that a plugin's code is trusted is what installing it means.
     let library = unsafe { Library::open(Some(copy), flags) }
-        .map_err(|error| link_error(at, copy, &error.to_string()))?;
+        .map_err(|error| link_error(at, copy, &innermost(&error)))?;
     // SAFETY: the symbol, if there, is the `LibHeader` that `export_plugin!` defines; a reference to one is what its
     // address is. `handshake::open` checks the header's own magic before it reads further.
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_SYMBOL) }.map(|symbol| *symbol);
@@ -87,6 +88,11 @@ fn open(at: &PluginFile, copy: &Path) -> Result<PluginModuleRef, LoadError> {
         reason: mismatch.reason,
         expected: API_VERSION,
     })
+}
+
+/// The dynamic linker's own sentence, which `libloading` keeps as the cause.
+fn innermost(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 /// What the dynamic linker's sentence means.

@@ -132,13 +132,14 @@ fn component_of(
         .iter()
         .filter(|component| component.kind == kind.as_str())
         .filter(|component| name.is_none_or(|name| component.name == name));
-    match wanted.collect::<Vec<_>>()[..] {
-        [component] => Ok(Component::new(kind, Arc::clone(plugin), component.clone())),
+    let wanted: Vec<_> = wanted.collect();
+    match &wanted[..] {
+        [component] => Ok(Component::new(kind, Arc::clone(plugin), (*component).clone())),
         [] => {
             let found = components.iter().map(|found| format!("{} {}", found.kind, found.name)).collect();
             Err(LoadError::NoSuchKind { plugin: plugin.at.clone(), kind, found })
         }
-        [ref several @ ..] => {
+        several => {
             let found = several.iter().map(|component| component.name.clone()).collect();
             Err(LoadError::ManyOfKind { plugin: plugin.at.clone(), kind, found })
         }

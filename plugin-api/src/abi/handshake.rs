@@ -93,8 +93,9 @@ pub unsafe fn open(header: AbiHeaderRef) -> Result<PluginModuleRef, Mismatch> {
 fn explain(errors: &AbiInstabilityErrors) -> String {
     let mut reasons = Vec::new();
     for error in &errors.errors {
-        let place: Vec<String> =
+        let mut place: Vec<String> =
             error.stack_trace.iter().map(|frame| field_name(&frame.expected.to_string())).collect();
+        place.retain(|name| !name.is_empty());
         let place = place[place.len().saturating_sub(2)..].join(" > ");
         reasons.extend(error.errs.iter().map(|instability| format!("{place}: {}", difference(instability))));
     }

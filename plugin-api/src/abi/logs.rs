@@ -14,6 +14,7 @@ use tracing_core::{
     Event, Field, Interest, Level, LevelFilter, Metadata, callsite::Identifier, field::Visit, span,
     subscriber,
 };
+use tracing_log::NormalizeEvent;
 use tracing_subscriber::{
     Layer,
     layer::{Context, SubscriberExt},
@@ -24,7 +25,7 @@ use tracing_subscriber::{
 pub fn install(host: LogHostBox) {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {
-        let forward = Forward { host, callsites: RwLock::default() };
+        let forward = Forward::new(host);
         let installed = tracing_core::dispatcher::set_global_default(tracing_core::Dispatch::new(
             tracing_subscriber::registry().with(forward),
         ));
@@ -43,12 +44,24 @@ pub extern "C" fn refresh_filter() {
 struct Forward {
     host: LogHostBox,
     callsites: RwLock<HashMap<Identifier, u64>>,
+    /// Lines of the `log` crate share one callsite per level; their target and level tell them apart.
+    log_callsites: RwLock<HashMap<String, [Option<u64>; 5]>>,
 }
+
+/// More targets than any library's modules; the host keeps a callsite for ever.
+const MAX_LOG_TARGETS: usize = 1000;
+
+/// What `tracing_log` calls the metadata with which it asks whether a line of the `log` crate is wanted.
+const LOG_RECORD: &str = "log record";
 
 /// The host's number of a span, kept with the span on this side.
 struct HostSpan(u64);
 
 impl Forward {
+    fn new(host: LogHostBox) -> Self {
+        Self { host, callsites: RwLock::default(), log_callsites: RwLock::default() }
+    }
+
     fn register(&self, metadata: &'static Metadata<'static>) -> CallsiteAnswer {
         if let Some(id) = self.known(metadata) {
             return CallsiteAnswer { id, interest: self.host.interest(id) };
@@ -77,6 +90,30 @@ impl Forward {
             .copied()
     }
 
+    /// The host's callsite for lines of the `log` crate with this target and level.
+    fn log_callsite(&self, target: &str, level: Level) -> u64 {
+        let place = usize::from(level_number(level)) - 1;
+        let known = self.log_callsites.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let has_room = known.len() < MAX_LOG_TARGETS || known.contains_key(target);
+        let target = if has_room { target } else { "log" };
+        if let Some(id) = known.get(target).and_then(|by_level| by_level[place]) {
+            return id;
+        }
+        drop(known);
+        let answer = self.host.register_callsite(CallsiteParts {
+            name: RStr::from_str("log event"),
+            target: RStr::from_str(target),
+            file: RStr::from_str(""),
+            line: 0,
+            level: level_number(level),
+            is_span: false,
+            fields: RSlice::from_slice(&[RStr::from_str("message")]),
+        });
+        let mut known = self.log_callsites.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.entry(target.to_owned()).or_default()[place] = Some(answer.id);
+        answer.id
+    }
+
     fn callsite(&self, metadata: &'static Metadata<'static>) -> u64 {
         self.known(metadata).unwrap_or_else(|| self.register(metadata).id)
     }
@@ -92,6 +129,9 @@ impl<S: subscriber::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        if metadata.name() == LOG_RECORD {
+            return self.host.enabled(self.log_callsite(metadata.target(), *metadata.level()));
+        }
         self.known(metadata).is_none_or(|callsite| self.host.enabled(callsite))
     }
 
@@ -130,7 +170,13 @@ impl<S: subscriber::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
         event.record(&mut fields);
         let parent =
             context.event_span(event).and_then(|span| span.extensions().get::<HostSpan>().map(|host| host.0));
-        let callsite = self.callsite(event.metadata());
+        let callsite = match event.normalized_metadata() {
+            Some(log) => {
+                fields.keep_message();
+                self.log_callsite(log.target(), *log.level())
+            }
+            None => self.callsite(event.metadata()),
+        };
         fields.with(|fields| self.host.event(callsite, parent.unwrap_or(0), fields));
     }
 
@@ -188,6 +234,11 @@ impl Fields {
         self.0.push((field.index() as u32, value));
     }
 
+    /// Of a line of the `log` crate: the rest of its fields say where it comes from, which the callsite knows.
+    fn keep_message(&mut self) {
+        self.0.retain(|(index, _)| *index == 0);
+    }
+
     fn with<R>(&self, call: impl FnOnce(RSlice<'_, LogField<'_>>) -> R) -> R {
         let fields: Vec<LogField<'_>> =
             self.0.iter().map(|(index, value)| LogField { index: *index, value: value.borrowed() }).collect();
@@ -226,5 +277,70 @@ impl Visit for Fields {
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.push(field, Owned::Bool(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::vtable::{LogHost, LogHost_TO};
+    use abi_stable::{sabi_trait::prelude::TD_Opaque, std_types::RArc};
+    use std::sync::{Arc, Mutex};
+    use tracing_log::log;
+
+    /// Writes lines down as `target: text` and wants nothing of the target `quiet`.
+    #[derive(Clone, Default)]
+    struct Recording(Arc<Mutex<(Vec<String>, Vec<String>)>>);
+
+    impl LogHost for Recording {
+        fn register_callsite(&self, callsite: CallsiteParts<'_>) -> CallsiteAnswer {
+            let (targets, _) = &mut *self.0.lock().expect("no panic");
+            targets.push(callsite.target.to_string());
+            CallsiteAnswer { id: targets.len() as u64 - 1, interest: 1 }
+        }
+        fn interest(&self, _: u64) -> u8 {
+            1
+        }
+        fn enabled(&self, callsite: u64) -> bool {
+            self.0.lock().expect("no panic").0[callsite as usize] != "quiet"
+        }
+        fn event(&self, callsite: u64, _: u64, fields: RSlice<'_, LogField<'_>>) {
+            let (targets, lines) = &mut *self.0.lock().expect("no panic");
+            let [LogField { value: LogValue::Debug(text), .. }] = fields.as_slice() else {
+                panic!("a message and nothing else")
+            };
+            lines.push(format!("{}: {text}", targets[callsite as usize]));
+        }
+        fn new_span(&self, _: u64, _: u64, _: RSlice<'_, LogField<'_>>) -> u64 {
+            1
+        }
+        fn record_span(&self, _: u64, _: RSlice<'_, LogField<'_>>) {}
+        fn enter_span(&self, _: u64) {}
+        fn exit_span(&self, _: u64) {}
+        fn close_span(&self, _: u64) {}
+        fn max_level(&self) -> u8 {
+            5
+        }
+    }
+
+    #[test]
+    fn lines_of_the_log_crate_are_filtered_and_sent_under_their_own_target() {
+        let recording = Recording::default();
+        let host = LogHost_TO::from_ptr(RArc::new(recording.clone()), TD_Opaque);
+        let subscriber = tracing_subscriber::registry().with(Forward::new(host));
+        tracing_core::dispatcher::with_default(&tracing_core::Dispatch::new(subscriber), || {
+            for target in ["rdkafka", "quiet", "rdkafka"] {
+                let record = log::Record::builder()
+                    .args(format_args!("broker down"))
+                    .level(log::Level::Warn)
+                    .target(target)
+                    .build();
+                tracing_log::format_trace(&record).expect("it cannot fail");
+            }
+            tracing::warn!(target: "own", "traced");
+        });
+        let (targets, lines) = &*recording.0.lock().expect("no panic");
+        assert_eq!(*lines, ["rdkafka: broker down", "rdkafka: broker down", "own: traced"]);
+        assert_eq!(targets.iter().filter(|target| *target == "rdkafka").count(), 1);
     }
 }
