@@ -393,17 +393,18 @@ impl Checker<'_> {
                 start = start.min(first as usize);
                 end = end.max(last as usize + 1);
             }
+            if let Expr::Call(call) = &at.expr
+                && let Some((name, _)) = self.name(at, &call.func_name)
+            {
+                start = start.min(name);
+            }
             children(&at.expr, &mut left);
         }
-        let (mut start, mut end) =
+        let (start, mut end) =
             (start.min(self.text.len()), end.min(self.text.len()).max(start.min(self.text.len())));
-        match &at.expr {
+        if let Expr::Select(select) = &at.expr {
             // The selected name is no expression of its own: it follows the dot.
-            Expr::Select(select) => end = self.after(end, &select.field),
-            Expr::Call(call) if call.target.is_none() => {
-                start = self.name(at, &call.func_name).map_or(start, |(at, _)| at)
-            }
-            _ => {}
+            end = self.after(end, &select.field);
         }
         (start, end + unclosed(&self.text[start..end], &self.text[end..]))
     }

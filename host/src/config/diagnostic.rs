@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use super::source_text::SourceText;
@@ -165,14 +165,24 @@ impl Diagnostic {
                     .annotation(AnnotationKind::Primary.span(shown));
                 title.element(snippet)
             }
-            Place::Outside { origin, .. } => title.element(annotate_snippets::Origin::path(origin.as_str())),
+            Place::Outside { origin, .. } => title.element(Origin::path(origin.as_str())),
         };
         let mut report = vec![group];
         if let Some(help) = &self.help {
             report.push(Group::with_title(Level::HELP.secondary_title(help)));
         }
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        renderer.render(&report).to_string()
+        self.with_true_column(renderer.render(&report).to_string())
+    }
+
+    /// What is masked before the place has shifted the column that the renderer counted.
+    fn with_true_column(&self, rendered: String) -> String {
+        let Place::Text { source, span, .. } = &self.place else { return rendered };
+        let (line, shown) = source.quoted_line(span);
+        let (n_line, column) = source.line_column_at(span.start);
+        let counted = line[..shown.start].chars().count() + 1;
+        let file = source.file().display();
+        rendered.replacen(&format!("{file}:{n_line}:{counted}"), &format!("{file}:{n_line}:{column}"), 1)
     }
 
     fn order(&self) -> (Option<&Path>, Option<(usize, usize)>) {

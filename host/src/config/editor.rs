@@ -59,7 +59,9 @@ fn component(item: &Value, kind: ComponentKind, own: &[&(ComponentKind, &str, Va
         chain["items"] = json!({ "$ref": "#/$defs/transform" });
     }
     fields["plugin"]["examples"] = own.iter().map(|(_, name, _)| Value::from(*name)).collect();
-    schema["allOf"] = own.iter().map(|(_, name, schema)| condition(kind, name, schema)).collect();
+    if !own.is_empty() {
+        schema["allOf"] = own.iter().map(|(_, name, schema)| condition(kind, name, schema)).collect();
+    }
     schema
 }
 

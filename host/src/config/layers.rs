@@ -304,6 +304,15 @@ fn plugin_path_of_executable() -> Vec<PathBuf> {
     vec![folder.to_owned(), library]
 }
 
+impl fmt::Display for ShownSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Value::String(text) => write!(f, "{}: {text}  # {}", self.path, self.origin),
+            value => write!(f, "{}: {value}  # {}", self.path, self.origin),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -33,7 +33,7 @@ pub use pipeline::{
     BatchLimits, ComponentConfig, ComponentKind, Delivery, InFlightLimits, OnError, PipelineConfig,
     PluginRef, Retry, Then, When,
 };
-pub use reference::{format_reference, settings_reference};
+pub use reference::{format_reference, settings_example, settings_reference};
 pub use schema::check_against_schema;
 pub use settings::{
     AdminSettings, CrashLoop, DeadLetterSettings, HostSettings, LogFormat, LogSettings, RestartBackoff,

@@ -19,6 +19,33 @@ pub fn settings_reference() -> String {
     text
 }
 
+/// A `lockstep.yaml` with every setting at its default, all of them commented out.
+pub fn settings_example() -> String {
+    let mut text = String::from(
+        "## Lockstep host settings. Every setting stands here with its default;\n\
+         ## take the `# ` away from a line, and from the group above it, to change one.\n\
+         ## Environment variables win over this file (`LOCKSTEP_ADMIN__LISTEN`), flags over both.\n",
+    );
+    example(format::settings_schema(), format::settings_schema(), 0, &mut text);
+    text
+}
+
+fn example(root: &Value, node: &Value, depth: usize, text: &mut String) {
+    let indent = "  ".repeat(depth);
+    for (name, field) in fields(node) {
+        let Some(resolved) = resolve(root, field) else { continue };
+        let about = description(root, field);
+        let separator = if depth == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{separator}## {indent}{about}");
+        if resolved.get("properties").is_some() {
+            let _ = writeln!(text, "# {indent}{name}:");
+            example(root, &with_defaults(resolved, field), depth + 1, text);
+        } else {
+            let _ = writeln!(text, "# {indent}{name}: {}", field.get("default").map_or("null".into(), plain));
+        }
+    }
+}
+
 fn settings_rows(root: &Value, node: &Value, at: &str, text: &mut String) {
     for (name, field) in fields(node) {
         let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };

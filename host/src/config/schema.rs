@@ -41,7 +41,8 @@ pub fn check_against_schema(
         .into_iter()
         .map(|violation| {
             let at = absolute(&violation.path);
-            let quoting = (violation.code == "wrong-type" && source.is_interpolated(&at))
+            let wants_text = violation.message.starts_with("expected a string, found");
+            let quoting = (wants_text && source.is_interpolated(&at))
                 .then(|| "quote the `${...}` if its text is meant, whatever it looks like".to_owned());
             let help = violation.help.or(quoting);
             source.diagnostic(&at, violation.anchor, violation.message, help).code(violation.code)
@@ -201,8 +202,10 @@ impl Telling<'_> {
                 branch.iter().for_each(|error| self.error(error))
             }
             _ => {
-                let shapes: Vec<_> =
+                let mut shapes: Vec<_> =
                     context.iter().filter_map(|branch| expected_type(branch, here)).collect();
+                shapes.dedup();
+                shapes.retain(|shape| shape != NOTHING || context.len() == 1);
                 let message =
                     format!("expected {}, found {}", either(&shapes), self.found(at, error.instance()));
                 self.push(at.into(), Anchor::Value, "wrong-type", message, None);
@@ -296,7 +299,7 @@ impl Telling<'_> {
     fn found(&self, at: &str, value: &Value) -> String {
         let shown = |text: &str| text.chars().count() <= 40 && !(self.hidden)(at);
         match value {
-            Value::Null => "nothing".into(),
+            Value::Null => NOTHING.into(),
             Value::Bool(_) if (self.hidden)(at) => "a boolean".into(),
             Value::Bool(value) => format!("`{value}`"),
             Value::Number(number) if shown(&number.to_string()) => format!("the number {number}"),
@@ -338,6 +341,9 @@ impl Telling<'_> {
         self.violations.into_iter().filter(|violation| !follows(violation)).collect()
     }
 }
+
+/// How null is called.
+const NOTHING: &str = "nothing";
 
 /// From here on a branch is of another shape than the value, so its complaints would mislead.
 const WRONG_SHAPE: usize = 1000;
@@ -388,7 +394,7 @@ fn type_names(kind: &TypeKind) -> Vec<String> {
         "integer" => "a whole number".into(),
         "number" => "a number".into(),
         "boolean" => "`true` or `false`".into(),
-        _ => "nothing".into(),
+        _ => NOTHING.into(),
     };
     types.iter().filter(|name| *name != "null" || types.len() == 1).map(worded).collect()
 }

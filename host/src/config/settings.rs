@@ -14,16 +14,16 @@ use super::quantity::{duration, size};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostSettings {
-    /// Name of this host among others. Without it a random one is made once and kept in `data_dir`.
+    /// Name of this host among others. Default: a random one, made once and kept in `data_dir`.
     pub node_id: Option<String>,
     /// Folders searched for plugins, in this order: a list, or one string with `:` between folders.
-    /// Without it: the folder of the `lockstep` executable, then `../lib/lockstep` beside that folder.
+    /// Default: the folder of the `lockstep` executable, then `../lib/lockstep` beside that folder.
     #[serde(deserialize_with = "super::quantity::path_list")]
     #[schemars(with = "super::quantity::PathListText")]
     pub plugin_path: Vec<PathBuf>,
     /// Where the host keeps its state. Locked: a second host on the same folder is refused.
     pub data_dir: PathBuf,
-    /// Where plugins are copied before they are loaded; must allow execution. Without it: `plugins` in `data_dir`.
+    /// Where plugins are copied before they are loaded; must allow execution. Default: `plugins` in `data_dir`.
     pub plugin_cache_dir: Option<PathBuf>,
     /// The admin server: health, metrics, control.
     pub admin: AdminSettings,

@@ -312,6 +312,14 @@ pub mod path {
         if path.is_empty() { escaped } else { format!("{path}.{escaped}") }
     }
 
+    /// `append("sinks.0", "config.port")` is `sinks.0.config.port`.
+    pub fn append(path: &str, relative: &str) -> String {
+        match (path, relative) {
+            (only, "") | ("", only) => only.to_owned(),
+            _ => format!("{path}.{relative}"),
+        }
+    }
+
     /// `a.b` of `a.b.c`, the empty path of `a`.
     pub fn parent(path: &str) -> &str {
         path.rfind('.').map_or("", |dot| &path[..dot])
