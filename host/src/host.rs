@@ -85,7 +85,8 @@ impl Host {
             watchdog_limit: settings.watchdog,
             restart: settings.restart.clone(),
         };
-        let pipelines = pipelines.into_iter().map(|pipeline| runtime::spawn(pipeline, shared.clone())).collect();
+        let pipelines =
+            pipelines.into_iter().map(|pipeline| runtime::spawn(pipeline, shared.clone())).collect();
         Ok(Self { settings, node_id, registry, store, dead_letters, metrics, pipelines })
     }
 
@@ -106,7 +107,8 @@ impl Host {
         // A pipeline that does not drain in time aborts by itself, and gives up threads that hang after the watchdog.
         let limit = self.settings.grace_period + self.settings.watchdog + Duration::from_secs(5);
         let until = Instant::now() + limit;
-        let wait = |pipeline: &RunningPipeline| pipeline.wait(until.saturating_duration_since(Instant::now()));
+        let wait =
+            |pipeline: &RunningPipeline| pipeline.wait(until.saturating_duration_since(Instant::now()));
         let late: Vec<_> = self.pipelines.iter().filter(|pipeline| !wait(pipeline)).collect();
         late.iter().for_each(|pipeline| warn!(pipeline = pipeline.name(), "did not end in time"));
         late.is_empty()

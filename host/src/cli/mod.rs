@@ -61,7 +61,8 @@ impl HostFlags {
     }
 
     fn flags(&self) -> Vec<Flag> {
-        let flag = |name: &str, path: &str, value: Value| Flag { name: name.into(), path: path.into(), value };
+        let flag =
+            |name: &str, path: &str, value: Value| Flag { name: name.into(), path: path.into(), value };
         let text = |path: &PathBuf| Value::from(path.to_string_lossy().into_owned());
         let mut flags = Vec::new();
         flags.extend(self.data_dir.as_ref().map(|dir| flag("--data-dir", "data_dir", text(dir))));

@@ -37,7 +37,8 @@ impl Run {
         for warning in config.warnings.iter() {
             warn!("{}", warning.message());
         }
-        let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+        {
             Ok(runtime) => runtime,
             Err(error) => {
                 eprintln!("error: the runtime cannot be started: {error}");
@@ -58,13 +59,14 @@ impl Run {
 
 /// Waits for a signal or for every pipeline's own end, then drains.
 async fn until_the_end(host: &Host) -> u8 {
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => {
-            error!(%error, "signals cannot be received");
-            return FAILED;
-        }
-    };
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                error!(%error, "signals cannot be received");
+                return FAILED;
+            }
+        };
     loop {
         tokio::select! {
             _ = terminate.recv() => break info!("SIGTERM received"),

@@ -3,7 +3,8 @@
 use super::{Gate, Pipeline, SinkStep, SourceStep, Step, TransformStep};
 use crate::condition::Condition;
 use crate::config::{
-    Anchor, ComponentConfig, Diagnostic, Diagnostics, PipelineConfig, SourceText, When, check_against_schema, path,
+    Anchor, ComponentConfig, Diagnostic, Diagnostics, PipelineConfig, SourceText, When, check_against_schema,
+    path,
 };
 use crate::registry::{Component, Registry};
 use lockstep_plugin_api::Error;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 /// # Errors
 /// Everything that is wrong, not only the first.
 pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, Diagnostics> {
-    let mut builder = Builder { source: &config.source_text, registry, n_steps: 0, problems: Diagnostics::new() };
+    let mut builder =
+        Builder { source: &config.source_text, registry, n_steps: 0, problems: Diagnostics::new() };
     let sources: Vec<_> = config.sources.iter().map(|source| builder.source(source)).collect();
     let transforms = builder.chain(&config.transforms);
     let sinks: Vec<_> = config.sinks.iter().map(|sink| builder.sink(sink)).collect();
@@ -76,7 +78,8 @@ impl Builder<'_> {
         Condition::compile(text)
             .map_err(|error| {
                 let place = (error.offset, error.length);
-                let diagnostic = self.source.diagnostic_inside(&at, place.0, place.1, error.message, error.help);
+                let diagnostic =
+                    self.source.diagnostic_inside(&at, place.0, place.1, error.message, error.help);
                 self.problems.push(diagnostic.code("condition"));
             })
             .ok()
@@ -110,7 +113,8 @@ impl Builder<'_> {
                 "`{}` commits to the log, and this version runs direct pipelines only",
                 component.name()
             );
-            let help = "pipelines through the log come with a later version; leave this transform out".to_owned();
+            let help =
+                "pipelines through the log come with a later version; leave this transform out".to_owned();
             self.problems.push(self.source.diagnostic(&at, Anchor::Value, message, Some(help)).code("log"));
             return None;
         }
@@ -127,7 +131,11 @@ impl Builder<'_> {
         if !found.is_empty() {
             self.problems.extend(found);
         } else if let Err(error) = component.check_config(&config.config) {
-            let at = error.detail().split('.').filter(|part| !part.is_empty()).fold(at, |at, part| path::join(&at, part));
+            let at = error
+                .detail()
+                .split('.')
+                .filter(|part| !part.is_empty())
+                .fold(at, |at, part| path::join(&at, part));
             let refused = self.refused(&at, &error);
             self.problems.push(refused);
         }

@@ -60,7 +60,10 @@ mod tests {
     #[test]
     fn an_endpoint_that_names_a_time_is_asked_then_but_not_later_than_the_cap() {
         let mut breaker = Breaker::default();
-        assert_eq!(breaker.trip(&Error::retry(Duration::from_millis(300), "busy")), Duration::from_millis(300));
+        assert_eq!(
+            breaker.trip(&Error::retry(Duration::from_millis(300), "busy")),
+            Duration::from_millis(300)
+        );
         assert_eq!(breaker.trip(&Error::retry(Duration::from_secs(60), "busy")), MAX_WAIT);
     }
 }

@@ -106,9 +106,9 @@ impl Link<'_> {
         let mut out = self.apply_once(run, records, given, &mut failed)?;
         let mut backoff = Backoff::new(step.on_error.retry.backoff, step.on_error.retry.max);
         for attempt in 1..=step.on_error.retry.attempts {
-            let (again, given_up) = mem::take(&mut failed).into_iter().partition::<Vec<_>, _>(|failed| {
-                failed.error.kind() == ErrorKind::FAILED
-            });
+            let (again, given_up) = mem::take(&mut failed)
+                .into_iter()
+                .partition::<Vec<_>, _>(|failed| failed.error.kind() == ErrorKind::FAILED);
             failed = given_up;
             if again.is_empty() {
                 break;
@@ -118,7 +118,9 @@ impl Link<'_> {
             let records: Records = again.into_iter().map(|failed| failed.record).collect();
             let mut failed_again = Vec::new();
             out = merge(out, self.apply_once(run, records, given, &mut failed_again)?);
-            failed.extend(failed_again.into_iter().map(|failed| FailedRecord { attempts: attempt + 1, ..failed }));
+            failed.extend(
+                failed_again.into_iter().map(|failed| FailedRecord { attempts: attempt + 1, ..failed }),
+            );
         }
         metrics.records_out.add(out.len() as u64);
         run.give_up(step, flight, failed)?;
@@ -202,8 +204,13 @@ fn merge(first: Records, second: Records) -> Records {
 
 /// Whether every id given came back and no other: a sentence if not.
 fn account(given: &[u64], applied: &Applied) -> Result<(), String> {
-    let is_one_to_one = applied.out.len() == given.len() && applied.out.iter().map(Record::id).eq(given.iter().copied());
-    if is_one_to_one && applied.failed.is_empty() && applied.dropped.is_empty() && applied.unapplied.is_empty() {
+    let is_one_to_one =
+        applied.out.len() == given.len() && applied.out.iter().map(Record::id).eq(given.iter().copied());
+    if is_one_to_one
+        && applied.failed.is_empty()
+        && applied.dropped.is_empty()
+        && applied.unapplied.is_empty()
+    {
         return Ok(());
     }
     let back: HashSet<u64> = (applied.out.iter().chain(&applied.unapplied).map(Record::id))
@@ -248,6 +255,10 @@ mod tests {
         assert!(account(&[1, 2, 3], &applied(&[1, 2, 3], &[])).is_ok());
         assert!(account(&[1, 2, 3], &applied(&[1, 1, 3], &[2])).is_ok(), "one split, one dropped");
         assert!(account(&[1, 2, 3], &applied(&[1, 2], &[])).expect_err("lost").contains("lost 1 of 3"));
-        assert!(account(&[1], &applied(&[1, 9], &[])).expect_err("unknown").contains("1 records it was not given"));
+        assert!(
+            account(&[1], &applied(&[1, 9], &[]))
+                .expect_err("unknown")
+                .contains("1 records it was not given")
+        );
     }
 }

@@ -223,10 +223,10 @@ impl<'a> Committer<'a> {
         for end in &mut self.sources {
             let flights = std::mem::take(&mut end.flights);
             let error = Error::rejected("unavailable", "the pipeline ended before the change was written");
-            let outcomes = flights.iter().flat_map(|(flight, _)| flight.ids.clone()).map(|id| Outcome {
-                id,
-                result: OutcomeResult::Failed(error.clone()),
-            });
+            let outcomes = flights
+                .iter()
+                .flat_map(|(flight, _)| flight.ids.clone())
+                .map(|id| Outcome { id, result: OutcomeResult::Failed(error.clone()) });
             if end.step.component.answers() {
                 end.tell(outcomes.collect());
             }
@@ -268,7 +268,12 @@ impl SourceEnd<'_> {
             run.status.set_position(self.step.index, *lane, position);
             let Some((replies, watched)) = &self.replies else { continue };
             if let Ok(Err(error)) = watched.call(Call::Commit, || replies.commit(*lane, position)) {
-                warn!(component = self.step.name, lane, error = error.message(), "the source could not commit");
+                warn!(
+                    component = self.step.name,
+                    lane,
+                    error = error.message(),
+                    "the source could not commit"
+                );
             }
         }
     }

@@ -129,7 +129,9 @@ impl StoredRecord {
 /// Why a dead letter could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
-    #[error("the dead letter queue of `{component}` is full: {records} records, {bytes} bytes (`state.dead_letters`)")]
+    #[error(
+        "the dead letter queue of `{component}` is full: {records} records, {bytes} bytes (`state.dead_letters`)"
+    )]
     Full { component: String, records: u64, bytes: u64 },
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -49,14 +49,21 @@ impl Run {
                     metrics.skipped.add(failed.len() as u64);
                     for failed in &failed {
                         let (code, message) = (failed.error.code(), failed.error.message());
-                        warn!(component = step.name, record = failed.record.id(), code, error = message, "record skipped");
+                        warn!(
+                            component = step.name,
+                            record = failed.record.id(),
+                            code,
+                            error = message,
+                            "record skipped"
+                        );
                         flight.refuse(failed.record.id(), Verdict::Stored);
                     }
                     Ok(())
                 }
                 Then::Stop => {
                     let first = &failed[0];
-                    let message = format!("a record failed and `on_error.then` is `stop`: {}", first.error.message());
+                    let message =
+                        format!("a record failed and `on_error.then` is `stop`: {}", first.error.message());
                     Err(self.fail(step, "record", &Error::fatal(message), true))
                 }
             },
@@ -70,7 +77,8 @@ impl Run {
         failed: &[FailedRecord],
         key: Option<&Vec<u8>>,
     ) -> Result<(), Ended> {
-        let letters: Vec<_> = failed.iter().map(|failed| (key.cloned(), self.letter(step, flight, failed))).collect();
+        let letters: Vec<_> =
+            failed.iter().map(|failed| (key.cloned(), self.letter(step, flight, failed))).collect();
         self.until_stored(step, || self.dead_letters.put(&letters))?;
         self.metrics.step(step.index).dead_lettered.add(letters.len() as u64);
         for failed in failed {

@@ -34,7 +34,10 @@ pub struct PipelineMetrics {
 
 const HELP: &[(&str, &str)] = &[
     ("lockstep_records_read", "Records polled from a source."),
-    ("lockstep_records_acked", "Records of a source that every sink has written, or that were taken care of otherwise."),
+    (
+        "lockstep_records_acked",
+        "Records of a source that every sink has written, or that were taken care of otherwise.",
+    ),
     ("lockstep_records_received", "Records given to a transform or sink."),
     ("lockstep_records_passed", "Records a transform passed on."),
     ("lockstep_records_written", "Records a sink has written."),
@@ -92,7 +95,9 @@ impl StepMetrics {
     fn new(scope: Scope, kind: &str) -> Self {
         let (came_in, went_out, age) = match kind {
             "source" => ("lockstep_records_read", "lockstep_records_acked", "lockstep_source_age_seconds"),
-            "transform" => ("lockstep_records_received", "lockstep_records_passed", "lockstep_delivery_seconds"),
+            "transform" => {
+                ("lockstep_records_received", "lockstep_records_passed", "lockstep_delivery_seconds")
+            }
             _ => ("lockstep_records_received", "lockstep_records_written", "lockstep_delivery_seconds"),
         };
         let counter = |name| scope.counter(name);

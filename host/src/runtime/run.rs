@@ -12,9 +12,7 @@ use super::{
 use crate::pipeline::{Pipeline, Step};
 use crate::registry::{ComponentParts, RArc, StopCell};
 use crate::store::Store;
-use lockstep_plugin_api::{
-    Error, ErrorKind, Position,
-};
+use lockstep_plugin_api::{Error, ErrorKind, Position};
 use std::{
     sync::{
         Arc, Condvar, Mutex, PoisonError,
@@ -238,16 +236,23 @@ impl Run {
         let durations = self.metrics.call_durations(index);
         // Components are watched by the thread that calls them.
         let thread = std::thread::current().id();
-        self.watchdog.watch(format!("{}/{}", self.pipeline.name, step.name), Some(durations), move |hung: Hung| {
-            let Some(run) = run.upgrade() else { return };
-            let message = format!("`{}` did not come back within {:.1?}", hung.call.name(), hung.after);
-            error!(component = name, call = hung.call.name(), stack = hung.stack, "a plugin call hangs");
-            let seen = SeenError { detail: hung.stack, ..SeenError::new(hung.call.name(), &Error::fatal(message)) };
-            let seen = SeenError { kind: "hung", ..seen };
-            run.status.set_component_error(index, ComponentState::Hung, seen.clone());
-            run.fail_as(&name, seen, false);
-            let _ = run.hung.send(thread);
-        })
+        self.watchdog.watch(
+            format!("{}/{}", self.pipeline.name, step.name),
+            Some(durations),
+            move |hung: Hung| {
+                let Some(run) = run.upgrade() else { return };
+                let message = format!("`{}` did not come back within {:.1?}", hung.call.name(), hung.after);
+                error!(component = name, call = hung.call.name(), stack = hung.stack, "a plugin call hangs");
+                let seen = SeenError {
+                    detail: hung.stack,
+                    ..SeenError::new(hung.call.name(), &Error::fatal(message))
+                };
+                let seen = SeenError { kind: "hung", ..seen };
+                run.status.set_component_error(index, ComponentState::Hung, seen.clone());
+                run.fail_as(&name, seen, false);
+                let _ = run.hung.send(thread);
+            },
+        )
     }
 
     /// What a component is given at its start.
@@ -301,9 +306,20 @@ impl Run {
     }
 
     /// An endpoint is away: says so once per outage, and gives how long to wait before the next probe.
-    pub fn tripped(&self, step: &Step, call: Call, error: &Error, breaker: &mut super::breaker::Breaker) -> Duration {
+    pub fn tripped(
+        &self,
+        step: &Step,
+        call: Call,
+        error: &Error,
+        breaker: &mut super::breaker::Breaker,
+    ) -> Duration {
         if !breaker.is_open() {
-            warn!(component = step.name, call = call.name(), error = error.message(), "endpoint away, breaker open");
+            warn!(
+                component = step.name,
+                call = call.name(),
+                error = error.message(),
+                "endpoint away, breaker open"
+            );
             self.metrics.breaker_opened(step.index);
         }
         let seen = SeenError::new(call.name(), error);

@@ -41,7 +41,8 @@ pub fn run(run: &Arc<Run>, index: usize, queue: &Receiver<Delivery>) -> Result<(
     let step = &run.pipeline.sinks[index];
     let watched = run.watch(&step.step);
     let parts = run.parts(&step.step, Vec::new(), false);
-    let sink = run.open(&step.step, &watched, || step.step.component.open_sink(&step.step.config, parts.clone()))?;
+    let sink =
+        run.open(&step.step, &watched, || step.step.component.open_sink(&step.step.config, parts.clone()))?;
     let mut task = SinkTask {
         run,
         step,
@@ -215,7 +216,12 @@ impl SinkTask<'_> {
                 Err(error) => return Ok(Err(error)),
             }
         }
-        let rest: Vec<_> = self.unacked.iter().filter(|put| put.seq != probe).map(|put| (put.seq, put.batch.clone())).collect();
+        let rest: Vec<_> = self
+            .unacked
+            .iter()
+            .filter(|put| put.seq != probe)
+            .map(|put| (put.seq, put.batch.clone()))
+            .collect();
         for (seq, batch) in rest {
             if let Err(error) = self.call_put(seq, batch)? {
                 return Ok(Err(error));
@@ -227,7 +233,8 @@ impl SinkTask<'_> {
     /// Takes in what the sink says; a sink that says what cannot be is not believed.
     fn acked(&mut self, acked: Acked) -> Result<(), Ended> {
         if acked.through_seq >= self.next_seq {
-            let lie = format!("`acked` names batch {}, the last one was {}", acked.through_seq, self.next_seq - 1);
+            let lie =
+                format!("`acked` names batch {}, the last one was {}", acked.through_seq, self.next_seq - 1);
             return Err(self.run.fail(&self.step.step, Call::Acked.name(), &Error::fatal(lie), false));
         }
         let mut failed: HashMap<u64, Error> = acked.failed.into_iter().collect();
@@ -260,7 +267,11 @@ impl SinkTask<'_> {
         let is_last = put.attempts > step.on_error.retry.attempts;
         let (again, given_up): (Vec<_>, Vec<_>) =
             lost.into_iter().partition(|(_, error)| !is_last && error.kind() == ErrorKind::FAILED);
-        let given_up = given_up.into_iter().map(|(record, error)| FailedRecord { record, error, attempts: put.attempts });
+        let given_up = given_up.into_iter().map(|(record, error)| FailedRecord {
+            record,
+            error,
+            attempts: put.attempts,
+        });
         self.run.give_up(step, &put.flight, given_up.collect())?;
         if again.is_empty() {
             put.flight.release();

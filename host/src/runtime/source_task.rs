@@ -103,7 +103,9 @@ fn open(run: &Arc<Run>, step: &SourceStep, seat: &SourceSeat) -> Result<(Source,
 fn poll_all(run: &Arc<Run>, step: &SourceStep, open: &mut OpenSource, seat: SourceSeat) -> Result<(), Ended> {
     let own = Chain::open(run, &step.chain)?;
     let next = match seat.way {
-        Way::Here { route, again } => Next::Here { chain: Chain::open(run, &run.pipeline.transforms)?, route, again },
+        Way::Here { route, again } => {
+            Next::Here { chain: Chain::open(run, &run.pipeline.transforms)?, route, again }
+        }
         Way::There(queue) => Next::There(queue),
     };
     run.wait_open()?;
@@ -161,7 +163,9 @@ impl SourceTask<'_> {
                 Polled::Records { first_id, records } => self.send(first_id, records)?,
                 Polled::Nothing => {}
                 Polled::End => {
-                    self.run.status.set_component(self.step.step.index, super::status::ComponentState::Finished);
+                    self.run
+                        .status
+                        .set_component(self.step.step.index, super::status::ComponentState::Finished);
                     return Ok(());
                 }
             }
@@ -195,7 +199,12 @@ impl SourceTask<'_> {
         Ok(Polled::Records { first_id, records })
     }
 
-    fn poll_once(&mut self, first_id: u64, max: usize, wait: Duration) -> Result<Result<Records, Polled>, Ended> {
+    fn poll_once(
+        &mut self,
+        first_id: u64,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Result<Records, Polled>, Ended> {
         let step = &self.step.step;
         let OpenSource { source, watched } = &mut *self.open;
         let source = source.as_mut().expect("taken only when the thread ends");
@@ -314,7 +323,9 @@ fn check(records: &Records, first_id: u64, max: usize) -> Result<(), String> {
     if records.len() > max {
         return Err(format!("`poll` gave {} records and was asked for at most {max}", records.len()));
     }
-    if let Some(record) = (first_id..).zip(records).find(|(id, record)| record.id() != *id).map(|(_, record)| record) {
+    if let Some(record) =
+        (first_id..).zip(records).find(|(id, record)| record.id() != *id).map(|(_, record)| record)
+    {
         return Err(format!("`poll` gave a record the id {}, which it was not given", record.id()));
     }
     let too_long = |position: &Position| position.bytes().len() > Position::MAX_BYTES;

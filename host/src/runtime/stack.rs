@@ -103,7 +103,8 @@ impl fmt::Display for Stack {
             backtrace::resolve(*frame as *mut _, |symbol| {
                 let Some(name) = symbol.name() else { return };
                 let place = symbol.filename().zip(symbol.lineno());
-                let place = place.map(|(file, line)| format!(" at {}:{line}", file.display())).unwrap_or_default();
+                let place =
+                    place.map(|(file, line)| format!(" at {}:{line}", file.display())).unwrap_or_default();
                 result = result.and_then(|()| writeln!(f, "{name:#}{place}"));
             });
             result?;

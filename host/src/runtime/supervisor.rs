@@ -23,7 +23,7 @@ use std::{
     thread::{Builder, JoinHandle, ThreadId},
     time::{Duration, Instant},
 };
-use tracing::{error, info, info_span, warn};
+use tracing::{error, error_span, info, warn};
 
 /// How often the supervisor looks up between the news it hears.
 const LOOK: Duration = Duration::from_millis(50);
@@ -156,7 +156,7 @@ enum End {
 
 impl Supervisor {
     fn supervise(self) {
-        let span = info_span!("pipeline", pipeline = self.pipeline.name);
+        let span = error_span!("pipeline", pipeline = self.pipeline.name);
         let _entered = span.enter();
         let status = &self.running.0.status;
         let metrics = PipelineMetrics::new(&self.shared.metrics, &self.pipeline);

@@ -17,7 +17,7 @@ use std::{
     },
     thread::{Builder, JoinHandle, ThreadId},
 };
-use tracing::info_span;
+use tracing::error_span;
 
 /// Batches that may wait for one sink or for the chain. What is in flight is bounded apart from this, in records and
 /// bytes; this only lets a fast sink go ahead of a slow one.
@@ -50,7 +50,8 @@ impl Threads {
         let n_sources = run.pipeline.sources.len();
         let unsettled = Arc::new(Unsettled::new(n_sources));
         let committer = start_committer(run, unsettled.clone(), news);
-        let mut threads = Self { progress, entrances: None, running: Vec::new(), committer, ended, n_sources };
+        let mut threads =
+            Self { progress, entrances: None, running: Vec::new(), committer, ended, n_sources };
 
         let mut sinks = Vec::new();
         for (index, sink) in run.pipeline.sinks.iter().enumerate() {
@@ -88,7 +89,9 @@ impl Threads {
         again: Receiver<ChainInput>,
     ) -> SyncSender<ChainInput> {
         let (sender, queue) = mpsc::sync_channel(QUEUED_BATCHES);
-        self.spawn(run, end, "chain", "chain", move |run| source_task::run_chain(run, &queue, &again, &route));
+        self.spawn(run, end, "chain", "chain", move |run| {
+            source_task::run_chain(run, &queue, &again, &route)
+        });
         sender
     }
 
@@ -102,7 +105,7 @@ impl Threads {
     ) {
         let (run, end, component) = (run.clone(), end.clone(), component.to_owned());
         let thread = Builder::new().name(format!("{kind}:{component}")).spawn(move || {
-            let span = info_span!("task", pipeline = run.pipeline.name, component);
+            let span = error_span!("task", pipeline = run.pipeline.name, component);
             // Dropped last, so that the thread has really let go of everything when it says that it ended.
             let _ended = SayEnded(end);
             let _entered = span.enter();
@@ -122,7 +125,7 @@ impl Threads {
 fn start_committer(run: &Arc<Run>, unsettled: Arc<Unsettled>, news: Receiver<Progress>) -> JoinHandle<()> {
     let run = run.clone();
     let body = move || {
-        let span = info_span!("task", pipeline = run.pipeline.name, component = "committer");
+        let span = error_span!("task", pipeline = run.pipeline.name, component = "committer");
         let _entered = span.enter();
         Committer::new(&run, &unsettled).run(&news);
     };
@@ -142,13 +145,15 @@ impl Entrances {
     /// Puts a dead letter where it failed; false if the pipeline has no such component any more.
     pub fn enter(&self, run: &Run, component: &str, kind: &str, key: Vec<u8>, record: Record) -> bool {
         let ids = record.id()..record.id() + 1;
-        let flight = Flight::new(Origin::DeadLetter { key }, ids, record.size() as u64, self.progress.clone());
+        let flight =
+            Flight::new(Origin::DeadLetter { key }, ids, record.size() as u64, self.progress.clone());
         let flight = Arc::new(flight);
         let pipeline = &run.pipeline;
         let in_chain = |chain: &[crate::pipeline::TransformStep]| {
             chain.iter().position(|transform| kind == "transform" && transform.step.name == component)
         };
-        let input = |from| ChainInput { flight: flight.clone(), records: Records::from(vec![record.clone()]), from };
+        let input =
+            |from| ChainInput { flight: flight.clone(), records: Records::from(vec![record.clone()]), from };
         for (source, sender) in pipeline.sources.iter().zip(&self.sources) {
             let is_here = kind == "source" && source.step.name == component;
             if let Some(from) = in_chain(&source.chain).or(is_here.then_some(0)) {

@@ -125,7 +125,12 @@ impl Watched {
         if after >= limits.watchdog {
             self.give_up(call, after, began);
         } else if after >= limits.call_timeout && !self.is_slow.swap(true, Ordering::Relaxed) {
-            warn!(component = self.component, call = call.name(), seconds = after.as_secs(), "a plugin call is slow");
+            warn!(
+                component = self.component,
+                call = call.name(),
+                seconds = after.as_secs(),
+                "a plugin call is slow"
+            );
         }
     }
 
@@ -192,7 +197,8 @@ impl Watchdog {
 
 fn look_at_all(all: &Weak<Mutex<Vec<Weak<Watched>>>>, limits: Limits, pace: Duration) {
     while let Some(all) = all.upgrade() {
-        let watched: Vec<_> = all.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
+        let watched: Vec<_> =
+            all.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
         drop(all);
         for watched in watched {
             watched.look(limits);

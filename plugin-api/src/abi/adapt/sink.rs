@@ -178,7 +178,7 @@ impl OnRuntime {
         // As many answers as commands: bounded by the channel above and by what the host has in flight.
         let (answers, written) = mpsc::unbounded_channel();
         let span =
-            tracing::info_span!("sink", pipeline = context.pipeline(), component = context.component());
+            tracing::error_span!("sink", pipeline = context.pipeline(), component = context.component());
         let task = runtime::handle().spawn(write_all(sink, received, answers).instrument(span));
         Self { commands, written, task: Some(task), attempt: 0, acked: Acked::default() }
     }

@@ -72,7 +72,7 @@ pub fn async_source<T: AsyncSource>(config: &str, parts: ComponentParts) -> Resu
     let mut component = T::new(config, &context)?;
     let replies = component.replies();
     let (items, received) = mpsc::channel(EMITTED_AHEAD);
-    let span = tracing::info_span!("source", pipeline = context.pipeline(), component = context.component());
+    let span = tracing::error_span!("source", pipeline = context.pipeline(), component = context.component());
     let run = runtime::handle().spawn(component.run(Emitter { items }).instrument(span));
     drop(entered);
     let pending = Arc::new(PendingReplies::default());
