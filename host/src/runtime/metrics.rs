@@ -33,25 +33,25 @@ pub struct PipelineMetrics {
 }
 
 const HELP: &[(&str, &str)] = &[
-    ("lockstep_records_read", "Records polled from a source."),
+    ("lockstep_records_read_total", "Records polled from a source."),
     (
-        "lockstep_records_acked",
+        "lockstep_records_acked_total",
         "Records of a source that every sink has written, or that were taken care of otherwise.",
     ),
-    ("lockstep_records_received", "Records given to a transform or sink."),
-    ("lockstep_records_passed", "Records a transform passed on."),
-    ("lockstep_records_written", "Records a sink has written."),
-    ("lockstep_bytes_received", "Bytes of the records that came in."),
-    ("lockstep_records_dropped", "Records a transform dropped."),
-    ("lockstep_records_failed", "Attempts on a record that failed."),
-    ("lockstep_records_retried", "Records tried again after they failed."),
-    ("lockstep_records_rejected", "Records refused, their author was told."),
-    ("lockstep_records_dead_lettered", "Records put into the dead letter queue."),
-    ("lockstep_records_skipped", "Records given up by `on_error: skip`."),
+    ("lockstep_records_received_total", "Records given to a transform or sink."),
+    ("lockstep_records_passed_total", "Records a transform passed on."),
+    ("lockstep_records_written_total", "Records a sink has written."),
+    ("lockstep_bytes_received_total", "Bytes of the records that came in."),
+    ("lockstep_records_dropped_total", "Records a transform dropped."),
+    ("lockstep_records_failed_total", "Attempts on a record that failed."),
+    ("lockstep_records_retried_total", "Records tried again after they failed."),
+    ("lockstep_records_rejected_total", "Records refused, their author was told."),
+    ("lockstep_records_dead_lettered_total", "Records put into the dead letter queue."),
+    ("lockstep_records_skipped_total", "Records given up by `on_error: skip`."),
     ("lockstep_source_age_seconds", "From a record's timestamp to its poll; the first record of each batch."),
     ("lockstep_delivery_seconds", "From a batch's poll to its ack by the sink."),
     ("lockstep_call_seconds", "How long calls into the component took."),
-    ("lockstep_breaker_opened", "How often the component's endpoint went away."),
+    ("lockstep_breaker_opened_total", "How often the component's endpoint went away."),
     ("lockstep_breaker_open", "1 while the component's endpoint is away."),
 ];
 
@@ -94,26 +94,34 @@ impl PipelineMetrics {
 impl StepMetrics {
     fn new(scope: Scope, kind: &str) -> Self {
         let (came_in, went_out, age) = match kind {
-            "source" => ("lockstep_records_read", "lockstep_records_acked", "lockstep_source_age_seconds"),
-            "transform" => {
-                ("lockstep_records_received", "lockstep_records_passed", "lockstep_delivery_seconds")
+            "source" => {
+                ("lockstep_records_read_total", "lockstep_records_acked_total", "lockstep_source_age_seconds")
             }
-            _ => ("lockstep_records_received", "lockstep_records_written", "lockstep_delivery_seconds"),
+            "transform" => (
+                "lockstep_records_received_total",
+                "lockstep_records_passed_total",
+                "lockstep_delivery_seconds",
+            ),
+            _ => (
+                "lockstep_records_received_total",
+                "lockstep_records_written_total",
+                "lockstep_delivery_seconds",
+            ),
         };
         let counter = |name| scope.counter(name);
         Self {
             records_in: counter(came_in),
             records_out: counter(went_out),
-            bytes_in: counter("lockstep_bytes_received"),
-            dropped: counter("lockstep_records_dropped"),
-            failed: counter("lockstep_records_failed"),
-            retried: counter("lockstep_records_retried"),
-            rejected: counter("lockstep_records_rejected"),
-            dead_lettered: counter("lockstep_records_dead_lettered"),
-            skipped: counter("lockstep_records_skipped"),
+            bytes_in: counter("lockstep_bytes_received_total"),
+            dropped: counter("lockstep_records_dropped_total"),
+            failed: counter("lockstep_records_failed_total"),
+            retried: counter("lockstep_records_retried_total"),
+            rejected: counter("lockstep_records_rejected_total"),
+            dead_lettered: counter("lockstep_records_dead_lettered_total"),
+            skipped: counter("lockstep_records_skipped_total"),
             age: scope.histogram(age),
             calls: scope.histogram("lockstep_call_seconds"),
-            breaker_opened: counter("lockstep_breaker_opened"),
+            breaker_opened: counter("lockstep_breaker_opened_total"),
             breaker_open: scope.gauge("lockstep_breaker_open"),
             scope,
         }

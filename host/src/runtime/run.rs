@@ -171,6 +171,18 @@ impl Run {
         Err(Ended)
     }
 
+    /// As [`Run::pause`], for a component that is not open yet: draining ends it too.
+    fn pause_while_opening(&self, wait: Duration) -> Result<(), Ended> {
+        let state = self.lock();
+        let is_opening = |state: &mut State| state.phase == Phase::Opening;
+        let waited = self.changed.wait_timeout_while(state, wait, is_opening);
+        if waited.unwrap_or_else(PoisonError::into_inner).0.phase == Phase::Opening {
+            Ok(())
+        } else {
+            Err(Ended)
+        }
+    }
+
     /// One more component is open; the last one starts the pipeline.
     pub fn opened(&self, step: &Step) {
         self.status.set_component(step.index, ComponentState::Running);
@@ -223,6 +235,12 @@ impl Run {
     /// Whether the committer was told before; it is from now on.
     pub fn is_closing(&self) -> bool {
         std::mem::replace(&mut self.lock().is_closing, true)
+    }
+
+    /// A thread of the host itself panicked: a defect of the host, which must not look like an orderly end.
+    pub fn fail_by_panic(&self, component: &str) {
+        let error = Error::fatal("the host's own thread panicked; this is a defect of the host");
+        self.fail_as(component, SeenError::new("host", &error), false);
     }
 
     pub fn failure(&self) -> Option<Failure> {
@@ -286,19 +304,20 @@ impl Run {
     ) -> Result<T, Ended> {
         let mut breaker = super::breaker::Breaker::default();
         loop {
-            self.go_on()?;
+            // Told to drain before everything was open: nothing was polled, so there is nothing to finish.
+            if self.phase() > Phase::Running {
+                return Err(Ended);
+            }
             match watched.call(Call::New, &mut new) {
                 Err(GivenUp) => return Err(Ended),
                 Ok(Ok(component)) => {
-                    if let Some(away) = breaker.close() {
-                        info!(component = step.name, seconds = away.as_secs(), "connected");
-                    }
+                    self.answered(step, &mut breaker);
                     self.opened(step);
                     return Ok(component);
                 }
                 Ok(Err(error)) if error.kind().is_about_endpoint() => {
                     let wait = self.tripped(step, Call::New, &error, &mut breaker);
-                    self.pause(wait)?;
+                    self.pause_while_opening(wait)?;
                 }
                 Ok(Err(error)) => return Err(self.fail(step, Call::New.name(), &error, false)),
             }

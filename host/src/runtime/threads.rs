@@ -38,8 +38,8 @@ pub struct Threads {
 #[derive(Clone)]
 pub struct Entrances {
     progress: Sender<Progress>,
-    sources: Vec<Sender<ChainInput>>,
-    chain: Sender<ChainInput>,
+    sources: Vec<SyncSender<ChainInput>>,
+    chain: SyncSender<ChainInput>,
     sinks: Vec<SyncSender<Delivery>>,
 }
 
@@ -60,7 +60,7 @@ impl Threads {
             threads.spawn(run, &end, "sink", &sink.step.name, move |run| sink_task::run(run, index, &queue));
         }
         let route = Route::new(sinks.clone());
-        let (chain, again) = mpsc::channel();
+        let (chain, again) = mpsc::sync_channel(QUEUED_BATCHES);
         // A single source runs the chain itself; several share the chain's thread.
         let (mut here, there) = if n_sources == 1 {
             (Some(Way::Here { route, again }), None)
@@ -69,7 +69,7 @@ impl Threads {
         };
         let mut sources = Vec::new();
         for (index, source) in run.pipeline.sources.iter().enumerate() {
-            let (sender, again) = mpsc::channel();
+            let (sender, again) = mpsc::sync_channel(QUEUED_BATCHES);
             sources.push(sender);
             let way = here.take().or_else(|| there.clone().map(Way::There)).expect("one of both was made");
             let (progress, unsettled) = (threads.progress.clone(), unsettled.clone());
@@ -107,7 +107,7 @@ impl Threads {
         let thread = Builder::new().name(format!("{kind}:{component}")).spawn(move || {
             let span = error_span!("task", pipeline = run.pipeline.name, component);
             // Dropped last, so that the thread has really let go of everything when it says that it ended.
-            let _ended = SayEnded(end);
+            let _ended = SayEnded { end, run: run.clone(), component: component.clone() };
             let _entered = span.enter();
             let _ = body(&run);
         });
@@ -133,11 +133,18 @@ fn start_committer(run: &Arc<Run>, unsettled: Arc<Unsettled>, news: Receiver<Pro
 }
 
 /// Says that its thread has ended, however it ends.
-struct SayEnded(Sender<ThreadId>);
+struct SayEnded {
+    end: Sender<ThreadId>,
+    run: Arc<Run>,
+    component: String,
+}
 
 impl Drop for SayEnded {
     fn drop(&mut self) {
-        let _ = self.0.send(std::thread::current().id());
+        if std::thread::panicking() {
+            self.run.fail_by_panic(&self.component);
+        }
+        let _ = self.end.send(std::thread::current().id());
     }
 }
 
