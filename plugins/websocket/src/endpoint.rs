@@ -1,0 +1,145 @@
+//! Who shares a server: one per listen address in this library, open as long as a source or a sink holds it.
+
+use crate::{
+    config::Settings,
+    server::{Intake, Server},
+};
+use lockstep_plugin_api::prelude::*;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Every open endpoint of this library.
+static ENDPOINTS: Mutex<Vec<Endpoint>> = Mutex::new(Vec::new());
+
+struct Endpoint {
+    server: Arc<Server>,
+    /// How many sources and sinks hold it; at 0 it is closing and cannot be held any more.
+    n_holders: usize,
+    /// The pipeline whose source takes the changes of this address.
+    source_of: Option<String>,
+}
+
+/// What a component wants of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Source,
+    Sink,
+}
+
+/// A source's or a sink's hold on a server. When the last one is dropped, the server closes.
+pub(crate) struct Hold {
+    server: Arc<Server>,
+    role: Role,
+}
+
+/// Joins the server at the settings' address, or starts it.
+///
+/// # Errors
+/// `Config` if the server there has other settings, or a source already; otherwise as [`Server::start`].
+pub(crate) fn open(settings: &Settings, role: Role, context: &Context) -> Result<Hold> {
+    let settings = settings.resolved(context);
+    wait_for_the_last_one(settings.address)?;
+    let mut endpoints = endpoints();
+    // Port 0 asks for a port of one's own, so only a bound address is ever shared.
+    let known = endpoints.iter().position(|endpoint| endpoint.server.address() == settings.address);
+    let at = match known {
+        Some(at) => {
+            endpoints[at].check(&settings, role)?;
+            at
+        }
+        None => {
+            let server = Server::start(settings, context)?;
+            endpoints.push(Endpoint { server, n_holders: 0, source_of: None });
+            endpoints.len() - 1
+        }
+    };
+    let endpoint = &mut endpoints[at];
+    endpoint.n_holders += 1;
+    if role == Role::Source {
+        endpoint.source_of = Some(context.pipeline().to_owned());
+        // Until the source runs, a change is answered `unavailable` and not `read_only`.
+        endpoint.server.set_intake(Intake::Closed);
+    }
+    Ok(Hold { server: endpoint.server.clone(), role })
+}
+
+/// A pipeline that starts again finds its own address closing.
+fn wait_for_the_last_one(address: SocketAddr) -> Result<()> {
+    let closing = endpoints()
+        .iter()
+        .find(|endpoint| endpoint.n_holders == 0 && endpoint.server.address() == address)
+        .map(|endpoint| endpoint.server.clone());
+    match closing {
+        Some(server) if !server.wait_ended() => {
+            Err(Error::not_connected(format!("{address} is still closing")))
+        }
+        Some(server) => {
+            endpoints().retain(|endpoint| !Arc::ptr_eq(&endpoint.server, &server));
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+impl Endpoint {
+    fn check(&self, settings: &Settings, role: Role) -> Result<()> {
+        let address = settings.address;
+        if let Some(field) = self.server.settings.difference(&Settings { address, ..settings.clone() }) {
+            return Err(Error::config(format!(
+                "`{field}` differs from the other websocket component at {address}: they share one server, so their \
+                 settings must be alike"
+            ))
+            .at(field));
+        }
+        match (&self.source_of, role) {
+            (Some(pipeline), Role::Source) => Err(Error::config(format!(
+                "{address} already has a websocket source, in pipeline `{pipeline}`: a change could not go to both"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Hold {
+    /// The server.
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.role == Role::Source {
+            self.server.set_intake(Intake::Closed);
+        }
+        if !self.release() {
+            return;
+        }
+        self.server.stop();
+        // On the runtime's own thread this would keep the sessions from closing; whoever opens the address next waits
+        // instead.
+        if tokio::runtime::Handle::try_current().is_err() && self.server.wait_ended() {
+            endpoints().retain(|endpoint| !Arc::ptr_eq(&endpoint.server, &self.server));
+        }
+    }
+}
+
+impl Hold {
+    /// Gives the hold up and tells whether it was the last one.
+    fn release(&self) -> bool {
+        let mut endpoints = endpoints();
+        let endpoint = endpoints.iter_mut().find(|endpoint| Arc::ptr_eq(&endpoint.server, &self.server));
+        let endpoint = endpoint.expect("an endpoint is listed as long as it is held");
+        endpoint.n_holders -= 1;
+        if self.role == Role::Source {
+            endpoint.source_of = None;
+        }
+        endpoint.n_holders == 0
+    }
+}
+
+fn endpoints() -> MutexGuard<'static, Vec<Endpoint>> {
+    ENDPOINTS.lock().unwrap_or_else(PoisonError::into_inner)
+}

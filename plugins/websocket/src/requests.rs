@@ -1,0 +1,175 @@
+//! What one client asks for, and the answers.
+
+use crate::{
+    names,
+    outbox::Outbox,
+    server::{Connection, Intake},
+    wire::{self, About, ChangeRequest, Refusal, Request, SubscribeRequest},
+};
+use futures_util::future::BoxFuture;
+use lockstep_plugin_api::{prelude::*, time};
+use serde_json::value::RawValue;
+use std::{sync::Arc, time::Duration};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
+
+/// What became of a message.
+pub(crate) enum Handled {
+    /// It was understood, and answered if there was something to answer.
+    Done,
+    /// The client sent something wrong; it was told so.
+    Bad,
+    /// It has an answer of its own place in the order of answers, now or later.
+    Answer { answer: BoxFuture<'static, Utf8Bytes>, is_bad: bool },
+}
+
+impl Connection {
+    /// Handles the text of one frame. Waits while the pipeline takes no more changes.
+    pub(crate) async fn handle(&self, text: &str, rate: Result<(), Duration>) -> Handled {
+        let incoming = match wire::read(text) {
+            Ok(incoming) => incoming,
+            Err(refusal) => return self.refuse(refusal, None),
+        };
+        let id = incoming.id;
+        if let Err(wait) = rate {
+            self.outbox.push(wire::error(wire::RATE_LIMITED, id, Some(wait)));
+            return Handled::Done;
+        }
+        match incoming.request {
+            Err(refusal) => self.refuse(refusal, id),
+            Ok(Request::Unknown) => Handled::Done,
+            Ok(Request::Ping) => {
+                self.outbox.push(wire::pong());
+                Handled::Done
+            }
+            Ok(Request::Subscribe(request)) => match self.subscribe(request, id) {
+                Ok(()) => Handled::Done,
+                Err(refusal) => self.refuse(refusal, id),
+            },
+            Ok(Request::Lock(request)) => {
+                let about = About { id, config_key: request.config_key.as_deref() };
+                self.outbox.push(wire::lock_refused(wire::NO_LOCKS, about));
+                Handled::Done
+            }
+            Ok(Request::Change(request)) => self.change(request, id).await,
+        }
+    }
+
+    /// Tells the client that its message was wrong.
+    pub(crate) fn refuse(&self, refusal: Refusal, id: Option<&RawValue>) -> Handled {
+        self.outbox.push(wire::error(refusal, id, None));
+        if refusal.is_clients_fault() { Handled::Bad } else { Handled::Done }
+    }
+
+    fn subscribe(&self, request: SubscribeRequest, id: Option<&RawValue>) -> Result<(), Refusal> {
+        if request.patterns.len() > self.server.settings.max_patterns {
+            return Err(wire::TOO_MANY_PATTERNS);
+        }
+        let globs = request.patterns.iter().map(|pattern| Glob::new(pattern)).collect::<Result<_, _>>();
+        let globs = globs.map_err(|_| wire::BAD_PATTERN)?;
+        let tenant = self.tenant(request.tenant_id)?;
+        if request.wants_history {
+            return Err(wire::NO_HISTORY);
+        }
+        self.server.subscriptions().replace(self.number, &self.outbox, tenant.as_deref(), globs);
+        if let Some(id) = id {
+            self.outbox.push(wire::subscribed(id, &request.patterns));
+        }
+        Ok(())
+    }
+
+    /// The tenant of a message: the connection's own, or without one the message's.
+    fn tenant(&self, asked: Option<String>) -> Result<Option<String>, Refusal> {
+        match (&self.tenant, asked) {
+            (_, Some(asked)) if !names::is_tenant(&asked) => Err(wire::BAD_TENANT),
+            (Some(own), Some(asked)) if *own != asked => Err(wire::OTHER_TENANT),
+            (own, asked) => Ok(asked.or_else(|| own.clone())),
+        }
+    }
+
+    async fn change(&self, request: ChangeRequest<'_>, id: Option<&RawValue>) -> Handled {
+        let about = OwnedAbout { id: id.map(RawValue::to_owned), config_key: request.config_key.clone() };
+        let emitter = match self.to_change(request).and_then(|change| Ok((self.emitter()?, change))) {
+            Ok((emitter, change)) => (emitter, change),
+            Err(refusal) => {
+                let answer = wire::refused(refusal, about.borrow());
+                return Handled::Answer {
+                    answer: Box::pin(std::future::ready(answer)),
+                    is_bad: refusal.is_clients_fault(),
+                };
+            }
+        };
+        let (emitter, change) = emitter;
+        self.server.metrics.changes.add(1);
+        let pending = emitter.request(Record::from_change(change)).await;
+        let answer = Box::pin(async move {
+            match pending {
+                Ok(pending) => wire::outcome(&pending.wait().await, about.borrow()),
+                // The host stopped listening: the change went nowhere.
+                Err(_) => wire::refused(wire::UNAVAILABLE, about.borrow()),
+            }
+        });
+        Handled::Answer { answer, is_bad: false }
+    }
+
+    fn emitter(&self) -> Result<Emitter, Refusal> {
+        match self.server.intake() {
+            Intake::Open(emitter) => Ok(emitter),
+            Intake::ReadOnly => Err(wire::READ_ONLY),
+            Intake::Closed => Err(wire::UNAVAILABLE),
+        }
+    }
+
+    fn to_change(&self, request: ChangeRequest<'_>) -> Result<Change, Refusal> {
+        if !names::is_key(&request.config_key) {
+            return Err(wire::BAD_KEY);
+        }
+        request.check_depth()?;
+        let value = request.new_value.map_or("null", RawValue::get);
+        if value.len() > self.server.settings.max_value_bytes {
+            return Err(wire::TOO_LARGE);
+        }
+        if request.wants_history {
+            return Err(wire::NO_BASE);
+        }
+        let timestamp_us = match &request.timestamp {
+            Some(text) => time::parse_us(text).map_err(|_| wire::BAD_FIELD)?,
+            None => time::now_us(),
+        };
+        let tenant = self.tenant(request.tenant_id)?;
+        let new_value = Json::parse(value).map_err(|_| wire::BAD_FIELD)?;
+        let mut change = Change::new(request.config_key, new_value);
+        if request.new_value.is_none() {
+            change.set_event_type(lockstep_plugin_api::change::CONFIG_DELETED);
+        }
+        change.set_user_id(Some(request.user_id.unwrap_or_else(|| "anonymous".to_owned()).into()));
+        change.set_timestamp_us(Some(timestamp_us));
+        change.set_source_node(Some(self.server.node_id.as_str().into()));
+        change.set_event_id(Some(Uuid::now_v7().to_string().into()));
+        change.set_idempotency_key(request.idempotency_key.map(Text::from));
+        change.set_tenant_id(tenant.map(Text::from));
+        Ok(change)
+    }
+}
+
+/// An [`About`] that outlives its message.
+struct OwnedAbout {
+    id: Option<Box<RawValue>>,
+    config_key: String,
+}
+
+impl OwnedAbout {
+    fn borrow(&self) -> About<'_> {
+        About { id: self.id.as_deref(), config_key: Some(&self.config_key) }
+    }
+}
+
+/// Everything a client subscribes to when it connects (WS-02).
+pub(crate) fn everything() -> Vec<Glob> {
+    vec![Glob::new("*").expect("`*` is a glob")]
+}
+
+/// Sends the message every connection starts with.
+pub(crate) fn welcome(outbox: &Arc<Outbox>, connection_id: &str, node_id: &str, naive: bool) {
+    outbox.push(wire::connection_established(connection_id, node_id, time::now_us(), naive));
+}

@@ -1,0 +1,56 @@
+//! The sink: shows changes to the clients that subscribed to their keys.
+
+use crate::{
+    config::Settings,
+    endpoint::{self, Hold, Role},
+    outbox::Outbox,
+    subscriptions::ConnectionNumber,
+    wire,
+};
+use lockstep_plugin_api::prelude::*;
+use std::sync::Arc;
+
+/// Queues each change for every connection that wants it; a batch is written when it is queued everywhere.
+pub(crate) struct WebSocketSink {
+    hold: Hold,
+    naive_timestamps: bool,
+    /// Kept between changes, so that finding receivers allocates once.
+    receivers: Vec<(ConnectionNumber, Arc<Outbox>)>,
+}
+
+impl Sink for WebSocketSink {
+    type Config = Settings;
+
+    fn new(settings: Settings, context: &Context) -> Result<Self> {
+        let naive_timestamps = settings.naive_timestamps;
+        let hold = endpoint::open(&settings, Role::Sink, context)?;
+        Ok(Self { hold, naive_timestamps, receivers: Vec::new() })
+    }
+
+    fn write(&mut self, batch: &[Record], failures: &mut Failures) -> Result<()> {
+        for record in batch {
+            match record.known_change() {
+                Some(change) => self.publish(change),
+                None => match read(record) {
+                    Ok(change) => self.publish(&change),
+                    Err(error) => failures.push(record, error),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(record: &Record) -> Result<Change> {
+    let value = record.value().ok_or_else(|| Error::rejected("bad_message", "the record has no value"))?;
+    Change::from_json(&value)
+}
+
+impl WebSocketSink {
+    fn publish(&mut self, change: &Change) {
+        let naive = self.naive_timestamps;
+        self.hold.server().publish(change.tenant_id(), change.config_key(), &mut self.receivers, || {
+            wire::config_sync(change, naive)
+        });
+    }
+}

@@ -1,0 +1,264 @@
+//! What a client may say. Every field is taken as raw JSON first, so that a message of an unknown type is ignored
+//! whatever its fields hold, and an answer can carry the `id` of a message whose other fields are wrong.
+
+use super::{BAD_FIELD, NOT_JSON, Refusal, TOO_DEEP};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// A message and its `id`, echoed in whatever answers it.
+pub(crate) struct Incoming<'a> {
+    pub(crate) id: Option<&'a RawValue>,
+    pub(crate) request: Result<Request<'a>, Refusal>,
+}
+
+/// What a client asks for.
+pub(crate) enum Request<'a> {
+    Ping,
+    Subscribe(SubscribeRequest),
+    Change(ChangeRequest<'a>),
+    Lock(LockRequest),
+    /// An unknown or missing type.
+    Unknown,
+}
+
+pub(crate) struct SubscribeRequest {
+    pub(crate) patterns: Vec<String>,
+    pub(crate) tenant_id: Option<String>,
+    /// The client asks for what it missed, or for the current state.
+    pub(crate) wants_history: bool,
+}
+
+pub(crate) struct ChangeRequest<'a> {
+    pub(crate) config_key: String,
+    /// Absent for a deletion only.
+    pub(crate) new_value: Option<&'a RawValue>,
+    pub(crate) user_id: Option<String>,
+    pub(crate) timestamp: Option<String>,
+    pub(crate) tenant_id: Option<String>,
+    pub(crate) idempotency_key: Option<String>,
+    /// The client names what it had seen, sends operations, or holds a lock: only a log can compare these.
+    pub(crate) wants_history: bool,
+    /// The value is valid JSON that other programs could not read.
+    pub(crate) too_deep: bool,
+}
+
+/// `config_lock` or `config_unlock`.
+pub(crate) struct LockRequest {
+    pub(crate) config_key: Option<String>,
+}
+
+/// The longest `user_id` or `idempotency_key`.
+const MAX_NAME_BYTES: usize = 256;
+/// The longest `id`, as JSON.
+const MAX_ID_BYTES: usize = 128;
+/// As deep as serde_json reads by default; browsers and Python go further, but not without limit.
+const MAX_DEPTH: usize = 128;
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    patterns: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    config_key: Option<&'a RawValue>,
+    /// `null` is a value.
+    #[serde(borrow, default, deserialize_with = "present")]
+    new_value: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    timestamp: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tenant_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    idempotency_key: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    op: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    base: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    base_revision: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    ops: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    fence: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    since: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    snapshot: Option<&'a RawValue>,
+}
+
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads the text of a frame.
+///
+/// # Errors
+/// If it is not one JSON object, or has a field twice.
+pub(crate) fn read(text: &str) -> Result<Incoming<'_>, Refusal> {
+    // serde would also read an array as the fields in order.
+    if !text.trim_start().starts_with('{') {
+        return Err(NOT_JSON);
+    }
+    let fields: Fields<'_> = serde_json::from_str(text).map_err(|_| NOT_JSON)?;
+    let id = fields.id.filter(|id| is_id(id));
+    let request =
+        if fields.id.is_some() && id.is_none() { Err(BAD_FIELD) } else { fields.request() };
+    Ok(Incoming { id, request })
+}
+
+fn is_id(id: &RawValue) -> bool {
+    id.get().len() <= MAX_ID_BYTES && id.get().starts_with(|c: char| matches!(c, '"' | '-' | '0'..='9'))
+}
+
+impl<'a> Fields<'a> {
+    fn request(&self) -> Result<Request<'a>, Refusal> {
+        let kind = self.kind.and_then(|kind| serde_json::from_str::<String>(kind.get()).ok());
+        match kind.as_deref() {
+            Some("ping") => Ok(Request::Ping),
+            Some("subscribe") => self.subscribe().map(Request::Subscribe),
+            Some("config_change") => self.change().map(Request::Change),
+            Some("config_lock" | "config_unlock") => {
+                Ok(Request::Lock(LockRequest { config_key: text(self.config_key)? }))
+            }
+            _ => Ok(Request::Unknown),
+        }
+    }
+
+    fn subscribe(&self) -> Result<SubscribeRequest, Refusal> {
+        let patterns = self.patterns.map_or(Ok(Vec::new()), |raw| serde_json::from_str(raw.get()));
+        let snapshot = self.snapshot.map_or(Ok(false), |raw| serde_json::from_str(raw.get()));
+        Ok(SubscribeRequest {
+            patterns: patterns.map_err(|_| BAD_FIELD)?,
+            tenant_id: text(self.tenant_id)?,
+            wants_history: snapshot.map_err(|_| BAD_FIELD)? || self.since.is_some(),
+        })
+    }
+
+    fn change(&self) -> Result<ChangeRequest<'a>, Refusal> {
+        let deletes = match text(self.op)?.as_deref() {
+            None => false,
+            Some("delete") => true,
+            Some(_) => return Err(BAD_FIELD),
+        };
+        let new_value = if deletes { None } else { Some(self.new_value.ok_or(BAD_FIELD)?) };
+        let history = [self.base, self.base_revision, self.ops, self.fence];
+        Ok(ChangeRequest {
+            config_key: text(self.config_key)?.ok_or(BAD_FIELD)?,
+            new_value,
+            user_id: name(self.user_id)?,
+            timestamp: text(self.timestamp)?,
+            tenant_id: text(self.tenant_id)?,
+            idempotency_key: name(self.idempotency_key)?,
+            wants_history: history.iter().any(Option::is_some),
+            too_deep: new_value.is_some_and(|value| depth(value.get()) > MAX_DEPTH),
+        })
+    }
+}
+
+impl ChangeRequest<'_> {
+    /// Whether the value is too deep; said apart from reading, so that the answer can name the key.
+    pub(crate) fn check_depth(&self) -> Result<(), Refusal> {
+        if self.too_deep { Err(TOO_DEEP) } else { Ok(()) }
+    }
+}
+
+/// A field that is a string, if it is there.
+fn text(field: Option<&RawValue>) -> Result<Option<String>, Refusal> {
+    field.map(|raw| serde_json::from_str(raw.get()).map_err(|_| BAD_FIELD)).transpose()
+}
+
+fn name(field: Option<&RawValue>) -> Result<Option<String>, Refusal> {
+    text(field)?.map_or(Ok(None), |name| if name.len() > MAX_NAME_BYTES { Err(BAD_FIELD) } else { Ok(Some(name)) })
+}
+
+/// How many arrays and objects lie inside each other in valid JSON.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: &str) -> Result<Request<'_>, Refusal> {
+        read(text).and_then(|incoming| incoming.request)
+    }
+
+    #[test]
+    fn unknown_and_missing_types_are_ignored_whatever_else_they_hold() {
+        for text in ["{}", r#"{"type":"hello","patterns":5}"#, r#"{"type":7}"#, r#"{"type":null}"#] {
+            assert!(matches!(request(text), Ok(Request::Unknown)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for text in ["", "ping", "[]", r#"["ping"]"#, "1", r#"{"type":"ping""#, r#"{"type":"ping"} x"#, r#"{"id":1,"id":2}"#] {
+            assert_eq!(read(text).map(drop).expect_err(text), NOT_JSON);
+        }
+    }
+
+    #[test]
+    fn the_id_survives_when_other_fields_are_wrong() {
+        for text in [
+            r#"{"type":"config_change","id":"7"}"#,
+            r#"{"type":"config_change","id":"7","config_key":5,"new_value":1}"#,
+            r#"{"type":"config_change","id":"7","config_key":"k","new_value":1,"op":"erase"}"#,
+            r#"{"type":"config_change","id":"7","config_key":"k","new_value":1,"user_id":{}}"#,
+            r#"{"type":"subscribe","id":"7","patterns":"*"}"#,
+            r#"{"type":"subscribe","id":"7","patterns":[1]}"#,
+        ] {
+            let incoming = read(text).expect(text);
+            assert_eq!(incoming.id.map(RawValue::get), Some(r#""7""#), "{text}");
+            assert_eq!(incoming.request.map(drop).expect_err(text), BAD_FIELD);
+        }
+        let incoming = read(r#"{"type":"ping","id":[1]}"#).expect("an object");
+        assert!(incoming.id.is_none() && incoming.request.is_err(), "an id is a string or a number");
+    }
+
+    #[test]
+    fn null_is_a_value_and_absence_is_not() {
+        let Ok(Request::Change(change)) =
+            request(r#"{"type":"config_change","config_key":"k","new_value":null,"user_id":null}"#)
+        else {
+            panic!("a change");
+        };
+        assert_eq!(change.new_value.map(RawValue::get), Some("null"));
+        assert_eq!(change.user_id, None);
+        let Ok(Request::Change(change)) = request(r#"{"type":"config_change","config_key":"k","op":"delete"}"#)
+        else {
+            panic!("a deletion");
+        };
+        assert!(change.new_value.is_none());
+    }
+
+    #[test]
+    fn depth_counts_what_is_open_outside_of_strings() {
+        assert_eq!(depth(r#"{"a":[1,[2]],"b":"[[[\"[["}"#), 3);
+        assert_eq!(depth("1"), 0);
+        let text = |n: usize| {
+            format!(r#"{{"type":"config_change","config_key":"k","new_value":{}{}}}"#, "[".repeat(n), "]".repeat(n))
+        };
+        let is_too_deep = |n| matches!(request(&text(n)), Ok(Request::Change(change)) if change.too_deep);
+        assert!(!is_too_deep(128) && is_too_deep(129) && is_too_deep(300_000));
+    }
+}
