@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
+use super::KeyValue;
 use super::error::{StoreError, is_disk_full};
 use super::journal;
 
@@ -145,12 +146,7 @@ impl Engine {
     }
 
     /// Keys of `prefix` after `after`, with their values, of one moment.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-        after: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn scan(&self, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<KeyValue>, StoreError> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let start = if after < prefix { Included(prefix) } else { Excluded(after) };
         let snapshot = self.database.snapshot();

@@ -59,6 +59,9 @@ impl Default for StoreOptions {
     }
 }
 
+/// A key without its namespace, and its value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
 /// Cheap to clone; the last clone to go stops the writer, after it has answered everything that waits.
 #[derive(Clone)]
 pub struct Store {
@@ -117,7 +120,7 @@ impl Store {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<KeyValue>, StoreError> {
         self.handle.shared.scan(namespace, prefix, after, limit)
     }
 

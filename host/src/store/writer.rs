@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
+use super::KeyValue;
 use super::commit::{Check, Commit, Namespace, stored_key};
 use super::engine::{self, Changes, Engine, EngineOptions, WriteFailure};
 use super::error::StoreError;
@@ -86,7 +87,7 @@ impl Shared {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<KeyValue>, StoreError> {
         let prefix = stored_key(namespace, prefix);
         let after = after.map_or_else(Vec::new, |after| stored_key(namespace, after));
         let mut found = self.with_engine(|engine| engine.scan(&prefix, &after, limit))?;
