@@ -15,6 +15,7 @@ mod error;
 mod journal;
 mod lock;
 mod queue;
+mod shared;
 mod writer;
 
 #[cfg(test)]
@@ -29,13 +30,14 @@ use uuid::Uuid;
 
 pub use commit::{Check, Commit, Expect, Namespace};
 pub use error::StoreError;
-pub use writer::{Counts, Health};
+pub use shared::{Counts, Health};
 
 use commit::stored_key;
 use engine::EngineOptions;
 use lock::DirLock;
 use queue::Queue;
-use writer::{Shared, Writer};
+use shared::Shared;
+use writer::Writer;
 
 /// The newest layout of the store's own data that this host understands.
 const FORMAT: u32 = 1;
