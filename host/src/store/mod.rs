@@ -15,6 +15,7 @@ mod error;
 mod journal;
 mod lock;
 mod queue;
+mod shared;
 mod writer;
 
 #[cfg(test)]
@@ -29,13 +30,14 @@ use uuid::Uuid;
 
 pub use commit::{Check, Commit, Expect, Namespace};
 pub use error::StoreError;
-pub use writer::{Counts, Health};
+pub use shared::{Counts, Health};
 
 use commit::stored_key;
 use engine::EngineOptions;
 use lock::DirLock;
 use queue::Queue;
-use writer::{Shared, Writer};
+use shared::Shared;
+use writer::Writer;
 
 /// The newest layout of the store's own data that this host understands.
 const FORMAT: u32 = 1;
@@ -58,6 +60,9 @@ impl Default for StoreOptions {
         Self { queue_commits: 10_000, queue_bytes: 64 << 20, cache_bytes: 32 << 20 }
     }
 }
+
+/// A key without its namespace, and its value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
 
 /// Cheap to clone; the last clone to go stops the writer, after it has answered everything that waits.
 #[derive(Clone)]
@@ -117,7 +122,7 @@ impl Store {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<KeyValue>, StoreError> {
         self.handle.shared.scan(namespace, prefix, after, limit)
     }
 

@@ -6,52 +6,18 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::commit::{Check, Commit, Namespace, stored_key};
-use super::engine::{self, Changes, Engine, EngineOptions, WriteFailure};
+use super::commit::{Check, Commit, stored_key};
+use super::engine::{self, Changes, Engine, WriteFailure};
 use super::error::StoreError;
-use super::lock::DirLock;
 use super::queue::{Answer, Job, Queue};
+use super::shared::{Counts, Health, Shared};
 
 /// What must fit on the disk before a store that found it full is opened again.
 const PROBE_BYTES: usize = 4 << 20;
-
-/// Whether commits are being taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    Ok,
-    /// Commits are refused with [`StoreError::DiskFull`]; each one tries anew.
-    DiskFull,
-    /// The engine has stopped, mostly because its own upkeep found the disk full; each commit tries to start it.
-    Recovering,
-    /// Commits are refused with [`StoreError::Failed`] until the host is restarted. Reads go on.
-    Failed,
-}
-
-/// What the writer has done since the store was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub n_commits: u64,
-    pub n_conflicts: u64,
-    /// Groups written: one fsync each.
-    pub n_groups: u64,
-}
-
-/// What readers and the writer see. The engine is missing only while it is being opened again, or cannot be.
-pub(super) struct Shared {
-    dir: PathBuf,
-    options: EngineOptions,
-    engine: RwLock<Option<Engine>>,
-    health: Mutex<Health>,
-    n_commits: AtomicU64,
-    n_conflicts: AtomicU64,
-    n_groups: AtomicU64,
-    _lock: DirLock,
-}
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -66,56 +32,6 @@ struct Decided {
     changes: Changes,
     accepted: Vec<Answer>,
     refused: Vec<(Answer, StoreError)>,
-}
-
-impl Shared {
-    pub fn open(dir: PathBuf, options: EngineOptions, lock: DirLock) -> Result<Self, StoreError> {
-        let engine = RwLock::new(Some(Engine::open(&dir, options)?));
-        let [n_commits, n_conflicts, n_groups] = Default::default();
-        let health = Mutex::new(Health::Ok);
-        Ok(Self { dir, options, engine, health, n_commits, n_conflicts, n_groups, _lock: lock })
-    }
-
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.with_engine(|engine| engine.get(key))
-    }
-
-    pub fn scan(
-        &self,
-        namespace: Namespace,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let prefix = stored_key(namespace, prefix);
-        let after = after.map_or_else(Vec::new, |after| stored_key(namespace, after));
-        let mut found = self.with_engine(|engine| engine.scan(&prefix, &after, limit))?;
-        for (key, _) in &mut found {
-            key.remove(0);
-        }
-        Ok(found)
-    }
-
-    pub fn health(&self) -> Health {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn counts(&self) -> Counts {
-        Counts {
-            n_commits: self.n_commits.load(Relaxed),
-            n_conflicts: self.n_conflicts.load(Relaxed),
-            n_groups: self.n_groups.load(Relaxed),
-        }
-    }
-
-    fn set_health(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
-    }
-
-    fn with_engine<T>(&self, read: impl FnOnce(&Engine) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
-        read(engine.as_ref().ok_or(StoreError::Unavailable)?)
-    }
 }
 
 impl Writer {
@@ -212,7 +128,7 @@ impl Writer {
     /// `None`: the engine takes no writes since an earlier failure, so nothing of this one was written.
     fn try_write(&mut self, changes: &Changes) -> Result<Option<()>, StoreError> {
         let shared = Arc::clone(&self.shared);
-        let guard = shared.engine.read().unwrap_or_else(PoisonError::into_inner);
+        let guard = shared.engine();
         let Some(engine) = guard.as_ref() else { return Ok(None) };
         match engine.write(changes) {
             Ok(()) => Ok(Some(())),
@@ -244,7 +160,7 @@ impl Writer {
     /// Readers keep the old engine until there is space to open it anew.
     fn reopen(&mut self) -> Result<(), StoreError> {
         probe_space(&self.shared.dir)?;
-        let mut slot = self.shared.engine.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.shared.engine_mut();
         drop(slot.take());
         let engine = Engine::open(&self.shared.dir, self.shared.options)?;
         if !self.undo.is_empty() && engine.write(&self.undo).is_err() {
@@ -273,11 +189,9 @@ impl Writer {
 
     fn count(&self, decided: &Decided, is_written: bool) {
         let n_conflicts = decided.refused.len() as u64;
-        self.shared.n_conflicts.fetch_add(n_conflicts, Relaxed);
-        if is_written {
-            self.shared.n_commits.fetch_add(decided.accepted.len() as u64, Relaxed);
-            self.shared.n_groups.fetch_add(u64::from(!decided.changes.is_empty()), Relaxed);
-        }
+        let n_commits = if is_written { decided.accepted.len() as u64 } else { 0 };
+        let n_groups = u64::from(is_written && !decided.changes.is_empty());
+        self.shared.count(Counts { n_commits, n_conflicts, n_groups });
     }
 }
 

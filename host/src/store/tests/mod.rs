@@ -168,6 +168,24 @@ fn the_store_of_a_newer_host_is_refused() {
 }
 
 #[test]
+fn a_damaged_journal_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    for key in ["first", "second", "third"] {
+        store.commit(state(key, "a value that is in the journal as it is")).expect("commit");
+    }
+    drop(store);
+    let journal = dir.path().join("store/0.jnl");
+    let mut bytes = std::fs::read(&journal).expect("the journal");
+    let first = bytes.windows(5).position(|window| window == b"first").expect("its key is in the journal");
+    bytes[first + 10] ^= 1;
+    std::fs::write(&journal, &bytes).expect("the journal");
+    let refused = Store::open(dir.path(), StoreOptions::default()).err().expect("a damaged journal");
+    assert!(matches!(refused, StoreError::Engine { action: "open its files", .. }), "{refused}");
+    assert!(std::fs::read(&journal).expect("the journal") == bytes, "later commits are still in it");
+}
+
+#[test]
 fn what_is_too_large_is_refused_before_it_waits() {
     let dir = tempfile::tempdir().expect("a folder");
     let options = StoreOptions { queue_bytes: 10_000, ..StoreOptions::default() };
