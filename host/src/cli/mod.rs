@@ -87,6 +87,6 @@ pub fn main() -> ExitCode {
 /// Prints what was refused, in colour for a person.
 fn refuse(problems: &Diagnostics) -> u8 {
     use std::io::IsTerminal;
-    eprint!("{}", problems.render(std::io::stderr().is_terminal()));
+    eprintln!("{}", problems.render(std::io::stderr().is_terminal()));
     REFUSED
 }

@@ -26,6 +26,6 @@ mod tests;
 use lockstep_plugin_api::prelude::*;
 
 export_plugin! {
-    async_source "websocket" => source::WebSocketSource,
+    async_source "websocket" (answers) => source::WebSocketSource,
     sink "websocket" => sink::WebSocketSink,
 }
