@@ -15,7 +15,7 @@ use std::{
 };
 
 /// The plugins a site's `plugin_path` holds from the start, by crate name.
-const PLUGINS: [&str; 10] = [
+const PLUGINS: [&str; 9] = [
     "lockstep_plugin_file",
     "lockstep_plugin_validate",
     "lockstep_plugin_websocket",
@@ -25,7 +25,6 @@ const PLUGINS: [&str; 10] = [
     "lockstep_plugin_versioned_1_0",
     "lockstep_plugin_versioned_1_1",
     "rename_key",
-    "lockstep_plugin_quoting",
 ];
 
 /// A folder of its own with `pipelines/`, `plugins/` and `data/`.
