@@ -33,6 +33,24 @@ pub fn http(address: &str, method: &str, path: &str) -> io::Result<Answer> {
     Ok(Answer { code, headers, body })
 }
 
+/// Sends bytes to a loopback port and gives what came back until the other side closed, or fell silent for so long.
+///
+/// # Panics
+/// If nobody listens.
+pub fn raw_exchange(port: u16, bytes: &[u8], limit: Duration) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+    stream.set_read_timeout(Some(limit)).expect("a limit can be set");
+    stream.write_all(bytes).expect("the connection is there");
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(n_read @ 1..) = stream.read(&mut piece) {
+        answer.extend_from_slice(&piece[..n_read]);
+        if answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 /// The body without the lengths in front of its chunks.
 fn unchunked(mut rest: &str) -> String {
     let mut body = String::new();

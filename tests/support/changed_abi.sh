@@ -24,13 +24,16 @@ while IFS= read -r -d '' file; do
         cp "$file" "$copy"
     fi
 done < <(find . \( -path ./target -o -path ./.git -o -path ./lockstep-data \) -prune -o -type f -print0)
+(cd "$work/source" && find . -type f -print0) | while IFS= read -r -d '' copy; do
+    [ -e "$copy" ] || rm "$work/source/$copy"
+done
 
 if [ ! -d "$work/target/ci" ] && [ -d "$target/ci" ]; then
     mkdir -p "$work/target/ci"
     cp -a "$target/ci/.fingerprint" "$target/ci/build" "$work/target/ci/"
     mkdir "$work/target/ci/deps"
     find "$target/ci/deps" -maxdepth 1 -type f \( -name '*.rlib' -o -name '*.rmeta' -o -name '*.d' -o -name '*.so' \) \
-        ! -name '*lockstep*' -exec cp -a -t "$work/target/ci/deps" {} +
+        ! -name '*lockstep*' -exec cp -al -t "$work/target/ci/deps" {} +
 fi
 CARGO_TARGET_DIR=$work/target cargo build --quiet --profile ci --workspace --bin lockstep --example rename_key --locked \
     --manifest-path "$work/source/Cargo.toml"

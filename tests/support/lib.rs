@@ -19,7 +19,7 @@ mod peer;
 mod proxy;
 mod scale;
 
-pub use admin::{Answer, http};
+pub use admin::{Answer, http, raw_exchange};
 pub use artifacts::{built_library, host_binary, python, target_dir, workspace_dir};
 pub use gate::{Quiet, quiet};
 pub use host::Host;

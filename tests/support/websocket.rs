@@ -4,14 +4,36 @@ use crate::wait::LIMIT;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::{
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 use tokio::{net::TcpStream, runtime::Runtime, time::timeout};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async, tungstenite};
 use tungstenite::Message;
 
-type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// The connection, by TLS or not.
+#[derive(Debug)]
+enum Stream {
+    Plain(WebSocketStream<MaybeTlsStream<TcpStream>>),
+    Tls(Box<WebSocketStream<TlsStream<TcpStream>>>),
+}
+
+impl Stream {
+    async fn send(&mut self, frame: Message) -> Result<(), tungstenite::Error> {
+        match self {
+            Self::Plain(stream) => stream.send(frame).await,
+            Self::Tls(stream) => stream.send(frame).await,
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<Message, tungstenite::Error>> {
+        match self {
+            Self::Plain(stream) => stream.next().await,
+            Self::Tls(stream) => stream.next().await,
+        }
+    }
+}
 
 /// The runtime of every client of the test process.
 pub fn runtime() -> &'static Runtime {
@@ -51,6 +73,29 @@ impl WsClient {
     pub fn connect_to(url: &str) -> Self {
         let connected = runtime().block_on(async { timeout(LIMIT, connect_async(url)).await });
         let (stream, _) = connected.expect("an answer in time").unwrap_or_else(|error| panic!("{url}: {error}"));
+        Self::welcomed(Stream::Plain(stream))
+    }
+
+    /// As [`WsClient::connect`], by TLS, trusting this certificate alone.
+    ///
+    /// # Panics
+    /// If there is no server, or it does not have that certificate.
+    pub fn connect_tls(port: u16, trusted: rustls::pki_types::CertificateDer<'static>) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted).expect("a certificate");
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        let connected = runtime().block_on(async {
+            let tcp = TcpStream::connect(("127.0.0.1", port)).await.expect("somebody listens");
+            let name = "localhost".try_into().expect("a name");
+            let tls = connector.connect(name, tcp).await.unwrap_or_else(|error| panic!("TLS: {error}"));
+            timeout(LIMIT, client_async("ws://localhost/", tls)).await
+        });
+        let (stream, _) = connected.expect("an answer in time").expect("a WebSocket server");
+        Self::welcomed(Stream::Tls(Box::new(stream)))
+    }
+
+    fn welcomed(stream: Stream) -> Self {
         let mut client = Self { stream, welcome: Value::Null };
         client.welcome = client.next_message();
         assert_eq!(client.welcome["type"], "connection_established", "the first frame is the welcome");
@@ -146,8 +191,14 @@ impl WsClient {
     }
 
     /// The connection itself, for tests that read on the runtime.
+    ///
+    /// # Panics
+    /// If it is one by TLS.
     pub fn into_stream(self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
-        self.stream
+        match self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(_) => panic!("only plain connections are read on the runtime"),
+        }
     }
 }
 
