@@ -35,9 +35,8 @@ sources: [ { plugin: faulty, config: { count: 10, fault: { at: new, how: panic, 
 sinks: [ { plugin: probe, config: { dir: SITE/broken } } ]
 ",
     );
-    let site = site
-        .env("LOCKSTEP_RESTART__BACKOFF__MIN", "20ms")
-        .env("LOCKSTEP_RESTART__BACKOFF__MAX", "50ms");
+    let site =
+        site.env("LOCKSTEP_RESTART__BACKOFF__MIN", "20ms").env("LOCKSTEP_RESTART__BACKOFF__MAX", "50ms");
     let mut host = site.start();
     host.wait_state("broken", "failed");
     assert_eq!(host.get("/healthz").code, 200);
@@ -62,7 +61,10 @@ fn counters_come_in_pairs_and_balance_when_everything_is_written() {
     });
     let metrics = host.metrics();
     for family in ["lockstep_records_read_total", "lockstep_records_acked_total"] {
-        assert!(metrics.text().contains(&format!("# TYPE {}", family.trim_end_matches("_total"))), "{family} has a type");
+        assert!(
+            metrics.text().contains(&format!("# TYPE {}", family.trim_end_matches("_total"))),
+            "{family} has a type"
+        );
     }
     assert!(metrics.text().contains("component=\"probe\""), "counters name their component");
     for stage in ["processing", "age"] {
@@ -78,9 +80,17 @@ fn pipelines_show_states_positions_and_lag() {
     host.wait_until("everything", LIMIT, |_| sink.written().len() == 1_000);
     let status = host.status();
     assert_eq!(status.state("flow"), "running");
-    for (kind, name, plugin) in [("sources", "probe", "probe"), ("transforms", "rename_key", "rename_key"), ("sinks", "probe", "probe")] {
+    for (kind, name, plugin) in [
+        ("sources", "probe", "probe"),
+        ("transforms", "rename_key", "rename_key"),
+        ("sinks", "probe", "probe"),
+    ] {
         let component = status.component("flow", kind, name);
-        assert_eq!(component["plugin"].as_str().and_then(|text| text.split('@').next()), Some(plugin), "{component}");
+        assert_eq!(
+            component["plugin"].as_str().and_then(|text| text.split('@').next()),
+            Some(plugin),
+            "{component}"
+        );
         assert!(component["state"].is_string(), "{component}");
     }
     let text = status.pipeline("flow").to_string();

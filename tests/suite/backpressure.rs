@@ -13,20 +13,23 @@ const SLACK: u64 = 16 * MIB;
 
 #[test]
 fn a_sink_that_blocks_stops_the_source_at_the_bound_of_what_is_in_flight() {
-    let site = Site::new().pipeline(
-        "flow",
-        "
+    let site = Site::new()
+        .pipeline(
+            "flow",
+            "
 sources: [ { plugin: probe, config: { dir: SITE/in, count: 100000, bytes: 1000 } } ]
 sinks: [ { plugin: probe, config: { dir: SITE/out } } ]
 delivery: { in_flight: { records: 100000, bytes: 8MiB } }
 ",
-    )
-    // The sink blocks on purpose and for long; it is not to be taken for hung.
-    .env("LOCKSTEP_WATCHDOG", "10min");
+        )
+        // The sink blocks on purpose and for long; it is not to be taken for hung.
+        .env("LOCKSTEP_WATCHDOG", "10min");
     let sink = Probe::new(&site, "out");
     sink.down();
     let mut host = site.start();
-    host.wait_until("the sink to be away", LIMIT, |host| host.status().errors("flow").contains("told to be down"));
+    host.wait_until("the sink to be away", LIMIT, |host| {
+        host.status().errors("flow").contains("told to be down")
+    });
     let before = host.rss();
     sink.block();
     sink.up();
@@ -85,10 +88,14 @@ sinks: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port} }} }} ]
     }
     let grown = host.rss().saturating_sub(before);
     let (without, with) = (middle(&mut without), middle(&mut with));
-    println!("p99 of 50 subscribers: {without:?} alone, {with:?} beside one that does not read; memory +{} KiB", grown / 1024);
+    println!(
+        "p99 of 50 subscribers: {without:?} alone, {with:?} beside one that does not read; memory +{} KiB",
+        grown / 1024
+    );
     assert!(grown <= MIB + SLACK, "memory grew by {grown} bytes");
     assert!(with <= 2 * without.max(Duration::from_millis(2)), "{with:?} against {without:?}");
-    let closed = host.logged("slow").len() + host.metrics().sum("lockstep_plugin_slow_subscribers_total", &[]) as usize;
+    let closed = host.logged("slow").len()
+        + host.metrics().sum("lockstep_plugin_slow_subscribers_total", &[]) as usize;
     assert!(closed > 0, "closing a slow subscriber is logged or counted");
 }
 
@@ -111,7 +118,8 @@ impl Stalled {
         author.subscribe(&[]);
         let mut author = author.into_stream();
         let value = "x".repeat(100_000);
-        let change = json!({ "type": "config_change", "config_key": "big.key", "new_value": value }).to_string();
+        let change =
+            json!({ "type": "config_change", "config_key": "big.key", "new_value": value }).to_string();
         let author = runtime().spawn(async move {
             for _ in 0..1_000 {
                 if author.send(Message::text(change.clone())).await.is_err() {

@@ -43,7 +43,9 @@ fn a_sink_that_is_away_at_the_start_is_waited_for() {
     let sink = Probe::new(&site, "out");
     sink.down();
     let mut host = site.start();
-    host.wait_until("an error to be shown", LIMIT, |host| host.status().errors("flow").contains("told to be down"));
+    host.wait_until("an error to be shown", LIMIT, |host| {
+        host.status().errors("flow").contains("told to be down")
+    });
     sink.up();
     host.wait_until("everything", LIMIT, |_| sink.written().len() >= 3_000);
     Ledger::new(&Probe::keys(3_000), &sink.written()).assert_exactly_once_in_order();
@@ -56,7 +58,9 @@ fn a_sources_outage_is_waited_for() {
     let mut host = site.start();
     host.wait_until("a running pipeline", LIMIT, |_| sink.written().len() > 100);
     source.down();
-    host.wait_until("an error to be shown", LIMIT, |host| host.status().errors("flow").contains("told to be down"));
+    host.wait_until("an error to be shown", LIMIT, |host| {
+        host.status().errors("flow").contains("told to be down")
+    });
     let outage = Instant::now();
     host.wait_until("the end of the outage", LIMIT, |_| outage.elapsed() > OUTAGE);
     source.up();

@@ -47,7 +47,9 @@ sinks:
     client.change("app.dead", &json!(CANARY));
     for bad in [
         format!("{{\"type\": \"config_change\", \"new_value\": \"{CANARY}\"}}"),
-        format!("{{\"type\": \"config_change\", \"config_key\": \"{CANARY}/#\", \"new_value\": \"{CANARY}\"}}"),
+        format!(
+            "{{\"type\": \"config_change\", \"config_key\": \"{CANARY}/#\", \"new_value\": \"{CANARY}\"}}"
+        ),
         format!("{{ not json {CANARY}"),
         format!("[\"{CANARY}\"]"),
         format!("{{\"type\": 5, \"new_value\": \"{CANARY}\"}}"),
@@ -90,8 +92,11 @@ fn a_secret_from_the_environment_is_in_no_message_about_a_wrong_configuration() 
         "{ listen: 127.0.0.1:8765, ssl_context: { certfile: '${env:CANARY}', keyfile: x } }",
         "{ listen: 127.0.0.1:8765, max_connections: '${env:CANARY}' }",
     ] {
-        let yaml = format!("sources: [ {{ plugin: websocket, config: {config} }} ]\nsinks: [ {{ plugin: probe, config: {{ dir: x }} }} ]\n");
-        let site = Site::new().pipeline("secret", &yaml).env("CANARY", CANARY).env("LOCKSTEP_LOG__FILTER", "trace");
+        let yaml = format!(
+            "sources: [ {{ plugin: websocket, config: {config} }} ]\nsinks: [ {{ plugin: probe, config: {{ dir: x }} }} ]\n"
+        );
+        let site =
+            Site::new().pipeline("secret", &yaml).env("CANARY", CANARY).env("LOCKSTEP_LOG__FILTER", "trace");
         for arguments in [["validate", "pipelines/secret.yaml"], ["validate", "--json"]] {
             let mut arguments: Vec<&str> = arguments.to_vec();
             if arguments[1] == "--json" {

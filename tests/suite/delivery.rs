@@ -73,10 +73,20 @@ delivery: {{ batch: {{ records: 20 }}, in_flight: {{ records: {IN_FLIGHT} }} }}
 
     let offered: Vec<String> = (0..n_offered).map(|number| format!("app.new.{number}")).collect();
     let ledger = Ledger::new(&offered, &arrived(&output));
-    println!("{n_kills} kills, {n_hit_in_flight} with batches in flight, {} lines repeated", ledger.n_duplicates);
+    println!(
+        "{n_kills} kills, {n_hit_in_flight} with batches in flight, {} lines repeated",
+        ledger.n_duplicates
+    );
     ledger.assert_at_least_once_in_order();
-    assert!(ledger.n_duplicates <= n_kills * IN_FLIGHT, "it resumes from its position: {}", ledger.n_duplicates);
-    assert!(2 * n_hit_in_flight >= n_kills, "too few kills hit batches in flight: {n_hit_in_flight} of {n_kills}");
+    assert!(
+        ledger.n_duplicates <= n_kills * IN_FLIGHT,
+        "it resumes from its position: {}",
+        ledger.n_duplicates
+    );
+    assert!(
+        2 * n_hit_in_flight >= n_kills,
+        "too few kills hit batches in flight: {n_hit_in_flight} of {n_kills}"
+    );
 }
 
 /// Gives the input another name, as logrotate does; the writer goes on in a new file.
@@ -101,7 +111,8 @@ sinks: [ { plugin: file, config: { path: SITE/out.ndjson } } ]
         let mut host = site.start();
         host.wait_until("this round's lines", LIMIT, |_| lines(&output).len() == (round + 1) * 100);
         host.wait_until("a position", LIMIT, |host| {
-            let positions = &host.status().component("copy", "sources", "file")["positions"];
+            let status = host.status();
+            let positions = &status.component("copy", "sources", "file")["positions"];
             positions.as_array().is_some_and(|lanes| !lanes.is_empty())
                 || positions.as_object().is_some_and(|lanes| !lanes.is_empty())
         });
@@ -126,7 +137,9 @@ sinks: [ { plugin: file, config: { path: '-' } } ]
     let output = site.path("out.ndjson");
     let mut command = site.command(["run", "pipelines/stream.yaml"]);
     command.stdin(fs::File::open(&input).expect("the input"));
-    command.stdout(fs::File::create(&output).expect("the output")).stderr(fs::File::create(site.path("err")).expect("a log"));
+    command
+        .stdout(fs::File::create(&output).expect("the output"))
+        .stderr(fs::File::create(site.path("err")).expect("a log"));
     let mut child = command.spawn().expect("the host starts");
     let all = lockstep_test_support::eventually(LIMIT, || (lines(&output).len() == 100).then_some(()));
     let _ = child.kill();

@@ -17,7 +17,10 @@ impl SmallDisk {
     /// If mounting is not allowed here: then this test shows nothing, and says so.
     fn mount(place: PathBuf, size: &str) -> Self {
         fs::create_dir_all(&place).expect("a place to mount at");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&place).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
+            .arg(&place)
+            .output();
         let mounted = mounted.expect("`mount` is there (package `mount`)");
         let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
         assert!(mounted.status.success(), "a small disk needs root and the right to mount: {why}");
@@ -55,7 +58,9 @@ impl Drop for SmallDisk {
 }
 
 fn unmount(place: &Path) {
-    eventually(LIMIT, || Command::new("umount").arg(place).status().is_ok_and(|status| status.success()).then_some(()));
+    eventually(LIMIT, || {
+        Command::new("umount").arg(place).status().is_ok_and(|status| status.success()).then_some(())
+    });
 }
 
 #[test]
@@ -76,7 +81,8 @@ sinks: [ { plugin: probe, config: { dir: SITE/out } } ]
 
     disk.fill();
     host.wait_until("a clear error", LIMIT, |host| {
-        let shown = format!("{}{}{}", host.log(), host.status().errors("flow"), host.get("/readyz?verbose").body);
+        let shown =
+            format!("{}{}{}", host.log(), host.status().errors("flow"), host.get("/readyz?verbose").body);
         ["disk is full", "no space left", "disk full"].iter().any(|text| shown.to_lowercase().contains(text))
     });
     assert_eq!(host.get("/healthz").code, 200, "a full disk is not the end of the host");

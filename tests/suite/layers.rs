@@ -48,17 +48,25 @@ impl Member {
         let manifest = text(&package["manifest_path"]);
         let folder = manifest.trim_end_matches("/Cargo.toml");
         let root = workspace_dir().canonicalize().expect("the workspace");
-        let folder = folder.strip_prefix(root.to_str().expect("UTF-8")).unwrap_or(folder).trim_start_matches('/');
+        let folder =
+            folder.strip_prefix(root.to_str().expect("UTF-8")).unwrap_or(folder).trim_start_matches('/');
         let of_kind = |wanted: &[Value]| {
             let dependencies = list(&package["dependencies"]);
-            dependencies.iter().filter(|one| wanted.contains(&one["kind"])).map(|one| text(&one["name"])).collect()
+            dependencies
+                .iter()
+                .filter(|one| wanted.contains(&one["kind"]))
+                .map(|one| text(&one["name"]))
+                .collect()
         };
         let targets = list(&package["targets"]);
         let libraries = targets.iter().filter(|target| target["kind"].to_string().contains("lib"));
         Self {
             name: text(&package["name"]),
             folder: folder.to_owned(),
-            crate_types: libraries.flat_map(|target| list(&target["crate_types"])).map(|kind| text(&kind)).collect(),
+            crate_types: libraries
+                .flat_map(|target| list(&target["crate_types"]))
+                .map(|kind| text(&kind))
+                .collect(),
             dependencies: of_kind(&[Value::Null, "build".into()]),
             dev_dependencies: of_kind(&["dev".into()]),
         }
@@ -74,7 +82,9 @@ fn the_only_arrows_are_host_to_plugin_api_and_plugins_to_plugin_api() {
             "plugin-api/macros" => &[],
             "host" => &["lockstep-plugin-api"],
             "tests" => continue,
-            folder if folder.starts_with("plugins/") || folder.starts_with("tests/plugins/") => &["lockstep-plugin-api"],
+            folder if folder.starts_with("plugins/") || folder.starts_with("tests/plugins/") => {
+                &["lockstep-plugin-api"]
+            }
             folder => panic!("a crate where none belongs: {folder}"),
         };
         let all = member.dependencies.union(&member.dev_dependencies);
@@ -131,8 +141,17 @@ fn plugins_forbid_unsafe_code() {
 fn the_top_level_holds_the_seven_names_and_files_about_them() {
     let named = ["Cargo.toml", "host", "plugins", "plugin-api", "pipelines", "tests", "README.md"];
     let files = [
-        "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "SECURITY.md", "Makefile", "Cargo.lock",
-        "rust-toolchain.toml", "rustfmt.toml", "clippy.toml", "deny.toml",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "SECURITY.md",
+        "Makefile",
+        "Cargo.lock",
+        "rust-toolchain.toml",
+        "rustfmt.toml",
+        "clippy.toml",
+        "deny.toml",
     ];
     for name in named.iter().chain(&files) {
         assert!(workspace_dir().join(name).exists(), "{name} is missing");

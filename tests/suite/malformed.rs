@@ -1,6 +1,8 @@
 //! Input that is not what it should be: counted, answered, and nobody else's problem.
 
-use lockstep_test_support::{Frame, Host, LIMIT, Site, WsClient, append, free_port, key_of, lines, random, scale};
+use lockstep_test_support::{
+    Frame, Host, LIMIT, Site, WsClient, append, free_port, key_of, lines, random, scale,
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use tokio_tungstenite::tungstenite::Message;
@@ -15,15 +17,30 @@ enum Expect {
 }
 
 const CLASSES: [&str; 16] = [
-    "not json", "cut json", "no object", "no key", "no value", "key of another type", "empty key", "empty segment",
-    "forbidden character", "long key", "type of another type", "patterns of another type", "bad pattern", "deep json",
-    "large value", "invalid utf-8",
+    "not json",
+    "cut json",
+    "no object",
+    "no key",
+    "no value",
+    "key of another type",
+    "empty key",
+    "empty segment",
+    "forbidden character",
+    "long key",
+    "type of another type",
+    "patterns of another type",
+    "bad pattern",
+    "deep json",
+    "large value",
+    "invalid utf-8",
 ];
 
 /// A bad frame of a class, different each time.
 fn bad_frame(class: &str, random: &mut fastrand::Rng) -> (Message, Expect) {
-    let word: String = std::iter::repeat_with(|| random.alphanumeric()).take(random.usize(1..40)).collect();
-    let change = |key: Value| json!({ "type": "config_change", "config_key": key, "new_value": word }).to_string();
+    let length = random.usize(1..40);
+    let word: String = std::iter::repeat_with(|| random.alphanumeric()).take(length).collect();
+    let change =
+        |key: Value| json!({ "type": "config_change", "config_key": key, "new_value": word }).to_string();
     let text = match class {
         "not json" => format!("{word} is not json"),
         "cut json" => {
@@ -33,19 +50,27 @@ fn bad_frame(class: &str, random: &mut fastrand::Rng) -> (Message, Expect) {
         "no object" => ["[1]", "\"text\"", "17", "null", "true"][random.usize(0..5)].to_owned(),
         "no key" => json!({ "type": "config_change", "new_value": word }).to_string(),
         "no value" => json!({ "type": "config_change", "config_key": "app.x" }).to_string(),
-        "key of another type" => change([json!(1), json!(["a"]), json!({}), json!(null)][random.usize(0..4)].clone()),
+        "key of another type" => {
+            change([json!(1), json!(["a"]), json!({}), json!(null)][random.usize(0..4)].clone())
+        }
         "empty key" => change(json!("")),
         "empty segment" => change(json!(["a..b", ".a", "a.", "."][random.usize(0..4)])),
-        "forbidden character" => {
-            change(json!(format!("app.{}{word}", ['/', '+', '#', '{', '}', ':', '\u{7}'][random.usize(0..7)])))
-        }
+        "forbidden character" => change(json!(format!(
+            "app.{}{word}",
+            ['/', '+', '#', '{', '}', ':', '\u{7}'][random.usize(0..7)]
+        ))),
         "long key" => change(json!(format!("app.{}", "k".repeat(random.usize(509..3_000))))),
-        "type of another type" => json!({ "type": random.u32(..), "config_key": "app.x", "new_value": 1 }).to_string(),
-        "patterns of another type" => {
-            json!({ "type": "subscribe", "patterns": [json!(1), json!("app.*"), json!([1]), json!({})][random.usize(0..4)] })
-                .to_string()
+        "type of another type" => {
+            json!({ "type": random.u32(..), "config_key": "app.x", "new_value": 1 }).to_string()
         }
-        "bad pattern" => json!({ "type": "subscribe", "patterns": [["app.[", "[", "a.[!"][random.usize(0..3)]] }).to_string(),
+        "patterns of another type" => {
+            let patterns = [json!(1), json!("app.*"), json!([1]), json!({})][random.usize(0..4)].clone();
+            json!({ "type": "subscribe", "patterns": patterns }).to_string()
+        }
+        "bad pattern" => {
+            let pattern = ["app.[", "[", "a.[!"][random.usize(0..3)];
+            json!({ "type": "subscribe", "patterns": [pattern] }).to_string()
+        }
         "deep json" => {
             let depth = random.usize(200..20_000);
             let (open, close) = ("[".repeat(depth), "]".repeat(depth));
@@ -99,7 +124,8 @@ fn every_bad_frame_is_answered_counted_and_followed_by_a_good_change() {
     let mut n_by_class = BTreeMap::new();
     for number in 0..n_frames {
         // Every class comes, whatever the seed.
-        let class = if number < CLASSES.len() { CLASSES[number] } else { CLASSES[random.usize(..CLASSES.len())] };
+        let class =
+            if number < CLASSES.len() { CLASSES[number] } else { CLASSES[random.usize(..CLASSES.len())] };
         *n_by_class.entry(class).or_insert(0_u32) += 1;
         let (frame, expect) = bad_frame(class, &mut random);
         let sent = client.try_send_frame(frame);
@@ -169,7 +195,9 @@ sinks: [ { plugin: file, config: { path: SITE/out.ndjson } } ]
     for number in 0..n_bad_lines {
         bytes.extend_from_slice(&bad_line(number, &mut random));
         bytes.push(b'\n');
-        bytes.extend_from_slice(format!("{{\"config_key\":\"app.old.{number}\",\"new_value\":1}}\n").as_bytes());
+        bytes.extend_from_slice(
+            format!("{{\"config_key\":\"app.old.{number}\",\"new_value\":1}}\n").as_bytes(),
+        );
     }
     std::fs::write(&input, bytes).expect("the site can be written");
     append(&input, [r#"{"config_key":"app.old.last","new_value":1}"#]);
@@ -191,7 +219,12 @@ fn bad_line(number: usize, random: &mut fastrand::Rng) -> Vec<u8> {
         2 => b"{\"config_key\":\"app.\xff\xfe\",\"new_value\":1}".to_vec(),
         3 => {
             let depth = random.usize(200..5_000);
-            format!("{{\"config_key\":\"app.deep\",\"new_value\":{}{}}}", "[".repeat(depth), "]".repeat(depth)).into_bytes()
+            format!(
+                "{{\"config_key\":\"app.deep\",\"new_value\":{}{}}}",
+                "[".repeat(depth),
+                "]".repeat(depth)
+            )
+            .into_bytes()
         }
         4 if number < 60 => {
             format!("{{\"config_key\":\"app.large\",\"new_value\":\"{}\"}}", "v".repeat(2 << 20)).into_bytes()

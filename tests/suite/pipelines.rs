@@ -45,7 +45,8 @@ fn yaml_blocks(file: &Path) -> Vec<(usize, String)> {
 
 /// Whether a block is a whole pipeline, and not host settings or a part of one.
 fn is_pipeline(block: &str) -> bool {
-    block.lines().any(|line| line.starts_with("sources:")) && block.lines().any(|line| line.starts_with("sinks:"))
+    block.lines().any(|line| line.starts_with("sources:"))
+        && block.lines().any(|line| line.starts_with("sinks:"))
 }
 
 /// A site where a project's example finds what it names: the files beside it and the variables it uses.
@@ -103,7 +104,14 @@ fn every_yaml_block_in_a_readme_validates() {
                 site.write("lockstep.yaml", &block);
                 site.run(["config", "show", "--config", "lockstep.yaml"])
             };
-            assert_eq!(checked.code, Some(0), "{}:{line}\n{}\n{}", readme.display(), checked.stdout, checked.stderr);
+            assert_eq!(
+                checked.code,
+                Some(0),
+                "{}:{line}\n{}\n{}",
+                readme.display(),
+                checked.stdout,
+                checked.stderr
+            );
         }
     }
     assert!(n_pipelines >= 5, "the READMEs show whole pipelines: {n_pipelines}");
@@ -122,7 +130,9 @@ fn drive(plugin: &str, site: &Site, host: &mut Host, port: u16, yaml: &str) {
             let (input, output) = (path_after(yaml, "sources:"), path_after(yaml, "sinks:"));
             append(&site.path("pipelines").join(input), [r#"{"config_key":"app.readme","new_value":1}"#]);
             let output = site.path("pipelines").join(output);
-            host.wait_until("the line in the output", LIMIT, |_| lines(&output).iter().any(|line| line.contains("app.readme")));
+            host.wait_until("the line in the output", LIMIT, |_| {
+                lines(&output).iter().any(|line| line.contains("app.readme"))
+            });
         }
         "validate" => validate(site, host, port, yaml),
         other => panic!("plugins/{other} has no test of its README's pipeline: add one here"),
@@ -136,9 +146,14 @@ fn validate(site: &Site, host: &mut Host, port: u16, yaml: &str) {
         assert_eq!(author.change("readme.unconstrained", &json!("x"))["success"], true);
     } else {
         let (input, output) = (path_after(yaml, "sources:"), path_after(yaml, "sinks:"));
-        append(&site.path("pipelines").join(input), [r#"{"config_key":"readme.unconstrained","new_value":1}"#]);
+        append(
+            &site.path("pipelines").join(input),
+            [r#"{"config_key":"readme.unconstrained","new_value":1}"#],
+        );
         let output = site.path("pipelines").join(output);
-        host.wait_until("the line in the output", LIMIT, |_| lines(&output).iter().any(|line| line.contains("unconstrained")));
+        host.wait_until("the line in the output", LIMIT, |_| {
+            lines(&output).iter().any(|line| line.contains("unconstrained"))
+        });
     }
 }
 
@@ -157,7 +172,10 @@ fn the_complete_pipeline_of_every_plugins_readme_runs() {
         let plugin = entry.file_name().to_string_lossy().into_owned();
         let readme = entry.path().join("README.md");
         let blocks = yaml_blocks(&readme);
-        let (_, yaml) = blocks.iter().find(|(_, block)| is_pipeline(block)).unwrap_or_else(|| panic!("{plugin}: no whole pipeline"));
+        let (_, yaml) = blocks
+            .iter()
+            .find(|(_, block)| is_pipeline(block))
+            .unwrap_or_else(|| panic!("{plugin}: no whole pipeline"));
         println!("{plugin}");
         run_example(&plugin, yaml, &entry.path());
         n_run += 1;

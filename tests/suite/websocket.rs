@@ -185,7 +185,10 @@ sinks: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port} }} }} ]
     assert_eq!(subscriber.messages_so_far(), [] as [Value; 0]);
     assert_eq!(author.change("app.port", &json!({ "port": 1 }))["success"], true);
     let listed = site.run(["dlq", "list", "--json"]).expect_code(0).json();
-    assert!(!listed.to_string().contains("app.port"), "its author was told, so it is no dead letter: {listed}");
+    assert!(
+        !listed.to_string().contains("app.port"),
+        "its author was told, so it is no dead letter: {listed}"
+    );
 }
 
 #[test]

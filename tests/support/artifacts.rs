@@ -13,7 +13,11 @@ pub fn workspace_dir() -> &'static Path {
 fn profile_dir() -> PathBuf {
     let test_binary = std::env::current_exe().expect("a running test has a file");
     let deps = test_binary.parent().expect("the file lies in `deps`");
-    if deps.ends_with("deps") { deps.parent().expect("`deps` lies in the profile").to_owned() } else { deps.to_owned() }
+    if deps.ends_with("deps") {
+        deps.parent().expect("`deps` lies in the profile").to_owned()
+    } else {
+        deps.to_owned()
+    }
 }
 
 /// The folder that everything built lies in.

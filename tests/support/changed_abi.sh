@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds a host and a plugin against a plugin-api whose `Record` has one field more, for tests/suite/handshake.rs.
+# Builds a host and plugins against a plugin-api whose `Record` has one field more, for tests/suite/handshake.rs.
 #
-# usage: changed_abi.sh TARGET     leaves TARGET/changed-abi/out/{lockstep,librename_key.so}
+# usage: changed_abi.sh TARGET     leaves TARGET/changed-abi/out/{lockstep,lib*.so}
 #
 # The sources are copied, the change is made in the copy, and what does not depend on it is taken over from TARGET, so
 # that only the workspace's own crates are compiled again.
@@ -35,8 +35,9 @@ if [ ! -d "$work/target/ci" ] && [ -d "$target/ci" ]; then
     find "$target/ci/deps" -maxdepth 1 -type f \( -name '*.rlib' -o -name '*.rmeta' -o -name '*.d' -o -name '*.so' \) \
         ! -name '*lockstep*' -exec cp -al -t "$work/target/ci/deps" {} +
 fi
-CARGO_TARGET_DIR=$work/target cargo build --quiet --profile ci --workspace --bin lockstep --example rename_key --locked \
+CARGO_TARGET_DIR=$work/target cargo build --quiet --profile ci --workspace --lib --bins --examples --locked \
     --manifest-path "$work/source/Cargo.toml"
 
 mkdir -p "$work/out"
-ln -f "$work/target/ci/lockstep" "$work/target/ci/examples/librename_key.so" "$work/out/"
+ln -f "$work/target/ci/lockstep" "$work/target/ci/examples/librename_key.so" \
+    "$work/target/ci/liblockstep_plugin_file.so" "$work/target/ci/liblockstep_plugin_probe.so" "$work/out/"

@@ -58,7 +58,8 @@ impl Host {
     /// # Panics
     /// If it does not answer.
     pub fn get(&self, path: &str) -> Answer {
-        http(&self.admin, "GET", path).unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.log_tail()))
+        http(&self.admin, "GET", path)
+            .unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.log_tail()))
     }
 
     /// The pipelines as `/v1/pipelines` shows them.
@@ -108,8 +109,13 @@ impl Host {
     /// Every log line with this message, as JSON.
     pub fn logged(&self, message: &str) -> Vec<Value> {
         let lines = lines::lines(&self.log);
-        let parsed = lines.iter().filter(|line| line.contains(message)).filter_map(|line| serde_json::from_str(line).ok());
-        parsed.filter(|line: &Value| find_text(line, "message").is_some_and(|text| text.contains(message))).collect()
+        let parsed = lines
+            .iter()
+            .filter(|line| line.contains(message))
+            .filter_map(|line| serde_json::from_str(line).ok());
+        parsed
+            .filter(|line: &Value| find_text(line, "message").is_some_and(|text| text.contains(message)))
+            .collect()
     }
 
     /// Everything the host has written so far.
@@ -128,7 +134,8 @@ impl Host {
     /// # Panics
     /// If the process is gone.
     pub fn rss(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a running process");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a running process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
         let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
         kilobytes * 1024

@@ -18,7 +18,8 @@ pub struct Ledger {
 impl Ledger {
     /// Compares; `arrived` may hold a key several times, `offered` may not.
     pub fn new(offered: &[String], arrived: &[String]) -> Self {
-        let places: HashMap<&str, usize> = offered.iter().enumerate().map(|(i, key)| (key.as_str(), i)).collect();
+        let places: HashMap<&str, usize> =
+            offered.iter().enumerate().map(|(i, key)| (key.as_str(), i)).collect();
         let mut seen = HashSet::new();
         let firsts: Vec<&String> = arrived.iter().filter(|key| seen.insert(key.as_str())).collect();
         let place = |key: &String| places.get(key.as_str()).copied();

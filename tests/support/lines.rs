@@ -29,6 +29,7 @@ pub fn append(file: &Path, lines: impl IntoIterator<Item = impl AsRef<str>>) {
 /// # Panics
 /// If it is not.
 pub fn key_of(line: &str) -> String {
-    let change: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let change: serde_json::Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     change["config_key"].as_str().unwrap_or_else(|| panic!("no key: {line}")).to_owned()
 }

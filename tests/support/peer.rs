@@ -59,7 +59,8 @@ impl PythonPeer {
     fn answer(&mut self) -> Value {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the peer lives");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("the peer ended or failed ({error}): {line:?}"))
+        serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("the peer ended or failed ({error}): {line:?}"))
     }
 }
 

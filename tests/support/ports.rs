@@ -17,9 +17,8 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 /// If there is none in the whole range.
 pub fn free_port() -> u16 {
     let start = (std::process::id() as u16).wrapping_mul(97) % N_PORTS;
-    let mut candidates = std::iter::repeat_with(|| {
-        FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % N_PORTS) % N_PORTS
-    });
+    let mut candidates =
+        std::iter::repeat_with(|| FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % N_PORTS) % N_PORTS);
     candidates
         .by_ref()
         .take(N_PORTS.into())

@@ -104,7 +104,16 @@ impl Site {
     /// `lockstep` with this site's settings, in this site's folder, and with nothing of the caller's environment that
     /// would configure it.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(host_binary());
+        self.command_of(&host_binary(), arguments)
+    }
+
+    /// The same with another build of the host.
+    pub fn command_of<A: AsRef<OsStr>>(
+        &self,
+        host: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
+        let mut command = Command::new(host);
         let inherited = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("LOCKSTEP_"));
         inherited.for_each(|name| {
             command.env_remove(name);
@@ -175,7 +184,13 @@ impl Finished {
     /// # Panics
     /// If it did not.
     pub fn expect_code(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "exit code\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "exit code\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 }

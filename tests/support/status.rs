@@ -19,7 +19,9 @@ impl Status {
     /// If there is none of this name.
     pub fn pipeline(&self, name: &str) -> &Value {
         let mut pipelines = self.0.as_array().into_iter().flatten();
-        pipelines.find(|pipeline| pipeline["name"] == name).unwrap_or_else(|| panic!("no `{name}` in {}", self.0))
+        pipelines
+            .find(|pipeline| pipeline["name"] == name)
+            .unwrap_or_else(|| panic!("no `{name}` in {}", self.0))
     }
 
     /// `running`, `restarting`, `failed`, `finished` or `stopped`.
@@ -31,7 +33,9 @@ impl Status {
     pub fn component(&self, pipeline: &str, kind: &str, name: &str) -> &Value {
         let pipeline = self.pipeline(pipeline);
         let mut components = pipeline[kind].as_array().into_iter().flatten();
-        components.find(|component| component["name"] == name).unwrap_or_else(|| panic!("no {kind} `{name}` in {pipeline}"))
+        components
+            .find(|component| component["name"] == name)
+            .unwrap_or_else(|| panic!("no {kind} `{name}` in {pipeline}"))
     }
 
     /// Every error that the pipeline or a component of it shows as its last one, as text.
@@ -71,7 +75,10 @@ impl Metrics {
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let samples = self.0.lines().filter_map(|line| sample(line, name));
         let wanted = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect::<Vec<_>>();
-        samples.filter(|(found, _)| wanted.iter().all(|label| found.contains(label))).map(|(_, value)| value).sum()
+        samples
+            .filter(|(found, _)| wanted.iter().all(|label| found.contains(label)))
+            .map(|(_, value)| value)
+            .sum()
     }
 
     /// Whether any sample has this name.

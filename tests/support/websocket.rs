@@ -72,7 +72,8 @@ impl WsClient {
     /// As [`WsClient::connect`], with the whole address.
     pub fn connect_to(url: &str) -> Self {
         let connected = runtime().block_on(async { timeout(LIMIT, connect_async(url)).await });
-        let (stream, _) = connected.expect("an answer in time").unwrap_or_else(|error| panic!("{url}: {error}"));
+        let (stream, _) =
+            connected.expect("an answer in time").unwrap_or_else(|error| panic!("{url}: {error}"));
         Self::welcomed(Stream::Plain(stream))
     }
 
@@ -142,7 +143,9 @@ impl WsClient {
 
     /// Makes a change without waiting for the answer.
     pub fn send_change(&mut self, key: &str, value: &Value) {
-        self.send(&json!({ "type": "config_change", "config_key": key, "new_value": value, "user_id": "suite" }));
+        self.send(
+            &json!({ "type": "config_change", "config_key": key, "new_value": value, "user_id": "suite" }),
+        );
     }
 
     /// The next frame that is a message or the end, if one comes in time.
@@ -206,7 +209,9 @@ async fn next_frame(stream: &mut Stream) -> Frame {
     loop {
         match stream.next().await {
             Some(Ok(Message::Text(text))) => {
-                return Frame::Message(serde_json::from_str(&text).expect("every frame of the server is JSON"));
+                return Frame::Message(
+                    serde_json::from_str(&text).expect("every frame of the server is JSON"),
+                );
             }
             Some(Ok(Message::Close(close))) => return Frame::Closed(close.map(|close| close.code.into())),
             Some(Ok(_)) => {}

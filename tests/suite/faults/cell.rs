@@ -66,10 +66,13 @@ impl Scenario {
         let lie = format!("how: {how}, {key}mended: SITE/mended");
         // A component is dropped when its pipeline ends.
         let ends = self.at == "drop";
-        let good_source = format!("{{ plugin: probe, config: {{ dir: SITE/in, count: {n_records}, ends: {ends} }} }}");
+        let good_source =
+            format!("{{ plugin: probe, config: {{ dir: SITE/in, count: {n_records}, ends: {ends} }} }}");
         let source = match self.component {
             Component::Source => format!("{{ plugin: faulty, config: {{ count: {n_records}, {fault} }} }}"),
-            Component::Task => format!("{{ plugin: faulty_task, config: {{ count: {n_records}, {fault} }} }}"),
+            Component::Task => {
+                format!("{{ plugin: faulty_task, config: {{ count: {n_records}, {fault} }} }}")
+            }
             Component::LyingSource => format!("{{ plugin: liar, config: {{ count: {n_records}, {lie} }} }}"),
             _ => good_source,
         };
@@ -83,7 +86,9 @@ impl Scenario {
             Component::PipelinedSink => sink("faulty_pipelined", &fault),
             _ => "{ plugin: probe, config: { dir: SITE/out } }".to_owned(),
         };
-        format!("sources: [ {source} ]\ntransforms: {transforms}\nsinks: [ {sink} ]\ndelivery: {{ batch: {{ records: 7 }} }}\n")
+        format!(
+            "sources: [ {source} ]\ntransforms: {transforms}\nsinks: [ {sink} ]\ndelivery: {{ batch: {{ records: 7 }} }}\n"
+        )
     }
 }
 

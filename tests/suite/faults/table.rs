@@ -20,24 +20,36 @@ const NO_IDS_IN_TASK: Cell = Impossible("a task emits records and is asked about
 pub fn cell(at: &str, how: &str) -> Option<Cell> {
     Some(match (at, how) {
         // A component that never comes up: restarted until the crash loop is noticed, then left failed.
-        ("new", "panic") => runs(Component::Sink, "new", "panic", Always, "failed", "panicked in new", AtTheSource),
+        ("new", "panic") => {
+            runs(Component::Sink, "new", "panic", Always, "failed", "panicked in new", AtTheSource)
+        }
         ("new", "hang") => runs(Component::Transform, "new", "hang", Once, "running", "hung", Written),
         ("new", "nack") => runs(Component::Source, "new", "nack", Once, "running", "fails in New", Written),
         ("new", _) => NO_IDS_IN_NEW,
 
-        ("poll", "panic") => runs(Component::Source, "poll", "panic", Once, "running", "panicked in poll", Written),
+        ("poll", "panic") => {
+            runs(Component::Source, "poll", "panic", Once, "running", "panicked in poll", Written)
+        }
         ("poll", "hang") => runs(Component::Source, "poll", "hang", Once, "running", "hung", Written),
-        ("poll", "nack") => runs(Component::Source, "poll", "nack", Once, "running", "fails in Poll", Written),
+        ("poll", "nack") => {
+            runs(Component::Source, "poll", "nack", Once, "running", "fails in Poll", Written)
+        }
         // Fewer records than asked for is what a source is allowed to give: nothing is to be complained about.
         ("poll", "too_few") => runs(Component::Source, "poll", "too_few", Always, "running", "", Written),
         ("poll", "unknown_ids") => {
             runs(Component::LyingSource, "poll", "unknown_ids", Once, "running", "protocol", Written)
         }
-        ("poll", "too_many") => runs(Component::LyingSource, "poll", "too_many", Once, "running", "protocol", Written),
+        ("poll", "too_many") => {
+            runs(Component::LyingSource, "poll", "too_many", Once, "running", "protocol", Written)
+        }
 
-        ("apply", "panic") => runs(Component::Transform, "apply", "panic", Once, "running", "panicked in apply", Written),
+        ("apply", "panic") => {
+            runs(Component::Transform, "apply", "panic", Once, "running", "panicked in apply", Written)
+        }
         ("apply", "hang") => runs(Component::Transform, "apply", "hang", Once, "running", "hung", Written),
-        ("apply", "nack") => runs(Component::Transform, "apply", "nack", Always, "running", "fails in Apply", OneDead),
+        ("apply", "nack") => {
+            runs(Component::Transform, "apply", "nack", Always, "running", "fails in Apply", OneDead)
+        }
         ("apply", "too_few") => {
             runs(Component::LyingTransform, "apply", "too_few", Once, "running", "protocol", Written)
         }
@@ -48,7 +60,9 @@ pub fn cell(at: &str, how: &str) -> Option<Cell> {
             runs(Component::LyingTransform, "apply", "too_many", Once, "running", "protocol", Written)
         }
 
-        ("put", "panic") => runs(Component::Sink, "put", "panic", Once, "running", "panicked in put", Written),
+        ("put", "panic") => {
+            runs(Component::Sink, "put", "panic", Once, "running", "panicked in put", Written)
+        }
         ("put", "hang") => runs(Component::Sink, "put", "hang", Once, "running", "hung", Written),
         ("put", "nack") => runs(Component::Sink, "put", "nack", Once, "running", "", Written),
         ("put", _) => NO_IDS_IN_PUT,
@@ -56,20 +70,32 @@ pub fn cell(at: &str, how: &str) -> Option<Cell> {
         ("acked", "panic") => {
             runs(Component::PipelinedSink, "acked", "panic", Once, "running", "panicked in acked", Written)
         }
-        ("acked", "hang") => runs(Component::PipelinedSink, "acked", "hang", Once, "running", "hung", Written),
-        ("acked", "nack") => runs(Component::PipelinedSink, "acked", "nack", Always, "running", "fails in Acked", OneDead),
+        ("acked", "hang") => {
+            runs(Component::PipelinedSink, "acked", "hang", Once, "running", "hung", Written)
+        }
+        ("acked", "nack") => {
+            runs(Component::PipelinedSink, "acked", "nack", Always, "running", "fails in Acked", OneDead)
+        }
         // A batch that is never acked stays in flight: the source stops at the bound, nothing is committed.
-        ("acked", "too_few") => runs(Component::PipelinedSink, "acked", "too_few", Always, "running", "", AtTheSource),
+        ("acked", "too_few") => {
+            runs(Component::PipelinedSink, "acked", "too_few", Always, "running", "", AtTheSource)
+        }
         ("acked", "unknown_ids") => {
             runs(Component::PipelinedSink, "acked", "unknown_ids", Once, "running", "protocol", Written)
         }
-        ("acked", "too_many") => runs(Component::PipelinedSink, "acked", "too_many", Once, "running", "protocol", Written),
+        ("acked", "too_many") => {
+            runs(Component::PipelinedSink, "acked", "too_many", Once, "running", "protocol", Written)
+        }
 
-        ("drop", "panic") => runs(Component::Transform, "drop", "panic", Once, "finished", "dropped", Written),
+        ("drop", "panic") => {
+            runs(Component::Transform, "drop", "panic", Once, "finished", "dropped", Written)
+        }
         ("drop", "hang") => runs(Component::Sink, "drop", "hang", Once, "finished", "hung", Written),
         ("drop", _) => NO_IDS_IN_DROP,
 
-        ("task", "panic") => runs(Component::Task, "task", "panic", Once, "running", "panicked in run", Written),
+        ("task", "panic") => {
+            runs(Component::Task, "task", "panic", Once, "running", "panicked in run", Written)
+        }
         // The task blocks the one thread that its library's tasks share, so no new instance can come up either.
         ("task", "hang") => runs(Component::Task, "task", "hang", Always, "failed", "hung", AtTheSource),
         ("task", "nack") => runs(Component::Task, "task", "nack", Once, "running", "fails in Task", Written),

@@ -91,7 +91,8 @@ impl PipelinedSink for FaultyPipelinedSink {
         }
         let put = std::mem::take(&mut self.put);
         let keys = || put.iter().map(|(_, key)| key.as_str());
-        let news = Acked { through_seq: self.news.through_seq, failed: std::mem::take(&mut self.news.failed) };
+        let news =
+            Acked { through_seq: self.news.through_seq, failed: std::mem::take(&mut self.news.failed) };
         let fault = &self.sink.fault;
         if self.is_mute {
             return Ok(Acked::default());

@@ -8,15 +8,15 @@ mod source;
 mod transform;
 
 use abi_stable::std_types::{RErr, RStr, RString};
-use lockstep_plugin_api::{
-    Error,
-    __private::{
-        __call_root_module_loader, Answer, CheckTypeLayout, ComponentParts, LibHeader, LogHostBox, OpenedSource,
-        PluginModuleRef, RootModuleResult, SinkBox, TransformBox, answer, bytes_of, guard, init, read_config,
-        root_module, schema_of,
-    },
-};
 use lie::LieConfig;
+use lockstep_plugin_api::{
+    __private::{
+        __call_root_module_loader, Answer, CheckTypeLayout, ComponentParts, LibHeader, LogHostBox,
+        OpenedSource, PluginModuleRef, RootModuleResult, SinkBox, TransformBox, answer, bytes_of, guard,
+        init, read_config, root_module, schema_of,
+    },
+    Error,
+};
 
 const METADATA: &str = concat!(
     r#"{"package":"lockstep-plugin-liar","version":""#,
@@ -46,7 +46,11 @@ extern "C" fn new_source(_name: RStr<'_>, config: RStr<'_>, parts: ComponentPart
     answer(guard("new", || source::open(read_config(&config)?, parts)))
 }
 
-extern "C" fn new_transform(_name: RStr<'_>, config: RStr<'_>, _parts: ComponentParts) -> Answer<TransformBox> {
+extern "C" fn new_transform(
+    _name: RStr<'_>,
+    config: RStr<'_>,
+    _parts: ComponentParts,
+) -> Answer<TransformBox> {
     answer(guard("new", || Ok(transform::open(read_config(&config)?))))
 }
 

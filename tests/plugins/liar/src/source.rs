@@ -6,8 +6,8 @@ use abi_stable::{
     std_types::{RArc, ROk, RVec},
 };
 use lockstep_plugin_api::{
-    Bytes, Position, Record, Result,
     __private::{Answer, ComponentParts, OpenedSource},
+    Bytes, Position, Record, Result,
     abi::vtable::{OutcomeParts, SourceReplies, SourceReplies_TO, SourceTask, SourceTask_TO},
 };
 use std::time::Duration;
@@ -20,7 +20,8 @@ struct Liar {
 struct Deaf;
 
 pub fn open(config: LieConfig, parts: ComponentParts) -> Result<OpenedSource> {
-    let stored = parts.positions.first().map(|position| position.bytes()[..].try_into().map(u64::from_be_bytes));
+    let stored =
+        parts.positions.first().map(|position| position.bytes()[..].try_into().map(u64::from_be_bytes));
     let last = stored.transpose()?.unwrap_or(0);
     let task = SourceTask_TO::from_value(Liar { config, last }, TD_Opaque);
     Ok(OpenedSource { task, replies: SourceReplies_TO::from_ptr(RArc::new(Deaf), TD_Opaque) })

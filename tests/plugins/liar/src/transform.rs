@@ -6,8 +6,8 @@ use abi_stable::{
     std_types::{RNone, ROk, RVec},
 };
 use lockstep_plugin_api::{
-    Record,
     __private::{Answer, TransformBox},
+    Record,
     abi::vtable::{Applied, TransformTask, TransformTask_TO},
 };
 

@@ -22,7 +22,11 @@ impl Orders {
 
     /// `NotConnected` while the file `down` exists.
     pub fn reach_endpoint(&self) -> Result<()> {
-        if self.is_given("down") { Err(Error::not_connected("the probe was told to be down")) } else { Ok(()) }
+        if self.is_given("down") {
+            Err(Error::not_connected("the probe was told to be down"))
+        } else {
+            Ok(())
+        }
     }
 
     pub fn is_given(&self, order: &str) -> bool {
@@ -31,7 +35,9 @@ impl Orders {
 
     /// The lines of an order; none if it is not given.
     pub fn keys(&self, order: &str) -> Vec<String> {
-        fs::read_to_string(self.0.join(order)).map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
+        fs::read_to_string(self.0.join(order))
+            .map(|text| text.lines().map(str::to_owned).collect())
+            .unwrap_or_default()
     }
 
     /// A file of the folder, to append to.

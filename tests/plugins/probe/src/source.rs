@@ -82,7 +82,9 @@ impl ProbeSource {
         let key = format!("app.probe.{}", self.last);
         let value = format!(r#"{{"number":{},"filler":"{}"}}"#, self.last, self.filler);
         let change = format!(r#"{{"event_type":"config_updated","config_key":"{key}","new_value":{value}}}"#);
-        Record::new(change).with_key(key.as_str()).with_position(Position::new(0, self.last.to_be_bytes().to_vec()))
+        Record::new(change)
+            .with_key(key.as_str())
+            .with_position(Position::new(0, self.last.to_be_bytes().to_vec()))
     }
 }
 
@@ -91,7 +93,8 @@ struct Outcomes(Option<Mutex<Recording>>);
 
 impl Replies for Outcomes {
     fn outcomes(&self, outcomes: Vec<Outcome>) {
-        let lines: Vec<String> = outcomes.iter().map(|outcome| format!("{} {}", outcome.id, name(&outcome.result))).collect();
+        let lines: Vec<String> =
+            outcomes.iter().map(|outcome| format!("{} {}", outcome.id, name(&outcome.result))).collect();
         if let Some(recording) = &self.0 {
             // A full disk is the test's business, not the source's.
             let _ = recording.lock().expect("nobody panics here").append(lines.iter().map(String::as_str));
