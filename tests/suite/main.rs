@@ -1,1 +1,18 @@
+//! The real `lockstep` binary with real plugins, from outside.
 
+mod layers;
+mod pipelines;
+mod cli;
+mod handshake;
+mod versions;
+mod websocket;
+mod malformed;
+mod delivery;
+mod drain;
+mod breaker;
+mod dead_letter;
+mod backpressure;
+mod faults;
+mod disk_full;
+mod canary;
+mod admin;

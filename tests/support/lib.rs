@@ -1,1 +1,36 @@
+//! What the suite needs to drive the real `lockstep` binary with real plugins from outside.
+//!
+//! A test makes a [`Site`] (a folder with pipelines, settings and data), starts a [`Host`] in it, and waits for conditions
+//! with a limit; nothing here sleeps except between two looks at a condition.
 
+mod artifacts;
+mod gate;
+mod wait;
+mod ports;
+mod site;
+mod host;
+mod admin;
+mod status;
+mod probe;
+mod lines;
+mod ledger;
+mod websocket;
+mod peer;
+mod proxy;
+mod scale;
+
+pub use admin::{Answer, http, raw_exchange};
+pub use artifacts::{built_library, host_binary, python, target_dir, workspace_dir};
+pub use gate::{Quiet, quiet};
+pub use host::Host;
+pub use ledger::Ledger;
+pub use lines::{append, key_of, lines, read};
+pub use peer::PythonPeer;
+pub use ports::free_port;
+pub use probe::Probe;
+pub use proxy::Proxy;
+pub use scale::{is_full, random, scale};
+pub use site::{Finished, Site};
+pub use status::{Metrics, Status};
+pub use wait::{LIMIT, eventually};
+pub use websocket::{Frame, WsClient, runtime};

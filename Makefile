@@ -1,0 +1,82 @@
+# Two commands: `make run` starts a host on a pipeline that needs nothing else, `make test` shows that everything holds.
+# `make soak` runs the tests at their full sizes, `make bench` the benchmarks, `make lint` the checks of form alone.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PYTHON_PEER := websockets==17.4
+CARGO_TEST := cargo test --profile ci --workspace --locked --no-fail-fast
+
+# $(call stage,what happens,limit in seconds,command): says what it does, for how long, and ends it at the limit.
+define stage
+@printf '\n==> %s\n' '$(1)'; start=$$SECONDS; \
+timeout -k 10 $(2) $(3) && code=0 || code=$$?; \
+if [ $$code = 124 ]; then printf '==> ended after its limit of %s s: %s\n' '$(2)' '$(1)'; fi; \
+printf '==> %s s: %s\n' $$((SECONDS - start)) '$(1)'; exit $$code
+endef
+
+.PHONY: help run test soak bench lint tools peer build changed-abi suite
+
+help:
+	@sed -n 's/^# \(.*`make.*\)/\1/p' Makefile
+
+run: tools
+	@printf '\n==> building the release (some minutes the first time)\n'
+	cargo build --release --locked
+	@printf '\n==> starting the host on pipelines/quickstart.yaml; Ctrl-C drains and ends it\n'
+	@exec $(TARGET)/release/lockstep run pipelines/quickstart.yaml
+
+test: tools peer
+	$(call stage,checking the format of the code,60,cargo fmt --check)
+	@$(MAKE) --no-print-directory build changed-abi lint suite
+
+soak: tools peer
+	@LOCKSTEP_SCALE=full $(MAKE) --no-print-directory build changed-abi suite SUITE_LIMIT=14400
+
+bench: tools
+	$(call stage,running the benchmarks,7200,cargo bench --workspace --locked)
+
+lint:
+	$(call stage,checking the code with clippy,900,cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings)
+	@if command -v cargo-deny >/dev/null; then cargo deny check; fi
+
+# One set of features for everything, so that what is built here is what the tests find.
+build:
+	$(call stage,building the host and the plugins and the tests,1500,cargo build --profile ci --workspace --lib --bins --examples --tests --locked)
+
+# A second host and a plugin against a changed record, for the tests of the handshake.
+changed-abi:
+	$(call stage,building a host and a plugin whose records have another layout,900,tests/support/changed_abi.sh $(TARGET))
+
+SUITE_LIMIT := 1500
+suite:
+	$(call stage,running the tests,$(SUITE_LIMIT),bash -c 'set -o pipefail; $(CARGO_TEST) 2>&1 | tee $(TARGET)/test.log')
+	@awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "\n%d passed, %d failed\n", passed, failed; exit failed > 0 || passed == 0 }' $(TARGET)/test.log
+
+# What building and testing need of the system. Asked for only if it is missing.
+tools:
+	@printf '==> looking for what is needed\n'
+	@missing=(); \
+	command -v cargo >/dev/null || { echo 'Rust is missing: https://rustup.rs'; exit 1; }; \
+	command -v cc >/dev/null || missing+=(gcc); \
+	[ -e /usr/include/stdio.h ] || missing+=(libc6-dev); \
+	command -v cmake >/dev/null || missing+=(cmake); \
+	command -v pkg-config >/dev/null || missing+=(pkg-config); \
+	python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv); \
+	if [ $${#missing[@]} = 0 ]; then echo 'everything is there'; exit 0; fi; \
+	echo "installing $${missing[*]}"; \
+	[ "$$(id -u)" = 0 ] && as_root= || as_root=sudo; \
+	$$as_root apt-get update -qq; \
+	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"
+
+# The Python client that the WebSocket tests talk to.
+peer: $(TARGET)/venv/$(PYTHON_PEER)
+
+$(TARGET)/venv/$(PYTHON_PEER):
+	@printf '\n==> preparing a Python client with %s\n' '$(PYTHON_PEER)'
+	@rm -rf $(TARGET)/venv && mkdir -p $(TARGET)
+	@python3 -m venv $(TARGET)/venv
+	@$(TARGET)/venv/bin/pip install --quiet --disable-pip-version-check '$(PYTHON_PEER)'
+	@touch '$@'

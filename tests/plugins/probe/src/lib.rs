@@ -1,0 +1,17 @@
+//! A scripted source, a slow transform and a recording sink, told what to do by files in a folder.
+//!
+//! A test reads and writes that folder through `Probe` of the support crate, which says what each file means.
+#![forbid(unsafe_code)]
+
+mod orders;
+mod source;
+mod transform;
+mod sink;
+
+use lockstep_plugin_api::prelude::*;
+
+export_plugin! {
+    source "probe" => source::ProbeSource,
+    transform "probe" => transform::ProbeTransform,
+    sink "probe" => sink::ProbeSink,
+}

@@ -1,0 +1,55 @@
+//! A sink that writes down the keys it was given, and does what it is told about them.
+
+use crate::orders::{BETWEEN_LOOKS, Orders, Recording};
+use lockstep_plugin_api::prelude::*;
+use std::path::PathBuf;
+
+#[config]
+pub struct ProbeSinkConfig {
+    /// The folder of orders.
+    dir: PathBuf,
+}
+
+pub struct ProbeSink {
+    orders: Orders,
+    offered: Recording,
+    written: Recording,
+    context: Context,
+}
+
+impl Sink for ProbeSink {
+    type Config = ProbeSinkConfig;
+
+    fn new(config: ProbeSinkConfig, context: &Context) -> Result<Self> {
+        let orders = Orders::open(context.resolve(&config.dir))?;
+        orders.reach_endpoint()?;
+        let (offered, written) = (orders.record("offered")?, orders.record("written")?);
+        Ok(Self { orders, offered, written, context: context.clone() })
+    }
+
+    fn write(&mut self, batch: &[Record], failures: &mut Failures) -> Result<()> {
+        self.orders.reach_endpoint()?;
+        self.offered.append(batch.iter().map(key))?;
+        while self.orders.is_given("block") && !self.context.stopping() {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        if self.orders.is_given("block") {
+            return Err(Error::not_connected("the host stops while the probe is blocked"));
+        }
+        let (fail, reject) = (self.orders.keys("fail"), self.orders.keys("reject"));
+        let is_in = |keys: &[String], record: &Record| keys.iter().any(|other| other == key(record));
+        for record in batch {
+            if is_in(&reject, record) {
+                failures.push(record, Error::rejected("invalid_value", "the probe was told to reject it"));
+            } else if is_in(&fail, record) {
+                failures.push(record, Error::failed(std::io::Error::other("the probe was told to fail")));
+            }
+        }
+        let taken = batch.iter().filter(|record| !is_in(&reject, record) && !is_in(&fail, record));
+        self.written.append(taken.map(key))
+    }
+}
+
+fn key(record: &Record) -> &str {
+    record.key_str().unwrap_or("(no key)")
+}

@@ -1,0 +1,189 @@
+//! Full queues make sources wait; slow subscribers cost nobody else.
+
+use futures_util::{SinkExt, StreamExt};
+use lockstep_test_support::{Host, LIMIT, Probe, Site, WsClient, free_port, quiet, runtime, scale};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::Message;
+
+const MIB: u64 = 1 << 20;
+
+/// What memory may grow by beyond the bound itself.
+const SLACK: u64 = 16 * MIB;
+
+#[test]
+fn a_sink_that_blocks_stops_the_source_at_the_bound_of_what_is_in_flight() {
+    let site = Site::new()
+        .pipeline(
+            "flow",
+            "
+sources: [ { plugin: probe, config: { dir: SITE/in, count: 100000, bytes: 1000 } } ]
+sinks: [ { plugin: probe, config: { dir: SITE/out } } ]
+delivery: { in_flight: { records: 100000, bytes: 8MiB } }
+",
+        )
+        // The sink blocks on purpose and for long; it is not to be taken for hung.
+        .env("LOCKSTEP_WATCHDOG", "10min");
+    let sink = Probe::new(&site, "out");
+    sink.down();
+    let mut host = site.start();
+    host.wait_until("the sink to be away", LIMIT, |host| {
+        host.status().errors("flow").contains("told to be down")
+    });
+    let before = host.rss();
+    sink.block();
+    sink.up();
+    host.wait_until("a blocked sink", LIMIT, |_| !sink.offered().is_empty());
+
+    let read = |host: &Host| host.metrics().sum("lockstep_records_read_total", &[("pipeline", "flow")]);
+    let n_read = settled(&mut host, read);
+    assert!(n_read * 1_000.0 <= 9.0 * MIB as f64, "the source was stopped at the bound: {n_read} records");
+    assert!(n_read * 1_000.0 >= 4.0 * MIB as f64, "the bound was made use of: {n_read} records");
+    let grown = host.rss().saturating_sub(before);
+    println!("{n_read} of 100000 records in flight, memory grew by {} KiB", grown / 1024);
+    assert!(grown <= 8 * MIB + SLACK, "memory grew by {grown} bytes");
+
+    sink.unblock();
+    host.wait_until("all 100 MB", Duration::from_secs(120), |_| sink.written().len() >= 100_000);
+    let grown = host.rss().saturating_sub(before);
+    assert!(grown <= 8 * MIB + SLACK, "memory grew by {grown} bytes while 100 MB went through");
+}
+
+/// A number once it has not changed for a while.
+fn settled(host: &mut Host, number: impl Fn(&Host) -> f64) -> f64 {
+    let mut last = (number(host), Instant::now());
+    host.wait_for("a number to stand still", LIMIT, |host| {
+        let now = number(host);
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_secs(1)).then_some(now)
+    })
+}
+
+#[test]
+fn a_subscriber_that_stops_reading_is_closed_and_the_others_do_not_notice() {
+    let _quiet = quiet();
+    let port = free_port();
+    let yaml = format!(
+        "
+sources: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port} }} }} ]
+sinks: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port} }} }} ]
+"
+    );
+    let site = Site::new().pipeline("sync", &yaml);
+    let mut host = site.start();
+    host.wait_ready();
+    // Warm: every path has run once before memory and time are looked at.
+    fan_out(port, 20);
+
+    // The two kinds of run take turns, so that whatever else the machine does meets both.
+    let before = host.rss();
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..scale(3, 9) {
+        without.push(fan_out(port, 200));
+        let stalled = Stalled::new(port);
+        with.push(fan_out(port, 200));
+        drop(stalled);
+    }
+    let grown = host.rss().saturating_sub(before);
+    let (without, with) = (middle(&mut without), middle(&mut with));
+    println!(
+        "p99 of 50 subscribers: {without:?} alone, {with:?} beside one that does not read; memory +{} KiB",
+        grown / 1024
+    );
+    assert!(grown <= MIB + SLACK, "memory grew by {grown} bytes");
+    assert!(with <= 2 * without.max(Duration::from_millis(2)), "{with:?} against {without:?}");
+    let closed = host.logged("slow").len()
+        + host.metrics().sum("lockstep_plugin_slow_subscribers_total", &[]) as usize;
+    assert!(closed > 0, "closing a slow subscriber is logged or counted");
+}
+
+fn middle(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// A subscriber of `big.*` that reads nothing, and an author that offers it 100 MB.
+struct Stalled {
+    _subscriber: WsClient,
+    author: tokio::task::JoinHandle<()>,
+}
+
+impl Stalled {
+    fn new(port: u16) -> Self {
+        let mut subscriber = WsClient::connect(port);
+        subscriber.subscribe(&["big.*"]);
+        let mut author = WsClient::connect(port);
+        author.subscribe(&[]);
+        let mut author = author.into_stream();
+        let value = "x".repeat(100_000);
+        let change =
+            json!({ "type": "config_change", "config_key": "big.key", "new_value": value }).to_string();
+        let author = runtime().spawn(async move {
+            for _ in 0..1_000 {
+                if author.send(Message::text(change.clone())).await.is_err() {
+                    return;
+                }
+                while let Some(Ok(answer)) = author.next().await {
+                    if answer.is_text() {
+                        break;
+                    }
+                }
+            }
+        });
+        Self { _subscriber: subscriber, author }
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.author.abort();
+    }
+}
+
+/// 50 subscribers and an author of small changes; the time from a change being sent to its arrival, for the slowest of a
+/// hundred arrivals.
+fn fan_out(port: u16, n_changes: usize) -> Duration {
+    let subscribers: Vec<_> = (0..50)
+        .map(|_| {
+            let mut client = WsClient::connect(port);
+            client.subscribe(&["small.*"]);
+            runtime().spawn(arrivals(client, n_changes))
+        })
+        .collect();
+    let mut author = WsClient::connect(port);
+    author.subscribe(&[]);
+    let start = Instant::now();
+    for number in 0..n_changes {
+        let sent_us = u64::try_from(epoch().elapsed().as_micros()).expect("a short test");
+        author.send_change(&format!("small.{number}"), &json!(sent_us));
+        author.next_of_type("config_change_response");
+        assert!(start.elapsed() < 4 * LIMIT, "the author is answered");
+    }
+    let mut times: Vec<Duration> =
+        subscribers.into_iter().flat_map(|task| runtime().block_on(task).expect("no panic")).collect();
+    assert_eq!(times.len(), 50 * n_changes, "every subscriber got every change");
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+fn epoch() -> Instant {
+    static EPOCH: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
+}
+
+async fn arrivals(client: WsClient, n_changes: usize) -> Vec<Duration> {
+    let mut stream = client.into_stream();
+    let mut times = Vec::new();
+    while times.len() < n_changes {
+        let next = tokio::time::timeout(LIMIT, stream.next()).await;
+        let Ok(Some(Ok(Message::Text(text)))) = next else { break };
+        let message: Value = serde_json::from_str(&text).expect("JSON");
+        if message["type"] == "config_sync" {
+            let sent = Duration::from_micros(message["new_value"].as_u64().expect("a time"));
+            times.push(epoch().elapsed().saturating_sub(sent));
+        }
+    }
+    times
+}

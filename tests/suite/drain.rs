@@ -1,0 +1,79 @@
+//! A host that is asked to end finishes what is in flight, and says what it could not.
+
+use lockstep_test_support::{LIMIT, Ledger, Probe, Site};
+use std::time::Duration;
+
+const PIPELINE: &str = "
+sources: [ { plugin: probe, config: { dir: SITE/in, count: 100000, rate: 5000 } } ]
+transforms: [ { plugin: probe, config: { delay_us: 50 } } ]
+sinks: [ { plugin: probe, config: { dir: SITE/out } } ]
+";
+
+fn drains_on(signal: i32) {
+    let site = Site::new().pipeline("busy", PIPELINE);
+    let sink = Probe::new(&site, "out");
+    let mut host = site.start();
+    host.wait_until("a busy pipeline", LIMIT, |_| sink.written().len() > 200);
+    host.signal(signal);
+    assert_eq!(host.wait_exit(LIMIT).code(), Some(0));
+
+    // What was read was written, and its position stored: the next start repeats nothing and leaves nothing out.
+    let n_written = sink.written().len();
+    let mut host = site.start();
+    host.wait_until("more records", LIMIT, |_| sink.written().len() > n_written + 200);
+    host.stop();
+    let written = sink.written();
+    Ledger::new(&Probe::keys(written.len() as u64), &written).assert_exactly_once_in_order();
+}
+
+#[test]
+fn sigterm_drains_without_loss_or_repetition() {
+    drains_on(libc::SIGTERM);
+}
+
+#[test]
+fn sigint_drains_without_loss_or_repetition() {
+    drains_on(libc::SIGINT);
+}
+
+#[test]
+fn past_the_grace_period_the_host_ends_and_says_what_was_left_in_flight() {
+    let site = Site::new().pipeline("busy", PIPELINE).env("LOCKSTEP_GRACE_PERIOD", "1s");
+    let sink = Probe::new(&site, "out");
+    let mut host = site.start();
+    host.wait_until("a busy pipeline", LIMIT, |_| sink.written().len() > 200);
+    sink.block();
+    let offered = sink.offered().len();
+    host.wait_until("a blocked sink", LIMIT, |_| sink.offered().len() > offered);
+    host.terminate();
+    assert_eq!(host.wait_exit(Duration::from_secs(15)).code(), Some(1), "not everything was finished");
+    assert!(host.log().contains("in flight"), "the log says what was left");
+
+    sink.unblock();
+    let n_written = sink.written().len();
+    let mut host = site.start();
+    host.wait_until("the rest", LIMIT, |_| sink.written().len() > n_written + 500);
+    host.stop();
+    let written = sink.written();
+    let n_distinct = written.iter().collect::<std::collections::HashSet<_>>().len();
+    Ledger::new(&Probe::keys(n_distinct as u64), &written).assert_at_least_once_in_order();
+}
+
+#[test]
+fn the_end_of_the_input_finishes_the_pipeline_and_the_others_go_on() {
+    let site = Site::new().pipeline("endless", PIPELINE).pipeline(
+        "finite",
+        "
+sources: [ { plugin: probe, config: { dir: SITE/finite-in, count: 500, ends: true } } ]
+sinks: [ { plugin: probe, config: { dir: SITE/finite-out } } ]
+",
+    );
+    let (endless, finite) = (Probe::new(&site, "out"), Probe::new(&site, "finite-out"));
+    let mut host = site.start();
+    host.wait_state("finite", "finished");
+    assert_eq!(finite.written(), Probe::keys(500));
+    assert_eq!(host.status().state("endless"), "running");
+    let so_far = endless.written().len();
+    host.wait_until("the other pipeline to go on", LIMIT, |_| endless.written().len() > so_far);
+    host.stop();
+}

@@ -1,0 +1,92 @@
+//! The folder through which a test tells the `probe` plugin's components what to do, and sees what they did.
+
+use crate::{lines, site::Site};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// One folder of control files: a file that exists is an order.
+#[derive(Debug, Clone)]
+pub struct Probe(PathBuf);
+
+impl Probe {
+    /// The folder `name` in the site, made if it is not there. Pipelines name it as `SITE/name`.
+    pub fn new(site: &Site, name: &str) -> Self {
+        let dir = site.path(name);
+        fs::create_dir_all(&dir).expect("the site can be written");
+        Self(dir)
+    }
+
+    /// The endpoint cannot be reached until [`Probe::up`].
+    pub fn down(&self) {
+        self.order("down", "");
+    }
+
+    /// The endpoint can be reached again.
+    pub fn up(&self) {
+        self.revoke("down");
+    }
+
+    /// `write` does not come back until [`Probe::unblock`].
+    pub fn block(&self) {
+        self.order("block", "");
+    }
+
+    /// `write` goes on.
+    pub fn unblock(&self) {
+        self.revoke("block");
+    }
+
+    /// Records of these keys fail (they might succeed later), until [`Probe::accept_all`].
+    pub fn fail(&self, keys: &[&str]) {
+        self.order("fail", &keys.join("\n"));
+    }
+
+    /// Records of these keys are rejected (they can never succeed), until [`Probe::accept_all`].
+    pub fn reject(&self, keys: &[&str]) {
+        self.order("reject", &keys.join("\n"));
+    }
+
+    /// No record fails or is rejected any more.
+    pub fn accept_all(&self) {
+        self.revoke("fail");
+        self.revoke("reject");
+    }
+
+    /// The keys that the sink has written, in order.
+    pub fn written(&self) -> Vec<String> {
+        lines::lines(&self.0.join("written"))
+    }
+
+    /// The keys that the sink was given, in order, whatever became of them.
+    pub fn offered(&self) -> Vec<String> {
+        lines::lines(&self.0.join("offered"))
+    }
+
+    /// What the source heard: one line `{id} {outcome}` per record.
+    pub fn outcomes(&self) -> Vec<String> {
+        lines::lines(&self.0.join("outcomes"))
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    fn order(&self, name: &str, text: &str) {
+        // Renamed into place, so that nobody reads half an order.
+        let draft = self.0.join(format!("{name}.draft"));
+        fs::write(&draft, text).expect("the site can be written");
+        fs::rename(&draft, self.0.join(name)).expect("the site can be written");
+    }
+
+    fn revoke(&self, name: &str) {
+        let _ = fs::remove_file(self.0.join(name));
+    }
+
+    /// The keys of a source's first `n` records, as `probe` makes them.
+    pub fn keys(n: u64) -> Vec<String> {
+        (1..=n).map(|number| format!("app.probe.{number}")).collect()
+    }
+}
