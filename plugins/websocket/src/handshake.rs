@@ -64,7 +64,6 @@ fn frame_limits(max_value_bytes: usize) -> WebSocketConfig {
         .write_buffer_size(BUFFER_BYTES)
 }
 
-#[expect(clippy::result_large_err, reason = "the protocol library's callback asks for this type")]
 fn admit(
     server: &Arc<Server>,
     request: &Request,
