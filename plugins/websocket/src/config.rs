@@ -161,8 +161,8 @@ fn address(listen: Option<&str>, host: Option<&str>, port: Option<u16>) -> Resul
         return Ok(address);
     }
     let parts = listen.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
-    let (host, port) =
-        parts.ok_or_else(|| format!("`listen` is `{listen}`: write `host:port`, such as `127.0.0.1:8765`"))?;
+    let (host, port) = parts
+        .ok_or_else(|| format!("`listen` is `{listen}`: write `host:port`, such as `127.0.0.1:8765`"))?;
     Ok(SocketAddr::new(ip("listen", host)?, port))
 }
 

@@ -40,8 +40,7 @@ pub(crate) struct Hold {
 /// `Config` if the server there has other settings, or a source already; otherwise as [`Server::start`].
 pub(crate) fn open(settings: &Settings, role: Role, context: &Context) -> Result<Hold> {
     let settings = settings.resolved(context);
-    wait_for_the_last_one(settings.address)?;
-    let mut endpoints = endpoints();
+    let mut endpoints = without_closing(settings.address)?;
     // Port 0 asks for a port of one's own, so only a bound address is ever shared.
     let known = endpoints.iter().position(|endpoint| endpoint.server.address() == settings.address);
     let at = match known {
@@ -50,6 +49,9 @@ pub(crate) fn open(settings: &Settings, role: Role, context: &Context) -> Result
             at
         }
         None => {
+            for endpoint in &*endpoints {
+                endpoint.check_overlap(settings.address)?;
+            }
             let server = Server::start(settings, context)?;
             endpoints.push(Endpoint { server, n_holders: 0, source_of: None });
             endpoints.len() - 1
@@ -65,21 +67,19 @@ pub(crate) fn open(settings: &Settings, role: Role, context: &Context) -> Result
     Ok(Hold { server: endpoint.server.clone(), role })
 }
 
-/// A pipeline that starts again finds its own address closing.
-fn wait_for_the_last_one(address: SocketAddr) -> Result<()> {
-    let closing = endpoints()
-        .iter()
-        .find(|endpoint| endpoint.n_holders == 0 && endpoint.server.address() == address)
-        .map(|endpoint| endpoint.server.clone());
-    match closing {
-        Some(server) if !server.wait_ended() => {
-            Err(Error::not_connected(format!("{address} is still closing")))
+/// The endpoints, with none at this address that is about to close: a pipeline that starts again finds its own address
+/// closing and waits for it.
+fn without_closing(address: SocketAddr) -> Result<MutexGuard<'static, Vec<Endpoint>>> {
+    loop {
+        let mut endpoints = endpoints();
+        endpoints.retain(|endpoint| endpoint.n_holders > 0 || !endpoint.server.has_ended());
+        let closing =
+            endpoints.iter().find(|endpoint| endpoint.n_holders == 0 && endpoint.server.address() == address);
+        let Some(server) = closing.map(|endpoint| endpoint.server.clone()) else { return Ok(endpoints) };
+        drop(endpoints);
+        if !server.wait_ended() {
+            return Err(Error::not_connected(format!("{address} is still closing")));
         }
-        Some(server) => {
-            endpoints().retain(|endpoint| !Arc::ptr_eq(&endpoint.server, &server));
-            Ok(())
-        }
-        None => Ok(()),
     }
 }
 
@@ -100,12 +100,37 @@ impl Endpoint {
             _ => Ok(()),
         }
     }
+
+    /// An address and "every address" with the same port cannot both be listened on.
+    fn check_overlap(&self, address: SocketAddr) -> Result<()> {
+        let own = self.server.address();
+        let overlaps =
+            address.port() == own.port() && (address.ip().is_unspecified() || own.ip().is_unspecified());
+        if !overlaps || self.n_holders == 0 {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "{address} overlaps with {own}, where another websocket component listens: write the same address in both"
+        )))
+    }
 }
 
 impl Hold {
     /// The server.
     pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
+    }
+
+    /// Gives the hold up and tells whether it was the last one.
+    fn release(&self) -> bool {
+        let mut endpoints = endpoints();
+        let endpoint = endpoints.iter_mut().find(|endpoint| Arc::ptr_eq(&endpoint.server, &self.server));
+        let endpoint = endpoint.expect("an endpoint is listed as long as it is held");
+        endpoint.n_holders -= 1;
+        if self.role == Role::Source {
+            endpoint.source_of = None;
+        }
+        endpoint.n_holders == 0
     }
 }
 
@@ -120,23 +145,9 @@ impl Drop for Hold {
         self.server.stop();
         // On the runtime's own thread this would keep the sessions from closing; whoever opens the address next waits
         // instead.
-        if tokio::runtime::Handle::try_current().is_err() && self.server.wait_ended() {
-            endpoints().retain(|endpoint| !Arc::ptr_eq(&endpoint.server, &self.server));
+        if tokio::runtime::Handle::try_current().is_err() {
+            self.server.wait_ended();
         }
-    }
-}
-
-impl Hold {
-    /// Gives the hold up and tells whether it was the last one.
-    fn release(&self) -> bool {
-        let mut endpoints = endpoints();
-        let endpoint = endpoints.iter_mut().find(|endpoint| Arc::ptr_eq(&endpoint.server, &self.server));
-        let endpoint = endpoint.expect("an endpoint is listed as long as it is held");
-        endpoint.n_holders -= 1;
-        if self.role == Role::Source {
-            endpoint.source_of = None;
-        }
-        endpoint.n_holders == 0
     }
 }
 

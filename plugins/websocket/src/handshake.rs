@@ -28,14 +28,12 @@ const ENVELOPE_BYTES: usize = 64 * 1024;
 const BUFFER_BYTES: usize = 4 * 1024;
 
 /// What plain HTTP is answered.
-const UPGRADE_REQUIRED: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\
+const UPGRADE_REQUIRED: &[u8] =
+    b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\
     Content-Type: text/plain\r\nContent-Length: 29\r\n\r\nthis is a WebSocket endpoint\n";
 
 /// Makes the connection, or answers why not.
-pub(crate) async fn accept<S>(
-    server: &Arc<Server>,
-    mut stream: S,
-) -> Option<(WebSocketStream<S>, Connection)>
+pub(crate) async fn accept<S>(server: &Arc<Server>, mut stream: S) -> Option<(WebSocketStream<S>, Connection)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -66,7 +64,6 @@ fn frame_limits(max_value_bytes: usize) -> WebSocketConfig {
         .write_buffer_size(BUFFER_BYTES)
 }
 
-#[expect(clippy::result_large_err, reason = "the protocol library's callback asks for this type")]
 fn admit(
     server: &Arc<Server>,
     request: &Request,

@@ -29,7 +29,9 @@ mod tests {
         for key in ["a", "app.database.host", "App.Ü-1_x", &"k".repeat(512)] {
             assert!(is_key(key), "{key}");
         }
-        for key in ["", ".", "a.", ".a", "a..b", "a/b", "a+", "a#", "a{b", "a}b", "a:b", "a\nb", &"k".repeat(513)] {
+        for key in
+            ["", ".", "a.", ".a", "a..b", "a/b", "a+", "a#", "a{b", "a}b", "a:b", "a\nb", &"k".repeat(513)]
+        {
             assert!(!is_key(key), "{key:?}");
         }
     }

@@ -4,8 +4,7 @@ use crate::{
     config::Settings,
     handshake,
     outbox::{Outbox, Pushed},
-    requests,
-    session,
+    requests, session,
     subscriptions::{ConnectionNumber, Subscriptions},
     tls,
 };
@@ -258,7 +257,12 @@ impl Server {
         StopSignal(self.stop.subscribe())
     }
 
-    /// Waits until every connection and the address itself are closed; false if that takes too long.
+    /// Whether every connection and the address itself are closed.
+    pub(crate) fn has_ended(&self) -> bool {
+        *lock(&self.ended)
+    }
+
+    /// Waits until the server has ended; false if that takes too long.
     pub(crate) fn wait_ended(&self) -> bool {
         let limit = CLOSE_WITHIN + Duration::from_millis(300);
         let ended = self.ended_signal.wait_timeout_while(lock(&self.ended), limit, |ended| !*ended);
@@ -269,7 +273,10 @@ impl Server {
 type HandshakePermit = tokio::sync::OwnedSemaphorePermit;
 
 /// Cancel-safe: a permit that was taken is given back when the future is dropped.
-async fn accept(listener: &TcpListener, handshakes: &Arc<Semaphore>) -> io::Result<(TcpStream, HandshakePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    handshakes: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, HandshakePermit)> {
     let permit = handshakes.clone().acquire_owned().await.expect("the semaphore is never closed");
     let (stream, _) = listener.accept().await?;
     Ok((stream, permit))

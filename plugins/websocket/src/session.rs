@@ -62,12 +62,15 @@ where
     let may_take = connection.server.settings.ping_timeout;
     let mut unanswered = Unanswered::new();
     {
-        let mut writing = pin!(write_frames(&mut writer, &connection.outbox, &connection.server.metrics.sent));
+        let mut writing =
+            pin!(write_frames(&mut writer, &connection.outbox, &connection.server.metrics.sent));
         let ended = select! {
+            biased;
+            // The outbox has its reason already; the one given here does not count.
+            () = connection.outbox.closed() => Ended::ByServer(RESTART),
             ended = read(&mut reader, &connection, &mut unanswered) => ended,
             // A write that fails says that the client is gone, or is closing, which reading finds out.
             _ = &mut writing => Ended::ByClient,
-            () = connection.outbox.closed() => Ended::ByServer(RESTART),
         };
         match ended {
             Ended::Gone => return,

@@ -168,14 +168,26 @@ mod tests {
     #[test]
     fn the_index_finds_what_trying_every_pattern_finds() {
         let patterns = [
-            "*", "app.*", "app.database.*", "app.database.host", "app.data*", "*.host", "app.+.host", "?pp.x",
-            "[ab]pp.*", "app.database.ho[s]t", "other", "app.database",
+            "*",
+            "app.*",
+            "app.database.*",
+            "app.database.host",
+            "app.data*",
+            "*.host",
+            "app.+.host",
+            "?pp.x",
+            "[ab]pp.*",
+            "app.database.ho[s]t",
+            "other",
+            "app.database",
         ];
         let mut all = Subscriptions::default();
         for (connection, pattern) in (0..).zip(&patterns) {
             subscribe(&mut all, connection, None, &[pattern]);
         }
-        for key in ["app.database.host", "app.database", "app.x", "other", "x", "bpp.y.host", "App.database.host"] {
+        for key in
+            ["app.database.host", "app.database", "app.x", "other", "x", "bpp.y.host", "App.database.host"]
+        {
             let expected: Vec<u32> = (0..)
                 .zip(&globs(&patterns))
                 .filter(|(_, glob)| glob.matches(key))
@@ -191,7 +203,7 @@ mod tests {
         subscribe(&mut all, 1, None, &["*", "app.*", "app.x", "app.x"]);
         assert_eq!(found(&all, None, "app.x"), [1]);
         subscribe(&mut all, 1, None, &["app.y"]);
-        assert_eq!(found(&all, None, "app.x"), []);
+        assert!(found(&all, None, "app.x").is_empty());
         all.remove(1);
         assert!(all.tenants.is_empty() && all.connections.is_empty(), "nothing is left behind");
     }
@@ -204,6 +216,6 @@ mod tests {
         subscribe(&mut all, 3, Some("t2"), &["*"]);
         assert_eq!(found(&all, None, "app.x"), [1]);
         assert_eq!(found(&all, Some("t1"), "app.x"), [2]);
-        assert_eq!(found(&all, Some("t3"), "app.x"), []);
+        assert!(found(&all, Some("t3"), "app.x").is_empty());
     }
 }

@@ -248,7 +248,10 @@ mod tests {
         let internal = Error::fatal("/var/lib/secret: permission denied");
         for result in [OutcomeResult::Failed(internal.clone()), OutcomeResult::Rejected(internal)] {
             let text = outcome(&result, about);
-            assert!(!text.contains("secret") && text.contains(r#""code":"unavailable","retryable":true"#), "{text}");
+            assert!(
+                !text.contains("secret") && text.contains(r#""code":"unavailable","retryable":true"#),
+                "{text}"
+            );
         }
     }
 

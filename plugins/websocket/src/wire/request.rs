@@ -106,8 +106,7 @@ pub(crate) fn read(text: &str) -> Result<Incoming<'_>, Refusal> {
     }
     let fields: Fields<'_> = serde_json::from_str(text).map_err(|_| NOT_JSON)?;
     let id = fields.id.filter(|id| is_id(id));
-    let request =
-        if fields.id.is_some() && id.is_none() { Err(BAD_FIELD) } else { fields.request() };
+    let request = if fields.id.is_some() && id.is_none() { Err(BAD_FIELD) } else { fields.request() };
     Ok(Incoming { id, request })
 }
 
@@ -173,7 +172,8 @@ fn text(field: Option<&RawValue>) -> Result<Option<String>, Refusal> {
 }
 
 fn name(field: Option<&RawValue>) -> Result<Option<String>, Refusal> {
-    text(field)?.map_or(Ok(None), |name| if name.len() > MAX_NAME_BYTES { Err(BAD_FIELD) } else { Ok(Some(name)) })
+    text(field)?
+        .map_or(Ok(None), |name| if name.len() > MAX_NAME_BYTES { Err(BAD_FIELD) } else { Ok(Some(name)) })
 }
 
 /// How many arrays and objects lie inside each other in valid JSON.
@@ -212,7 +212,16 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for text in ["", "ping", "[]", r#"["ping"]"#, "1", r#"{"type":"ping""#, r#"{"type":"ping"} x"#, r#"{"id":1,"id":2}"#] {
+        for text in [
+            "",
+            "ping",
+            "[]",
+            r#"["ping"]"#,
+            "1",
+            r#"{"type":"ping""#,
+            r#"{"type":"ping"} x"#,
+            r#"{"id":1,"id":2}"#,
+        ] {
             assert_eq!(read(text).map(drop).expect_err(text), NOT_JSON);
         }
     }
@@ -244,7 +253,8 @@ mod tests {
         };
         assert_eq!(change.new_value.map(RawValue::get), Some("null"));
         assert_eq!(change.user_id, None);
-        let Ok(Request::Change(change)) = request(r#"{"type":"config_change","config_key":"k","op":"delete"}"#)
+        let Ok(Request::Change(change)) =
+            request(r#"{"type":"config_change","config_key":"k","op":"delete"}"#)
         else {
             panic!("a deletion");
         };
@@ -256,7 +266,11 @@ mod tests {
         assert_eq!(depth(r#"{"a":[1,[2]],"b":"[[[\"[["}"#), 3);
         assert_eq!(depth("1"), 0);
         let text = |n: usize| {
-            format!(r#"{{"type":"config_change","config_key":"k","new_value":{}{}}}"#, "[".repeat(n), "]".repeat(n))
+            format!(
+                r#"{{"type":"config_change","config_key":"k","new_value":{}{}}}"#,
+                "[".repeat(n),
+                "]".repeat(n)
+            )
         };
         let is_too_deep = |n| matches!(request(&text(n)), Ok(Request::Change(change)) if change.too_deep);
         assert!(!is_too_deep(128) && is_too_deep(129) && is_too_deep(300_000));

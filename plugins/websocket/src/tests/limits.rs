@@ -1,0 +1,160 @@
+//! What happens at the limits.
+
+use super::support::{Client, Pipeline, SOON, change};
+use crate::session::{MAX_BAD_IN_A_ROW, MAX_UNANSWERED};
+use serde_json::json;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+use tokio_tungstenite::tungstenite::{
+    Error as WsError, Message,
+    protocol::frame::{
+        Frame,
+        coding::{CloseCode, Data, OpCode},
+    },
+};
+
+#[test]
+fn abuse_ends_with_1008() {
+    let pipeline = Pipeline::start(json!({}));
+    let mut client = pipeline.client();
+    for _ in 0..MAX_BAD_IN_A_ROW {
+        client.send_raw(Message::text("nonsense"));
+    }
+    assert_eq!(client.closed(), Some(CloseCode::Policy));
+}
+
+#[test]
+fn a_frame_over_the_limit_ends_with_1009_and_one_that_is_not_utf8_with_1007() {
+    let pipeline = Pipeline::start(json!({"max_value_bytes": "64KiB"}));
+    let mut client = pipeline.client();
+    client.send(&change("app.x", "x".repeat(100 * 1024)));
+    assert_eq!(client.receive()["code"], "too_large", "inside of the frame limit");
+    client.send(&change("app.x", "x".repeat(200 * 1024)));
+    assert_eq!(client.closed(), Some(CloseCode::Size));
+
+    let mut client = pipeline.client();
+    client.send_raw(Message::Frame(Frame::message(vec![b'"', 0xff, b'"'], OpCode::Data(Data::Text), true)));
+    assert_eq!(client.closed(), Some(CloseCode::Invalid));
+}
+
+#[test]
+fn a_large_value_arrives_whole() {
+    let pipeline = Pipeline::start(json!({}));
+    let (mut author, mut reader) = (pipeline.client(), pipeline.client());
+    let value = "ü".repeat(400 * 1024);
+    author.send(&change("app.x", value.as_str()));
+    assert_eq!(reader.receive()["new_value"], value);
+    author.send(&change("app.y", 1));
+    assert_eq!(reader.receive()["config_key"], "app.y");
+}
+
+#[test]
+fn who_sends_too_much_is_told_when_to_come_back() {
+    let pipeline = Pipeline::start(json!({"max_messages_per_second": 5}));
+    let mut client = pipeline.client();
+    for n in 0..6 {
+        client.send(&json!({"type": "ping", "id": n}));
+    }
+    for _ in 0..5 {
+        assert_eq!(client.receive()["type"], "pong");
+    }
+    let error = client.receive();
+    assert_eq!(
+        (&error["code"], &error["id"], &error["retryable"]),
+        (&json!("rate_limited"), &json!(5), &json!(true))
+    );
+    let wait = error["retry_after_ms"].as_u64().expect("a time");
+    assert!((1..=201).contains(&wait), "{wait}");
+}
+
+#[test]
+fn a_reader_that_stops_reading_is_closed_with_1013_and_holds_up_nobody() {
+    let pipeline = Pipeline::start(json!({"max_queue_bytes": "128KiB", "max_messages_per_second": 0}));
+    let (mut author, mut slow, mut healthy) = (pipeline.client(), pipeline.client(), pipeline.client());
+    author.send(&json!({"type": "subscribe", "patterns": []}));
+    // More than the sockets' own buffers take.
+    let value = "x".repeat(32 * 1024);
+    for n in 0..500 {
+        author.send(&change(&format!("app.n{n}"), value.as_str()));
+        assert_eq!(author.receive()["success"], true);
+        assert_eq!(healthy.receive()["config_key"], format!("app.n{n}"));
+    }
+    assert_eq!(slow.closed(), Some(CloseCode::Again));
+}
+
+#[test]
+fn a_connection_with_too_many_unanswered_changes_is_not_read_until_they_are_answered() {
+    let pipeline = Pipeline::start(json!({"max_messages_per_second": 0}));
+    let mut client = pipeline.client();
+    client.send(&json!({"type": "subscribe", "patterns": []}));
+    pipeline.is_stuck.store(true, Ordering::Relaxed);
+    let value = "x".repeat(64 * 1024);
+    let n_sent = client.send_until_stuck(|n| change(&format!("app.n{n}"), value.as_str()), 2000);
+    assert!(n_sent < 2000, "the server reads no more");
+    assert_eq!(pipeline.taken.lock().expect("unpoisoned").len(), MAX_UNANSWERED);
+    pipeline.is_stuck.store(false, Ordering::Relaxed);
+    for n in 0..n_sent {
+        assert_eq!(client.receive()["config_key"], format!("app.n{n}"));
+    }
+}
+
+#[test]
+fn one_connection_too_many_is_answered_503() {
+    let pipeline = Pipeline::start(json!({"max_connections": 2}));
+    let (mut one, two) = (pipeline.client(), pipeline.client());
+    match Client::try_connect(pipeline.address, "/").map(drop) {
+        Err(WsError::Http(response)) => {
+            assert_eq!(response.status(), 503);
+            assert!(response.headers().contains_key("retry-after"));
+        }
+        other => panic!("refused over HTTP, not {other:?}"),
+    }
+    one.is_served();
+    drop(two);
+    let start = Instant::now();
+    while Client::try_connect(pipeline.address, "/").is_err() {
+        assert!(start.elapsed() < SOON, "the place is free again");
+    }
+}
+
+#[test]
+fn plain_http_is_answered_426() {
+    let pipeline = Pipeline::start(json!({}));
+    for request in
+        ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"]
+    {
+        let mut stream = TcpStream::connect(pipeline.address).expect("connected");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer and the end");
+        assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+    }
+}
+
+#[test]
+fn a_client_without_a_sign_of_life_is_closed() {
+    let pipeline = Pipeline::start(json!({"ping_interval": "100ms", "ping_timeout": "200ms"}));
+    let mut silent = TcpStream::connect(pipeline.address).expect("connected");
+    silent.set_read_timeout(Some(SOON)).expect("set");
+    let handshake = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    silent.write_all(handshake.as_bytes()).expect("sent");
+    let start = Instant::now();
+    let mut received = Vec::new();
+    silent.read_to_end(&mut received).expect("the server ends the connection");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let closing = received.windows(2).any(|pair| pair == 1011_u16.to_be_bytes());
+    assert!(received.contains(&0x89) && closing, "it was pinged before, and told why");
+}
+
+#[test]
+fn a_client_that_answers_pings_stays_connected() {
+    let pipeline = Pipeline::start(json!({"ping_interval": "20ms", "ping_timeout": "200ms"}));
+    let mut client = pipeline.client();
+    assert!(client.count_pings(Duration::from_millis(700)) > 5);
+    client.is_served();
+}

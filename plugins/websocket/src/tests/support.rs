@@ -1,0 +1,262 @@
+//! A pipeline of this plugin's source and sink, and clients that wait with a limit.
+
+use crate::{sink::WebSocketSink, source::WebSocketSource};
+use futures_util::{SinkExt, StreamExt};
+use lockstep_plugin_api::{
+    prelude::*,
+    testing::{self, Place, SinkDriver, SourceDriver},
+};
+use serde_json::{Value, json};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Error as WsError, Message, protocol::frame::coding::CloseCode},
+};
+
+pub(super) const SOON: Duration = Duration::from_secs(10);
+/// Long enough for a message that should not come to have come.
+const NEVER: Duration = Duration::from_millis(300);
+
+/// An address nobody else uses: each test takes a loopback IP of its own, and a free port of it.
+pub(super) fn free_address() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let process = std::process::id().to_be_bytes();
+    let ip = [127, process[2] | 1, process[3], NEXT.fetch_add(1, Ordering::Relaxed)];
+    let listener = TcpListener::bind(SocketAddr::from((ip, 0))).expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+/// The settings as JSON, with the address added.
+pub(super) fn config(address: SocketAddr, mut settings: Value) -> String {
+    settings["listen"] = json!(address.to_string());
+    settings.to_string()
+}
+
+pub(super) fn source(config: &str) -> Result<SourceDriver> {
+    testing::async_source::<WebSocketSource>(config, &Place::default())
+}
+
+pub(super) fn sink(config: &str) -> Result<SinkDriver> {
+    testing::sink::<WebSocketSink>(config, &Place::default())
+}
+
+/// What the pipeline in the middle says to a record.
+pub(super) type Judge = dyn Fn(&mut Record) -> Option<OutcomeResult> + Send + Sync;
+
+/// A direct pipeline: what the source gives is written to the sink and answered.
+pub(super) struct Pipeline {
+    pub(super) address: SocketAddr,
+    /// While this is set, records are taken and neither written nor answered.
+    pub(super) is_stuck: Arc<AtomicBool>,
+    pub(super) taken: Arc<Mutex<Vec<Record>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    pub(super) fn start(settings: Value) -> Self {
+        Self::with_judge(settings, |_| None)
+    }
+
+    /// `judge` may answer a record instead of the sink.
+    pub(super) fn with_judge(
+        settings: Value,
+        judge: impl Fn(&mut Record) -> Option<OutcomeResult> + Send + Sync + 'static,
+    ) -> Self {
+        let address = free_address();
+        let config = config(address, settings);
+        let source = source(&config).expect("a source");
+        let sink = sink(&config).expect("a sink");
+        let (stop, is_stuck) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let thread = std::thread::spawn({
+            let (stop, is_stuck, taken) = (stop.clone(), is_stuck.clone(), taken.clone());
+            move || pump(source, sink, &judge, &stop, &is_stuck, &taken)
+        });
+        Self { address, is_stuck, taken, stop, thread: Some(thread) }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        let mut client = Client::connect(self.address, "/");
+        client.welcome();
+        client
+    }
+
+    pub(super) fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the pipeline did not panic");
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn pump(
+    mut source: SourceDriver,
+    mut sink: SinkDriver,
+    judge: &Judge,
+    stop: &AtomicBool,
+    is_stuck: &AtomicBool,
+    taken: &Mutex<Vec<Record>>,
+) {
+    let mut waiting = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let polled = source.poll(100, Duration::from_millis(10)).expect("a poll");
+        taken.lock().expect("unpoisoned").extend(polled.iter().cloned());
+        waiting.extend(polled);
+        if is_stuck.load(Ordering::Relaxed) {
+            continue;
+        }
+        let mut outcomes = Vec::new();
+        for mut record in waiting.drain(..) {
+            let id = record.id();
+            let result = judge(&mut record).unwrap_or_else(|| {
+                assert!(sink.write(vec![record]).expect("written").is_empty(), "no record fails");
+                OutcomeResult::Written
+            });
+            outcomes.push(Outcome { id, result });
+        }
+        source.outcomes(outcomes).expect("taken");
+    }
+    drop(source);
+}
+
+/// One client, with a runtime of its own: the drivers block, which they must not do inside of one.
+pub(super) struct Client {
+    runtime: Runtime,
+    socket: WebSocketStream<TcpStream>,
+}
+
+impl Client {
+    pub(super) fn connect(address: SocketAddr, path: &str) -> Self {
+        Self::try_connect(address, path).unwrap_or_else(|error| panic!("connects: {error}"))
+    }
+
+    pub(super) fn try_connect(address: SocketAddr, path: &str) -> Result<Self, WsError> {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let socket = runtime.block_on(async {
+            let stream = TcpStream::connect(address).await?;
+            let connected = timeout(SOON, client_async(format!("ws://{address}{path}"), stream)).await;
+            connected.expect("an answer in time").map(|(socket, _)| socket)
+        })?;
+        Ok(Self { runtime, socket })
+    }
+
+    /// Takes the first message, which must be the welcome, and gives the connection's id.
+    pub(super) fn welcome(&mut self) -> String {
+        let welcome = self.receive();
+        assert_eq!(welcome["type"], "connection_established", "the welcome comes first: {welcome}");
+        welcome["connection_id"].as_str().expect("an id").to_owned()
+    }
+
+    pub(super) fn send(&mut self, message: &Value) {
+        self.send_raw(Message::text(message.to_string()));
+    }
+
+    pub(super) fn send_raw(&mut self, message: Message) {
+        self.runtime
+            .block_on(async { timeout(SOON, self.socket.send(message)).await })
+            .expect("in time")
+            .expect("sent");
+    }
+
+    /// Sends as many of these as the server takes before it stops reading, and gives how many.
+    pub(super) fn send_until_stuck(
+        &mut self,
+        mut message: impl FnMut(usize) -> Value,
+        limit: usize,
+    ) -> usize {
+        for n in 0..limit {
+            let text = Message::text(message(n).to_string());
+            if self.runtime.block_on(async { timeout(NEVER, self.socket.send(text)).await }).is_err() {
+                return n;
+            }
+        }
+        limit
+    }
+
+    /// The next JSON message.
+    pub(super) fn receive(&mut self) -> Value {
+        match self.next() {
+            Ok(message) => serde_json::from_str(message.to_text().expect("text")).expect("JSON"),
+            Err(code) => panic!("the connection was closed with {code:?}"),
+        }
+    }
+
+    /// Receives until a message has this type.
+    pub(super) fn receive_type(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.receive();
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
+
+    /// The next text message, or how the connection was closed.
+    pub(super) fn next(&mut self) -> Result<Message, Option<CloseCode>> {
+        loop {
+            let next = self.runtime.block_on(async { timeout(SOON, self.socket.next()).await });
+            match next.expect("a message in time") {
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code)),
+                Some(Ok(message @ Message::Text(_))) => return Ok(message),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// How the server closes the connection, whatever it says before.
+    pub(super) fn closed(&mut self) -> Option<CloseCode> {
+        loop {
+            if let Err(code) = self.next() {
+                return code;
+            }
+        }
+    }
+
+    /// Reads for this long, answering pings, and gives how many there were.
+    pub(super) fn count_pings(&mut self, period: Duration) -> usize {
+        let mut n_pings = 0;
+        let pings = async {
+            while let Some(Ok(Message::Ping(_))) = self.socket.next().await {
+                n_pings += 1;
+            }
+        };
+        assert!(self.runtime.block_on(async { timeout(period, pings).await }).is_err(), "stays open");
+        n_pings
+    }
+
+    pub(super) fn receives_nothing(&mut self) {
+        let next = self.runtime.block_on(async { timeout(NEVER, self.socket.next()).await });
+        assert!(next.is_err(), "nothing was expected: {next:?}");
+    }
+
+    /// The server still listens: what was sent before has been handled.
+    pub(super) fn is_served(&mut self) {
+        self.send(&json!({"type": "ping"}));
+        assert_eq!(self.receive(), json!({"type": "pong"}));
+    }
+}
+
+pub(super) fn change(key: &str, value: impl Into<Value>) -> Value {
+    json!({"type": "config_change", "config_key": key, "new_value": value.into()})
+}
