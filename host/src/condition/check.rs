@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use cel::Program;
 use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators,
 };
 use cel::parser::ParseErrors;
-use cel::{Context, Program};
 
 use super::ConditionError;
+use super::place::{Places, children};
 use super::types::{CHANGE, FUNCTIONS, Type, VARIABLES};
 use crate::config::nearest::suggest;
 
@@ -30,13 +31,16 @@ pub(super) enum Wanted {
 
 /// Refuses names that are not known, types that do not fit and results that are neither true nor false.
 pub(super) fn check(program: &Program, text: &str) -> Result<Needs, ConditionError> {
-    let mut checker = Checker { program, text, scope: Vec::new(), needs: Needs::default() };
+    let mut checker =
+        Checker { places: Places { program, text }, scope: Vec::new(), needs: Needs::default() };
     let root = program.expression();
     match checker.infer(root)? {
         Type::Bool | Type::Any => Ok(checker.needs),
-        other => {
-            Err(checker.error(root, format!("a condition gives true or false, this gives {other}"), None))
-        }
+        other => Err(checker.places.error(
+            root,
+            format!("a condition gives true or false, this gives {other}"),
+            None,
+        )),
     }
 }
 
@@ -89,8 +93,7 @@ fn single_equals(text: &str) -> bool {
 }
 
 struct Checker<'a> {
-    program: &'a Program,
-    text: &'a str,
+    places: Places<'a>,
     /// Variables of the macros around the expression, `exists(x, ...)`.
     scope: Vec<(String, Type)>,
     needs: Needs,
@@ -118,7 +121,7 @@ impl Checker<'_> {
                 Ok(Type::Map)
             }
             Expr::Struct(_) | Expr::Unspecified => {
-                Err(self.error(at, "messages are not part of a condition", None))
+                Err(self.places.error(at, "messages are not part of a condition", None))
             }
         }
     }
@@ -132,7 +135,7 @@ impl Checker<'_> {
             let of_change = CHANGE.iter().any(|(field, _)| *field == name);
             let help =
                 of_change.then(|| format!("did you mean `change.{name}`?")).or_else(|| suggest(name, &known));
-            return Err(self.error(at, format!("`{name}` is not known"), help));
+            return Err(self.places.error(at, format!("`{name}` is not known"), help));
         };
         match name {
             "key" => self.needs.key = true,
@@ -151,7 +154,11 @@ impl Checker<'_> {
             None => match self.infer(&select.operand)? {
                 kind if kind.is_map() || kind == Type::Any => Type::Any,
                 other => {
-                    return Err(self.error(at, format!("{other} has no field `{}`", select.field), None));
+                    return Err(self.places.error(
+                        at,
+                        format!("{other} has no field `{}`", select.field),
+                        None,
+                    ));
                 }
             },
         };
@@ -174,9 +181,12 @@ impl Checker<'_> {
                 Some((_, kind)) => (&mut self.needs.change, *kind),
                 None => {
                     let known: Vec<_> = CHANGE.iter().map(|(name, _)| *name).collect();
-                    let mut error =
-                        self.error(at, format!("a change has no field `{field}`"), suggest(field, &known));
-                    if let Some(found) = self.text[error.offset..].find(field) {
+                    let mut error = self.places.error(
+                        at,
+                        format!("a change has no field `{field}`"),
+                        suggest(field, &known),
+                    );
+                    if let Some(found) = self.places.text[error.offset..].find(field) {
                         (error.offset, error.length) = (error.offset + found, field.len());
                     }
                     return Err(error);
@@ -234,7 +244,7 @@ impl Checker<'_> {
             let found = self.infer(argument)?;
             if !found.fits(kind) {
                 let operator = operator.trim_matches('_').replace('_', "");
-                return Err(self.error(
+                return Err(self.places.error(
                     argument,
                     format!("`{operator}` takes {kind}, this is {found}"),
                     None,
@@ -249,7 +259,7 @@ impl Checker<'_> {
         if a.may_equal(b) {
             return Ok(Type::Bool);
         }
-        Err(self.error(at, format!("{a} never equals {b}"), None))
+        Err(self.places.error(at, format!("{a} never equals {b}"), None))
     }
 
     fn ordering(&mut self, at: &IdedExpr, left: &IdedExpr, right: &IdedExpr) -> Result<Type, ConditionError> {
@@ -259,7 +269,7 @@ impl Checker<'_> {
         if a.fits(b) && ordered(a) && ordered(b) {
             return Ok(Type::Bool);
         }
-        Err(self.error(at, format!("{a} cannot be compared with {b}"), None))
+        Err(self.places.error(at, format!("{a} cannot be compared with {b}"), None))
     }
 
     fn membership(&mut self, item: &IdedExpr, list: &IdedExpr) -> Result<Type, ConditionError> {
@@ -278,7 +288,7 @@ impl Checker<'_> {
         if kind.is_map() || matches!(kind, Type::List | Type::Any) {
             return Ok(Type::Bool);
         }
-        Err(self.error(list, format!("`in` takes a list or a map, this is {kind}"), None))
+        Err(self.places.error(list, format!("`in` takes a list or a map, this is {kind}"), None))
     }
 
     fn index(&mut self, at: &IdedExpr, map: &IdedExpr, index: &IdedExpr) -> Result<Type, ConditionError> {
@@ -291,9 +301,9 @@ impl Checker<'_> {
             Type::Headers => Ok(Type::String),
             Type::List if by.fits(Type::Number) => Ok(Type::Any),
             Type::List => {
-                Err(self.error(index, format!("a list is indexed by a number, this is {by}"), None))
+                Err(self.places.error(index, format!("a list is indexed by a number, this is {by}"), None))
             }
-            other => Err(self.error(at, format!("{other} has no items"), None)),
+            other => Err(self.places.error(at, format!("{other} has no items"), None)),
         }
     }
 
@@ -303,7 +313,7 @@ impl Checker<'_> {
         if a.fits(b) && adds(a) && adds(b) {
             return Ok(if a == Type::Any { b } else { a });
         }
-        Err(self.error(at, format!("{a} and {b} cannot be added"), None))
+        Err(self.places.error(at, format!("{a} and {b} cannot be added"), None))
     }
 
     fn function(&mut self, at: &IdedExpr, call: &CallExpr) -> Result<Type, ConditionError> {
@@ -313,7 +323,7 @@ impl Checker<'_> {
             let known: BTreeSet<_> = FUNCTIONS.iter().map(|function| function.name).collect();
             let known: Vec<_> = known.into_iter().collect();
             let help = suggest(name, &known);
-            return Err(self.error_in_call(at, name, format!("there is no function `{name}`"), help));
+            return Err(self.places.error_in_call(at, name, format!("there is no function `{name}`"), help));
         }
         let fits_form = |function: &&&super::types::Function| {
             function.target.is_some() == call.target.is_some() && function.arguments.len() == call.args.len()
@@ -327,7 +337,7 @@ impl Checker<'_> {
                 format!("{name}({dots})")
             };
             let message = format!("`{name}` is called in another way");
-            return Err(self.error_in_call(at, name, message, Some(format!("write `{form}`"))));
+            return Err(self.places.error_in_call(at, name, message, Some(format!("write `{form}`"))));
         };
         if let (Some(target), Some(kind)) = (&call.target, function.target) {
             self.all(std::slice::from_ref(target), kind, name)?;
@@ -341,25 +351,21 @@ impl Checker<'_> {
         Ok(function.result)
     }
 
-    /// A pattern that is written out is compiled now, by the engine that will use it.
+    /// A pattern that is written out is compiled now.
     fn pattern(&self, argument: Option<&IdedExpr>) -> Result<(), ConditionError> {
-        let Some(argument) = argument.filter(|argument| matches!(argument.expr, Expr::Literal(_))) else {
-            return Ok(());
-        };
-        let (start, end) = self.span(argument);
-        let probe = format!("''.matches({})", &self.text[start..end]);
-        let works = Program::compile(&probe).is_ok_and(|probe| probe.execute(&Context::default()).is_ok());
-        if works {
-            return Ok(());
+        let Some(argument) = argument else { return Ok(()) };
+        let Expr::Literal(LiteralValue::String(pattern)) = &argument.expr else { return Ok(()) };
+        match regex::Regex::new(pattern.inner()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.places.error(argument, "this regular expression cannot be used", None)),
         }
-        Err(self.error(argument, "this regular expression cannot be used", None))
     }
 
     /// What `all`, `exists`, `exists_one`, `map` and `filter` become.
     fn comprehension(&mut self, each: &ComprehensionExpr) -> Result<Type, ConditionError> {
         let range = self.infer(&each.iter_range)?;
         if !(range.is_map() || matches!(range, Type::List | Type::Any)) {
-            return Err(self.error(
+            return Err(self.places.error(
                 &each.iter_range,
                 format!("expected a list or a map, this is {range}"),
                 None,
@@ -377,98 +383,6 @@ impl Checker<'_> {
         let result = self.infer(&each.result);
         self.scope.truncate(n_outer);
         result
-    }
-
-    fn error(&self, at: &IdedExpr, message: impl Into<String>, help: Option<String>) -> ConditionError {
-        let (start, end) = self.span(at);
-        ConditionError { offset: start, length: end - start, message: message.into(), help }
-    }
-
-    /// The bytes from the leftmost to the rightmost token below an expression.
-    fn span(&self, at: &IdedExpr) -> (usize, usize) {
-        let (mut start, mut end) = (usize::MAX, 0);
-        let mut left = vec![at];
-        while let Some(at) = left.pop() {
-            if let Some((first, last)) = self.program.source_info().offset_for(at.id) {
-                start = start.min(first as usize);
-                end = end.max(last as usize + 1);
-            }
-            if let Expr::Call(call) = &at.expr
-                && let Some((name, _)) = self.name(at, &call.func_name)
-            {
-                start = start.min(name);
-            }
-            children(&at.expr, &mut left);
-        }
-        let (start, mut end) =
-            (start.min(self.text.len()), end.min(self.text.len()).max(start.min(self.text.len())));
-        if let Expr::Select(select) = &at.expr {
-            // The selected name is no expression of its own: it follows the dot.
-            end = self.after(end, &select.field);
-        }
-        (start, end + unclosed(&self.text[start..end], &self.text[end..]))
-    }
-
-    /// The end of `name`, where it follows next.
-    fn after(&self, end: usize, name: &str) -> usize {
-        self.text[end..].find(name).map_or(end, |found| end + found + name.len())
-    }
-
-    /// The name of a called function: it stands before the parenthesis, which is where the call's place is.
-    fn name(&self, call: &IdedExpr, name: &str) -> Option<(usize, usize)> {
-        let (parenthesis, _) = self.program.source_info().offset_for(call.id)?;
-        let before = self.text.get(..parenthesis as usize)?.trim_end();
-        let start = before.strip_suffix(name)?.len();
-        Some((start, before.len()))
-    }
-
-    /// An error about the function's name alone.
-    fn error_in_call(
-        &self,
-        at: &IdedExpr,
-        name: &str,
-        message: String,
-        help: Option<String>,
-    ) -> ConditionError {
-        let (start, end) = self.name(at, name).unwrap_or_else(|| self.span(at));
-        ConditionError { offset: start, length: end - start, message, help }
-    }
-}
-
-/// How many bytes of `rest` close the brackets that `text` leaves open.
-fn unclosed(text: &str, rest: &str) -> usize {
-    let mut quote = None;
-    let mut depth = |c: char| {
-        match (quote, c) {
-            (None, '\'' | '"') => quote = Some(c),
-            (Some(open), _) if open == c => quote = None,
-            (None, '(' | '[') => return 1,
-            (None, ')' | ']') => return -1,
-            _ => {}
-        }
-        0
-    };
-    let mut open: i32 = text.chars().map(&mut depth).sum();
-    for (at, c) in rest.char_indices() {
-        if open <= 0 {
-            return at;
-        }
-        open += depth(c);
-    }
-    if open <= 0 { rest.len() } else { 0 }
-}
-
-fn children<'e>(expr: &'e Expr, into: &mut Vec<&'e IdedExpr>) {
-    match expr {
-        Expr::Select(select) => into.push(&select.operand),
-        Expr::Call(call) => into.extend(call.target.as_deref().into_iter().chain(&call.args)),
-        Expr::List(list) => into.extend(&list.elements),
-        Expr::Map(map) => into.extend(map.entries.iter().flat_map(|entry| match &entry.expr {
-            EntryExpr::MapEntry(entry) => [&entry.key, &entry.value],
-            EntryExpr::StructField(field) => [&field.value, &field.value],
-        })),
-        Expr::Comprehension(each) => into.extend([&each.iter_range, &each.loop_step]),
-        Expr::Struct(_) | Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
     }
 }
 

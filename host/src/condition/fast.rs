@@ -3,13 +3,14 @@
 //! Gives what the engine would give: the tests run every condition both ways.
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
+use regex::Regex;
 
 use super::RecordView;
 use super::types::{CHANGE, Type};
 
 #[derive(Debug)]
 pub(super) enum Test {
-    Compare { what: What, how: How, text: String },
+    Compare { what: What, how: How },
     And(Box<Test>, Box<Test>),
     Or(Box<Test>, Box<Test>),
     Not(Box<Test>),
@@ -22,13 +23,15 @@ pub(super) enum What {
     Change(String),
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum How {
-    Equals,
-    Differs,
-    StartsWith,
-    EndsWith,
-    Contains,
+    Equals(String),
+    Differs(String),
+    StartsWith(String),
+    EndsWith(String),
+    Contains(String),
+    /// Compiled once; the engine would compile it for every record.
+    Matches(Regex),
 }
 
 /// The test that answers like `expr`, if there is one.
@@ -45,20 +48,27 @@ pub(super) fn of(expr: &Expr) -> Option<Test> {
     }
 }
 
-fn equality(how: How, a: &Expr, b: &Expr) -> Option<Test> {
+fn equality(how: fn(String) -> How, a: &Expr, b: &Expr) -> Option<Test> {
     let (what, text) = what(a).zip(literal(b)).or_else(|| what(b).zip(literal(a)))?;
-    Some(Test::Compare { what, how, text })
+    Some(Test::Compare { what, how: how(text) })
 }
 
+/// `target.method("text")`, or `matches(target, "text")`.
 fn method(call: &CallExpr) -> Option<Test> {
-    let how = match call.func_name.as_str() {
-        "startsWith" => How::StartsWith,
-        "endsWith" => How::EndsWith,
-        "contains" => How::Contains,
+    let (target, argument) = match (&call.target, call.args.as_slice()) {
+        (Some(target), [argument]) => (target.as_ref(), argument),
+        (None, [target, argument]) if call.func_name == "matches" => (target, argument),
         _ => return None,
     };
-    let (target, [argument]) = (call.target.as_ref()?, call.args.as_slice()) else { return None };
-    Some(Test::Compare { what: what(&target.expr)?, how, text: literal(&argument.expr)? })
+    let (what, text) = (what(&target.expr)?, literal(&argument.expr)?);
+    let how = match call.func_name.as_str() {
+        "startsWith" => How::StartsWith(text),
+        "endsWith" => How::EndsWith(text),
+        "contains" => How::Contains(text),
+        "matches" => How::Matches(Regex::new(&text).ok()?),
+        _ => return None,
+    };
+    Some(Test::Compare { what, how })
 }
 
 fn literal(expr: &Expr) -> Option<String> {
@@ -93,7 +103,7 @@ fn field(map: &IdedExpr, name: &str) -> Option<What> {
 impl Test {
     pub(super) fn matches(&self, record: &dyn RecordView) -> Result<bool, String> {
         match self {
-            Self::Compare { what, how, text } => what.compare(*how, text, record),
+            Self::Compare { what, how } => what.compare(how, record),
             Self::Not(test) => Ok(!test.matches(record)?),
             // As in CEL, one side that decides makes an error of the other irrelevant.
             Self::And(a, b) => match a.matches(record) {
@@ -123,23 +133,23 @@ impl Test {
 }
 
 impl What {
-    fn compare(&self, how: How, text: &str, record: &dyn RecordView) -> Result<bool, String> {
+    fn compare(&self, how: &How, record: &dyn RecordView) -> Result<bool, String> {
         match self {
             Self::Key => match (record.key(), how) {
-                (Some(key), _) => Ok(how.compare(key, text)),
-                (None, How::Equals) => Ok(false),
-                (None, How::Differs) => Ok(true),
+                (Some(key), _) => Ok(how.compare(key)),
+                (None, How::Equals(_)) => Ok(false),
+                (None, How::Differs(_)) => Ok(true),
                 (None, _) => Err("the record has no `key`".into()),
             },
             Self::Header(name) => {
-                record.header(name).map(|found| how.compare(found, text)).ok_or_else(|| absent(name))
+                record.header(name).map(|found| how.compare(found)).ok_or_else(|| absent(name))
             }
             Self::Change(name) => {
                 let found = record.change_field(name).ok_or_else(|| absent(name))?;
                 match (found.as_text(), how) {
-                    (Some(found), _) => Ok(how.compare(&found, text)),
-                    (None, How::Equals) => Ok(false),
-                    (None, How::Differs) => Ok(true),
+                    (Some(found), _) => Ok(how.compare(&found)),
+                    (None, How::Equals(_)) => Ok(false),
+                    (None, How::Differs(_)) => Ok(true),
                     (None, _) => Err(format!("the field `{name}` is not a string")),
                 }
             }
@@ -148,13 +158,14 @@ impl What {
 }
 
 impl How {
-    fn compare(self, found: &str, text: &str) -> bool {
+    fn compare(&self, found: &str) -> bool {
         match self {
-            Self::Equals => found == text,
-            Self::Differs => found != text,
-            Self::StartsWith => found.starts_with(text),
-            Self::EndsWith => found.ends_with(text),
-            Self::Contains => found.contains(text),
+            Self::Equals(text) => found == text,
+            Self::Differs(text) => found != text,
+            Self::StartsWith(text) => found.starts_with(text.as_str()),
+            Self::EndsWith(text) => found.ends_with(text.as_str()),
+            Self::Contains(text) => found.contains(text.as_str()),
+            Self::Matches(pattern) => pattern.is_match(found),
         }
     }
 }

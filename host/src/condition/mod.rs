@@ -4,6 +4,7 @@
 //! Comparisons of text, the usual case, run without the CEL engine. No message contains a record's values.
 
 mod check;
+mod place;
 mod fast;
 mod types;
 

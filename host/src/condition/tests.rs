@@ -81,6 +81,8 @@ fn conditions_look_at_every_part_of_a_record() {
     check("change.config_key.startsWith('app.')", Ok(true));
     check("change.config_key.endsWith('.port') || change.user_id.contains('nn')", Ok(true));
     check("change.config_key.matches('^app\\\\.[a-z]+')", Ok(true));
+    check("matches(key, 'base')", Ok(true));
+    check("change.tenant_id.matches('a')", Err("the field `tenant_id` is absent"));
     check("!change.config_key.startsWith('app.')", Ok(false));
     check("value.tags.exists(tag, tag == 'a') && value.tags.all(tag, size(tag) == 1)", Ok(true));
     check("headers.exists(name, name == 'region')", Ok(true));
@@ -262,4 +264,11 @@ fn both_parsers_of_the_engine_agree() {
 fn unnumbered(expr: &cel::IdedExpr) -> String {
     let text = format!("{:?}", expr.expr);
     text.split("id: ").map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit())).collect()
+}
+
+#[test]
+fn a_condition_can_be_moved_to_the_thread_that_asks_it() {
+    fn is_send<T: Send + Sync>() {}
+    is_send::<Condition>();
+    is_send::<crate::config::Config>();
 }

@@ -201,7 +201,9 @@ impl Decoder<'_> {
     fn plugin(&mut self, at: &str, text: &str) -> PluginRef {
         if text.contains('/') || text.ends_with(".so") {
             let file = Path::new(text);
-            let file = if file.is_absolute() { file.to_owned() } else { self.source.dir().join(file) };
+            // An absolute path replaces the folder when joined.
+            let file = self.source.dir().join(file.strip_prefix(".").unwrap_or(file));
+
             return PluginRef::Path(file);
         }
         let (name, version) = match text.split_once('@') {

@@ -102,7 +102,7 @@ pub fn load(options: &LoadOptions) -> Result<Config, Diagnostics> {
         let text = match read(&file) {
             Ok(text) => text,
             Err(refused) => {
-                problems.push(refused);
+                problems.extend(refused);
                 continue;
             }
         };
@@ -176,13 +176,13 @@ fn pipelines_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(file: &Path) -> Result<String, Diagnostic> {
+fn read(file: &Path) -> Result<String, Diagnostics> {
     let mut bytes = Vec::new();
     let open = File::open(file).map_err(|error| unreadable(file, &error))?;
     open.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(file, &error))?;
     if bytes.len() as u64 > MAX_FILE {
         let message = "the file is larger than 1 MiB";
-        return Err(Diagnostic::outside(file.display().to_string(), message).code("too-large"));
+        return Err(Diagnostic::outside(file.display().to_string(), message).code("too-large").into());
     }
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(file, &error))?;
     // A byte order mark would shift every column of the first line.

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::schema::secrets;
 use super::source_text::{SourceText, path};
 
 /// One pipeline: sources -> transforms -> sinks.
@@ -130,10 +131,14 @@ impl ComponentConfig {
         segments.iter().fold(path::join(&self.path, "config"), |at, segment| path::join(&at, segment))
     }
 
-    /// `config` with `***` in place of every value that came from `${...}`.
-    pub fn redacted_config(&self) -> Value {
+    /// `config` with `***` in place of every value that came from `${...}`, and of those that the plugin's
+    /// schema, where it is known, calls secret.
+    pub fn redacted_config(&self, schema: Option<&Value>) -> Value {
+        let at = path::join(&self.path, "config");
+        let mut hidden = self.interpolated.clone();
+        hidden.extend(schema.into_iter().flat_map(|schema| secrets(&at, &self.config, schema)));
         let mut shown = self.config.clone();
-        redact(&mut shown, &path::join(&self.path, "config"), &self.interpolated);
+        redact(&mut shown, &at, &hidden);
         shown
     }
 }

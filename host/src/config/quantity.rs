@@ -1,10 +1,11 @@
 //! How durations, sizes and lists of folders are written: `5s`, `250ms`, `64MiB`, `/a:/b`.
 //!
-//! Written back, a value reads the same: `config show` prints what may be pasted into a file.
+//! Read as plugins read theirs, by the same code. Written back, a value reads the same: `config show` prints what may be pasted into a file.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+use lockstep_plugin_api::config::{parse_duration, parse_size};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serializer, de};
 
@@ -22,14 +23,8 @@ pub mod duration {
     use super::*;
     use std::time::Duration;
 
-    const UNITS: [(&str, u64); 6] = [
-        ("us", 1),
-        ("ms", 1_000),
-        ("s", 1_000_000),
-        ("m", 60_000_000),
-        ("h", 3_600_000_000),
-        ("d", 86_400_000_000),
-    ];
+    const UNITS: [(&str, u128); 5] =
+        [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
 
     /// A duration as a file gives it; also stands for one in the schema.
     #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,35 +36,28 @@ pub mod duration {
         }
     }
 
-    /// Reads `5s`, `1.5s`, `250ms` or `5` (seconds).
+    /// Reads `5s`, `1.5s`, `250ms`, `1h30m` or `5` (seconds).
     pub fn parse(text: &str) -> Result<Duration, String> {
-        let (number, unit) = super::split(text);
-        let micros = match UNITS.iter().find(|(name, _)| *name == unit) {
-            Some((_, micros)) => *micros,
-            None if unit.is_empty() => 1_000_000,
-            None => return Err(format!("`{text}` is not a duration: {EXPECTED}")),
-        };
-        super::scale(number, micros)
-            .map(Duration::from_micros)
-            .ok_or_else(|| format!("`{text}` is not a duration: {EXPECTED}"))
+        let number = text.trim().parse::<f64>().ok().map(Duration::try_from_secs_f64);
+        match number {
+            Some(seconds) => seconds.map_err(|_| format!("`{text}` is not a duration: {EXPECTED}")),
+            None => parse_duration(text),
+        }
     }
 
     /// Writes the largest unit that loses nothing.
     pub fn format(value: Duration) -> String {
-        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        let (name, unit) = UNITS[..5]
-            .iter()
-            .rev()
-            .find(|(name, unit)| micros % unit == 0 && (micros >= *unit || *name == "s"))
-            .expect("every number divides by one microsecond");
-        // Minutes only from two on: `60s` says more than `1m` beside fields in seconds.
-        if *name == "m" && micros / unit < 10 {
-            return format!("{}s", micros / 1_000_000);
+        let micros = value.as_micros();
+        let fits = |unit: u128| micros.is_multiple_of(unit) && micros >= unit;
+        match UNITS.iter().rev().find(|(_, unit)| fits(*unit)) {
+            None => "0s".into(),
+            // Minutes only from ten on: `60s` says more than `1m` beside fields in seconds.
+            Some(("m", unit)) if micros / unit < 10 => format!("{}s", micros / 1_000_000),
+            Some((name, unit)) => format!("{}{name}", micros / unit),
         }
-        format!("{}{name}", micros / unit)
     }
 
-    pub(crate) const EXPECTED: &str = "write `5s`, `250ms`, `2m`, `1h` or a number of seconds";
+    pub(crate) const EXPECTED: &str = "write `30s`, `250ms`, `1h30m` or a number of seconds";
 
     pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format(*value))
@@ -99,16 +87,7 @@ pub mod duration {
 pub mod size {
     use super::*;
 
-    const UNITS: [(&str, u64); 8] = [
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-        ("GB", 1_000_000_000),
-        ("MB", 1_000_000),
-        ("KB", 1_000),
-        ("kB", 1_000),
-        ("B", 1),
-    ];
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
     /// A size as a file gives it; also stands for one in the schema.
     #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,26 +99,20 @@ pub mod size {
         }
     }
 
-    /// Reads `64MiB`, `1.5GiB` or `1000`.
+    /// Reads `64MiB`, `10KB` or `1000`.
     pub fn parse(text: &str) -> Result<u64, String> {
-        let (number, unit) = super::split(text);
-        let scale = match UNITS.iter().find(|(name, _)| *name == unit) {
-            Some((_, scale)) => *scale,
-            None if unit.is_empty() => 1,
-            None => return Err(format!("`{text}` is not a size: {EXPECTED}")),
-        };
-        super::scale(number, scale).ok_or_else(|| format!("`{text}` is not a size: {EXPECTED}"))
+        parse_size(text)
     }
 
     /// Writes the largest binary unit that loses nothing.
     pub fn format(bytes: u64) -> String {
-        match UNITS[..3].iter().find(|(_, scale)| bytes >= *scale && bytes % scale == 0) {
+        match UNITS.iter().find(|(_, scale)| bytes >= *scale && bytes.is_multiple_of(*scale)) {
             Some((name, scale)) => format!("{}{name}", bytes / scale),
             None => bytes.to_string(),
         }
     }
 
-    pub(crate) const EXPECTED: &str = "write `64MiB`, `10KiB`, `1GB` or a number of bytes";
+    pub(crate) const EXPECTED: &str = "write `64MiB`, `10KB` or a number of bytes";
 
     pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format(*value))
@@ -206,25 +179,6 @@ fn written<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result
     }
 }
 
-/// `1.5MiB` -> (`1.5`, `MiB`)
-fn split(text: &str) -> (&str, &str) {
-    let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
-    (&text[..end], text[end..].trim_start())
-}
-
-/// Exact for whole numbers, rounded for fractions; `None` when it is no number or too large.
-fn scale(number: &str, unit: u64) -> Option<u64> {
-    if number.is_empty() {
-        return None;
-    }
-    if let Ok(whole) = number.replace('_', "").parse::<u64>() {
-        return whole.checked_mul(unit);
-    }
-    let scaled = number.parse::<f64>().ok()? * unit as f64;
-    (scaled.is_finite() && scaled < u64::MAX as f64).then(|| scaled.round() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,7 +191,7 @@ mod tests {
         {
             assert_eq!(duration::parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "5 lightyears", "s", "-5s", "1e400", "99999999999999999999h"] {
+        for text in ["", "5 lightyears", "s", "-5s", "1e400", "9999999999999999999999h"] {
             assert!(duration::parse(text).is_err(), "{text}");
         }
     }
@@ -249,7 +203,7 @@ mod tests {
             ("10KiB", 10 << 10),
             ("1000", 1000),
             ("1GB", 1_000_000_000),
-            ("1.5 KiB", 1536),
+            ("2 KiB", 2048),
         ] {
             assert_eq!(size::parse(text), Ok(bytes), "{text}");
         }

@@ -48,7 +48,7 @@ fn every_field_arrives_in_the_pipeline() {
     assert_eq!(named(&pipeline.sinks[1].transforms), ["encrypt = encrypt at sinks.1.transforms.0"]);
     let of_source = &pipeline.sources[1].transforms[0];
     assert_eq!(of_source.name, "rename");
-    assert_eq!(of_source.plugin, PluginRef::Path(PathBuf::from("././plugins/liblockstep_plugin_rename.so")));
+    assert_eq!(of_source.plugin, PluginRef::Path(PathBuf::from("./plugins/liblockstep_plugin_rename.so")));
     assert_eq!(pipeline.sinks[0].when, Some(When::Otherwise));
     assert_eq!(pipeline.transforms[0].when, Some(When::Expression("has(change.tenant_id)".into())));
     assert_eq!(pipeline.sinks[1].config, json!({ "bootstrap_servers": ["127.0.0.1:9092"] }));
@@ -108,7 +108,7 @@ sinks:
     );
     assert!(sink.interpolated.contains("sinks.0.config.list.0"));
     assert!(!sink.interpolated.contains("sinks.0.config.escaped"));
-    let redacted = sink.redacted_config();
+    let redacted = sink.redacted_config(None);
     assert_eq!((&redacted["password"], &redacted["port"]), (&json!("***"), &json!("***")));
     assert_eq!((&redacted["list"], &redacted["escaped"]), (&json!(["***", "plain"]), &json!("${env:PORT}")));
     assert!(!format!("{pipeline:?}").contains(SECRET));
@@ -128,7 +128,7 @@ fn relative_files_are_relative_to_the_pipelines_file() {
     let file = Path::new("/etc/lockstep/pipelines/p.yaml");
     let (pipeline, _) = decode::pipeline(file, yaml.into(), &environment(), &SyncSettings::default());
     let pipeline = pipeline.unwrap();
-    assert_eq!(pipeline.sources[0].plugin, PluginRef::Path("/etc/lockstep/pipelines/./a.so".into()));
+    assert_eq!(pipeline.sources[0].plugin, PluginRef::Path("/etc/lockstep/pipelines/a.so".into()));
     assert_eq!(pipeline.sinks[0].plugin, PluginRef::Path("/opt/b.so".into()));
     assert_eq!(pipeline.source_text.dir(), Path::new("/etc/lockstep/pipelines"));
 }

@@ -80,7 +80,7 @@ fn a_refusal_names_the_layer() {
         &[("--grace", "grace_period", json!(true))],
         &[
             "environment variable LOCKSTEP_ADMIN__LISTN: unknown field `listn`",
-            "environment variable LOCKSTEP_CALL_TIMEOUT: `soon` is not a duration: write `5s`, `250ms`, `2m`, `1h` or a number of seconds",
+            "environment variable LOCKSTEP_CALL_TIMEOUT: `soon` is not a duration: write `30s`, `250ms` or `1h30m`",
             "flag --grace: expected a number or a string, found `true`",
             "1:1: unknown field `watchdg`",
             "2:16: expected `text` or `json`, found the string `xml`",

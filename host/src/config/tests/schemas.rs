@@ -207,6 +207,41 @@ fn secrets_and_interpolated_values_are_never_quoted() {
 }
 
 #[test]
+fn durations_and_sizes_of_plugins_are_explained_like_the_hosts_own() {
+    use lockstep_plugin_api::config::{Seconds, Size};
+    #[derive(schemars::JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is looked at")]
+    struct Limits {
+        /// How long.
+        timeout: Option<Seconds>,
+        size: Size,
+    }
+    let schema = schemars::schema_for!(Limits).to_value();
+    let pipeline = accepted(
+        "sources: [{ plugin: a }]\nsinks:\n  - plugin: b\n    config: { timeout: 5 light, size: 1 stone }\n",
+    );
+    let sink = &pipeline.sinks[0];
+    let problems = check_against_schema(&pipeline.source_text, "sinks.0.config", &sink.config, &schema);
+    let messages: Vec<_> = problems.iter().map(Diagnostic::message).collect();
+    assert_eq!(
+        messages,
+        [
+            "`5 light` is not a duration: write `30s`, `250ms` or `1h30m`",
+            "`1 stone` is not a size: write `64MiB`, `10KB` or a number of bytes",
+        ]
+    );
+}
+
+#[test]
+fn secrets_are_redacted_where_a_configuration_is_shown() {
+    let pipeline = accepted(
+        "sources: [{ plugin: a }]\nsinks: [{ plugin: b, config: { host: h, password: canary-4711, pasword: x } }]\n",
+    );
+    let shown = pipeline.sinks[0].redacted_config(Some(&schema()));
+    assert_eq!(shown, json!({ "host": "h", "password": "***", "pasword": "***" }));
+}
+
+#[test]
 fn a_schema_that_is_broken_is_the_plugins_fault() {
     let pipeline = accepted("sources: [{ plugin: a }]\nsinks: [{ plugin: b }]\n");
     let problems =

@@ -1,122 +1,31 @@
-//! A value against a JSON Schema, told in the words of the file: every mistake with its place and what was expected.
-//!
-//! The same rules serve plugin configurations, the pipeline format and the host settings.
+//! The validator's errors, told one by one.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
-use jsonschema::error::{TypeKind, ValidationErrorKind};
-use jsonschema::{ValidationError, Validator};
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
+use lockstep_plugin_api::config::{Seconds, Size, parse_duration, parse_size};
 use serde_json::{Map, Value};
 
-use super::diagnostic::Diagnostic;
-use super::nearest::{nearest, suggest};
-use super::quantity::{duration, size};
-use super::source_text::{Anchor, SourceText, path};
+use super::words::{NOTHING, either, either_of, plain, plural, type_names};
+use super::{Violation, resolve};
+use crate::config::nearest::{expected, nearest, suggest};
+use crate::config::quantity::{duration, size};
+use crate::config::source_text::{Anchor, path};
 
-/// One mistake, at a path relative to the checked value.
-#[derive(Debug)]
-pub(super) struct Violation {
-    pub path: String,
-    pub anchor: Anchor,
-    pub code: &'static str,
-    pub message: String,
-    pub help: Option<String>,
-}
-
-/// Checks what stands at `path` of a file against `schema`, and points at everything that is wrong.
-///
-/// `config` is the value after `${...}` was replaced. Values of fields that the schema marks as secret
-/// (`writeOnly: true`, or `format: password`) are masked in the file's text from here on.
-pub fn check_against_schema(
-    source: &Arc<SourceText>,
-    at: &str,
-    config: &Value,
-    schema: &Value,
-) -> Vec<Diagnostic> {
-    mask_secrets(source, at, config, schema);
-    let absolute =
-        |relative: &str| if relative.is_empty() { at.to_owned() } else { format!("{at}.{relative}") };
-    violations(config, schema, &|relative| source.is_hidden(&absolute(relative)))
-        .into_iter()
-        .map(|violation| {
-            let at = absolute(&violation.path);
-            let wants_text = violation.message.starts_with("expected a string, found");
-            let quoting = (wants_text && source.is_interpolated(&at))
-                .then(|| "quote the `${...}` if its text is meant, whatever it looks like".to_owned());
-            let help = violation.help.or(quoting);
-            source.diagnostic(&at, violation.anchor, violation.message, help).code(violation.code)
-        })
-        .collect()
-}
-
-/// Everything in `value` that `schema` refuses; values for which `hidden` holds are not quoted.
-pub(super) fn violations(value: &Value, schema: &Value, hidden: &dyn Fn(&str) -> bool) -> Vec<Violation> {
-    let validator = match validator(schema) {
-        Ok(validator) => validator,
-        Err(error) => return vec![unusable(&error)],
-    };
-    let mut told = Telling { schema, hidden, violations: Vec::new() };
-    for error in validator.iter_errors(value) {
-        told.error(&error);
-    }
-    told.without_consequences()
-}
-
-/// The schema of the field at `path`, following `$ref`; `None` where the schema does not name it.
-pub(super) fn field<'a>(schema: &'a Value, at: &str) -> Option<&'a Value> {
-    at.split('.').filter(|segment| !segment.is_empty()).try_fold(resolve(schema, schema)?, |node, segment| {
-        resolve(schema, node.get("properties")?.get(segment)?)
-    })
-}
-
-/// Follows `$ref` into the same document, also where an optional field wraps it in `anyOf`.
-pub(super) fn resolve<'a>(root: &'a Value, mut node: &'a Value) -> Option<&'a Value> {
-    for _ in 0..16 {
-        if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
-            node = root.pointer(reference.strip_prefix('#')?)?;
-        } else if let Some(wrapped) = optional(node) {
-            node = wrapped;
-        } else {
-            return Some(node);
-        }
-    }
-    None
-}
-
-/// `anyOf: [X, null]` is how an optional X is written.
-fn optional(node: &Value) -> Option<&Value> {
-    let [some, none] = node.get("anyOf")?.as_array()?.as_slice() else { return None };
-    (none.get("type").and_then(Value::as_str) == Some("null")).then_some(some)
-}
-
-fn validator(schema: &Value) -> Result<Validator, Box<ValidationError<'static>>> {
-    jsonschema::options()
-        .should_validate_formats(true)
-        .with_format("duration-text", |text: &str| duration::parse(text).is_ok())
-        .with_format("size-text", |text: &str| size::parse(text).is_ok())
-        .build(schema)
-        .map_err(Box::new)
-}
-
-fn unusable(error: &ValidationError<'_>) -> Violation {
-    Violation {
-        path: String::new(),
-        anchor: Anchor::Key,
-        code: "plugin-schema",
-        message: format!("the plugin's own schema cannot be used: {error}"),
-        help: Some("this is a defect of the plugin, not of the file".into()),
-    }
-}
-
-struct Telling<'a> {
+pub(super) struct Telling<'a> {
     schema: &'a Value,
     hidden: &'a dyn Fn(&str) -> bool,
     violations: Vec<Violation>,
 }
 
-impl Telling<'_> {
-    fn error(&mut self, error: &ValidationError<'_>) {
+impl<'a> Telling<'a> {
+    pub(super) fn new(schema: &'a Value, hidden: &'a dyn Fn(&str) -> bool) -> Self {
+        Self { schema, hidden, violations: Vec::new() }
+    }
+
+    /// Tells one error, which may be several mistakes.
+    pub(super) fn error(&mut self, error: &ValidationError<'_>) {
         let at = dotted(error.instance_path().as_str());
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected }
@@ -161,7 +70,7 @@ impl Telling<'_> {
             Some(near) => Some(format!("did you mean `{near}`?")),
             None if name == "<<" => Some("merge keys are not part of YAML 1.2: write the fields out".into()),
             None if all.is_empty() => Some("no fields are expected here".into()),
-            None => super::nearest::expected(&all),
+            None => expected(&all),
         };
         self.push(
             path::join(at, name),
@@ -254,9 +163,8 @@ impl Telling<'_> {
                 out_of_range(format!("takes at most {limit} character{}", plural(*limit)))
             }
             Kind::Format { format } => ("wrong-value", self.not_in_format(at, format, error), None),
-            Kind::Pattern { pattern } => {
-                ("wrong-value", format!("expected text like `{pattern}`, found {found}"), None)
-            }
+            Kind::Pattern { pattern } => ("wrong-value", self.not_like(at, pattern, error), None),
+
             Kind::UniqueItems => ("wrong-value", "an item stands in this list twice".into(), None),
             _ => ("wrong-value", format!("not accepted: {}", error.masked()), None),
         }
@@ -285,6 +193,14 @@ impl Telling<'_> {
             (_, Some(text)) => format!("`{text}` is not a valid {format}"),
             (_, None) => format!("not a valid {format}"),
         }
+    }
+
+    fn not_like(&self, at: &str, pattern: &str, error: &ValidationError<'_>) -> String {
+        let text = error.instance().as_str().filter(|_| !(self.hidden)(at));
+        let read = QUANTITIES.iter().find(|(known, _)| known == pattern).zip(text);
+        read.and_then(|((_, parse), text)| parse(text).err()).unwrap_or_else(|| {
+            format!("expected text like `{pattern}`, found {}", self.found(at, error.instance()))
+        })
     }
 
     fn written_quantity(&self, error: &ValidationError<'_>) -> Option<String> {
@@ -324,26 +240,38 @@ impl Telling<'_> {
     }
 
     /// A misspelt required field is one mistake, not an unknown and a missing one.
-    fn without_consequences(self) -> Vec<Violation> {
+    pub(super) fn without_consequences(self) -> Vec<Violation> {
         let meant: Vec<_> = self
             .violations
             .iter()
-            .filter(|violation| violation.code == "unknown-field")
-            .filter_map(|violation| Some((path::parent(&violation.path).to_owned(), violation.help.clone()?)))
+            .filter_map(|violation| {
+                let name = violation.help.as_ref()?.strip_prefix("did you mean ")?.strip_suffix('?')?;
+                (violation.code == "unknown-field")
+                    .then(|| (path::parent(&violation.path).to_owned(), name.to_owned()))
+            })
             .collect();
         let follows = |violation: &Violation| {
             let name = violation.message.strip_prefix("missing field ");
             violation.code == "missing-field"
-                && meant
-                    .iter()
-                    .any(|(at, help)| *at == violation.path && name.is_some_and(|n| help.contains(n)))
+                && meant.iter().any(|(at, meant)| *at == violation.path && name == Some(meant.as_str()))
         };
         self.violations.into_iter().filter(|violation| !follows(violation)).collect()
     }
 }
 
-/// How null is called.
-const NOTHING: &str = "nothing";
+type Reads = fn(&str) -> Result<(), String>;
+
+/// The patterns by which plugins describe durations and sizes, with what explains a mistake better than a pattern.
+static QUANTITIES: LazyLock<Vec<(String, Reads)>> = LazyLock::new(|| {
+    let pattern = |schema: schemars::Schema| {
+        let branches = schema.get("anyOf").and_then(Value::as_array).cloned().unwrap_or_default();
+        branches.iter().find_map(|branch| branch.get("pattern")?.as_str().map(str::to_owned))
+    };
+    let duration: Reads = |text| parse_duration(text).map(drop);
+    let size: Reads = |text| parse_size(text).map(drop);
+    let known = [(schemars::schema_for!(Seconds), duration), (schemars::schema_for!(Size), size)];
+    known.into_iter().filter_map(|(schema, read)| Some((pattern(schema)?, read))).collect()
+});
 
 /// From here on a branch is of another shape than the value, so its complaints would mislead.
 const WRONG_SHAPE: usize = 1000;
@@ -382,117 +310,10 @@ fn expected_type(branch: &[ValidationError<'static>], here: &str) -> Option<Stri
     })
 }
 
-fn type_names(kind: &TypeKind) -> Vec<String> {
-    let types: Vec<String> = match kind {
-        TypeKind::Single(only) => vec![only.to_string()],
-        TypeKind::Multiple(set) => set.iter().map(|each| each.to_string()).collect(),
-    };
-    let worded = |name: &String| match name.as_str() {
-        "object" => "a map".to_owned(),
-        "array" => "a list".into(),
-        "string" => "a string".into(),
-        "integer" => "a whole number".into(),
-        "number" => "a number".into(),
-        "boolean" => "`true` or `false`".into(),
-        _ => NOTHING.into(),
-    };
-    types.iter().filter(|name| *name != "null" || types.len() == 1).map(worded).collect()
-}
-
-fn either(names: &[String]) -> String {
-    let mut text = String::new();
-    for (n, name) in names.iter().enumerate() {
-        let joint = if n == 0 {
-            ""
-        } else if n + 1 == names.len() {
-            " or "
-        } else {
-            ", "
-        };
-        let _ = write!(text, "{joint}{name}");
-    }
-    text
-}
-
-fn either_of(options: &[&str]) -> String {
-    either(&options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>())
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn plural(n: u64) -> &'static str {
-    if n == 1 { "" } else { "s" }
-}
-
 /// `/sinks/0/a~1b` is `sinks.0.a/b`.
 fn dotted(pointer: &str) -> String {
     pointer
         .split('/')
         .skip(1)
         .fold(String::new(), |at, segment| path::join(&at, &segment.replace("~1", "/").replace("~0", "~")))
-}
-
-/// Masks every value that the schema calls a secret, and unknown fields beside one, which may be a secret misspelt.
-fn mask_secrets(source: &SourceText, at: &str, value: &Value, schema: &Value) {
-    each_secret(schema, schema, value, at, &mut |path| source.mask(path));
-}
-
-/// Calls `found` with the path of every secret in `value`.
-pub(super) fn each_secret(root: &Value, node: &Value, value: &Value, at: &str, found: &mut dyn FnMut(&str)) {
-    let Some(node) = resolve(root, node) else { return };
-    if is_secret(node) {
-        return each_leaf(value, at, found);
-    }
-    for keyword in ["anyOf", "oneOf", "allOf"] {
-        for branch in node.get(keyword).and_then(Value::as_array).into_iter().flatten() {
-            each_secret(root, branch, value, at, found);
-        }
-    }
-    match value {
-        Value::Object(fields) => {
-            let known = node.get("properties").and_then(Value::as_object);
-            let has_secret = known.is_some_and(|known| known.values().any(|field| names_secret(root, field)));
-            for (name, value) in fields {
-                let at = path::join(at, name);
-                match known.and_then(|known| known.get(name)).or_else(|| node.get("additionalProperties")) {
-                    Some(field) if field.is_object() => each_secret(root, field, value, &at, found),
-                    _ if has_secret => each_leaf(value, &at, found),
-                    _ => {}
-                }
-            }
-        }
-        Value::Array(items) => {
-            let Some(item) = node.get("items") else { return };
-            for (n, value) in items.iter().enumerate() {
-                each_secret(root, item, value, &path::join(at, &n.to_string()), found);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn names_secret(root: &Value, field: &Value) -> bool {
-    is_secret(field) || resolve(root, field).is_some_and(is_secret)
-}
-
-fn is_secret(node: &Value) -> bool {
-    node.get("writeOnly").and_then(Value::as_bool) == Some(true)
-        || node.get("format").and_then(Value::as_str) == Some("password")
-}
-
-fn each_leaf(value: &Value, at: &str, found: &mut dyn FnMut(&str)) {
-    match value {
-        Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| each_leaf(value, &path::join(at, name), found));
-        }
-        Value::Array(items) => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(n, value)| each_leaf(value, &path::join(at, &n.to_string()), found));
-        }
-        _ => found(at),
-    }
 }
