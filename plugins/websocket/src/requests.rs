@@ -19,8 +19,14 @@ pub(crate) enum Handled {
     Done,
     /// The client sent something wrong; it was told so.
     Bad,
-    /// It has an answer of its own place in the order of answers, now or later.
-    Answer { answer: BoxFuture<'static, Utf8Bytes>, is_bad: bool },
+    /// It was a change, and has its place in the order of answers.
+    Change { answer: BoxFuture<'static, Answer>, is_bad: bool },
+}
+
+/// The answer to a change, and the change's identity if it went into the pipeline.
+pub(crate) struct Answer {
+    pub(crate) event: Option<Uuid>,
+    pub(crate) text: Utf8Bytes,
 }
 
 impl Connection {
@@ -32,14 +38,14 @@ impl Connection {
         };
         let id = incoming.id;
         if let Err(wait) = rate {
-            self.outbox.push(wire::error(wire::RATE_LIMITED, id, Some(wait)));
+            self.push(wire::error(wire::RATE_LIMITED, id, Some(wait)));
             return Handled::Done;
         }
         match incoming.request {
             Err(refusal) => self.refuse(refusal, id),
             Ok(Request::Unknown) => Handled::Done,
             Ok(Request::Ping) => {
-                self.outbox.push(wire::pong());
+                self.push(wire::pong());
                 Handled::Done
             }
             Ok(Request::Subscribe(request)) => match self.subscribe(request, id) {
@@ -48,7 +54,7 @@ impl Connection {
             },
             Ok(Request::Lock(request)) => {
                 let about = About { id, config_key: request.config_key.as_deref() };
-                self.outbox.push(wire::lock_refused(wire::NO_LOCKS, about));
+                self.push(wire::lock_refused(wire::NO_LOCKS, about));
                 Handled::Done
             }
             Ok(Request::Change(request)) => self.change(request, id).await,
@@ -57,7 +63,7 @@ impl Connection {
 
     /// Tells the client that its message was wrong.
     pub(crate) fn refuse(&self, refusal: Refusal, id: Option<&RawValue>) -> Handled {
-        self.outbox.push(wire::error(refusal, id, None));
+        self.push(wire::error(refusal, id, None));
         if refusal.is_clients_fault() { Handled::Bad } else { Handled::Done }
     }
 
@@ -73,7 +79,7 @@ impl Connection {
         }
         self.server.subscriptions().replace(self.number, &self.outbox, tenant.as_deref(), globs);
         if let Some(id) = id {
-            self.outbox.push(wire::subscribed(id, &request.patterns));
+            self.push(wire::subscribed(id, &request.patterns));
         }
         Ok(())
     }
@@ -89,27 +95,28 @@ impl Connection {
 
     async fn change(&self, request: ChangeRequest<'_>, id: Option<&RawValue>) -> Handled {
         let about = OwnedAbout { id: id.map(RawValue::to_owned), config_key: request.config_key.clone() };
-        let emitter = match self.to_change(request).and_then(|change| Ok((self.emitter()?, change))) {
-            Ok((emitter, change)) => (emitter, change),
+        let event = Uuid::now_v7();
+        let ready = self.to_change(request, event).and_then(|change| Ok((change, self.emitter()?)));
+        let (change, emitter) = match ready {
+            Ok(ready) => ready,
             Err(refusal) => {
-                let answer = wire::refused(refusal, about.borrow());
-                return Handled::Answer {
-                    answer: Box::pin(std::future::ready(answer)),
-                    is_bad: refusal.is_clients_fault(),
-                };
+                let answer = Answer { event: None, text: wire::refused(refusal, about.borrow()) };
+                let is_bad = refusal.is_clients_fault();
+                return Handled::Change { answer: Box::pin(std::future::ready(answer)), is_bad };
             }
         };
-        let (emitter, change) = emitter;
         self.server.metrics.changes.add(1);
+        self.outbox.expect_answer(event);
         let pending = emitter.request(Record::from_change(change)).await;
         let answer = Box::pin(async move {
-            match pending {
+            let text = match pending {
                 Ok(pending) => wire::outcome(&pending.wait().await, about.borrow()),
                 // The host stopped listening: the change went nowhere.
                 Err(_) => wire::refused(wire::UNAVAILABLE, about.borrow()),
-            }
+            };
+            Answer { event: Some(event), text }
         });
-        Handled::Answer { answer, is_bad: false }
+        Handled::Change { answer, is_bad: false }
     }
 
     fn emitter(&self) -> Result<Emitter, Refusal> {
@@ -120,7 +127,7 @@ impl Connection {
         }
     }
 
-    fn to_change(&self, request: ChangeRequest<'_>) -> Result<Change, Refusal> {
+    fn to_change(&self, request: ChangeRequest<'_>, event: Uuid) -> Result<Change, Refusal> {
         if !names::is_key(&request.config_key) {
             return Err(wire::BAD_KEY);
         }
@@ -145,7 +152,7 @@ impl Connection {
         change.set_user_id(Some(request.user_id.unwrap_or_else(|| "anonymous".to_owned()).into()));
         change.set_timestamp_us(Some(timestamp_us));
         change.set_source_node(Some(self.server.node_id.as_str().into()));
-        change.set_event_id(Some(Uuid::now_v7().to_string().into()));
+        change.set_event_id(Some(event.to_string().into()));
         change.set_idempotency_key(request.idempotency_key.map(Text::from));
         change.set_tenant_id(tenant.map(Text::from));
         Ok(change)

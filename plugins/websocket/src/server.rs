@@ -4,9 +4,10 @@ use crate::{
     config::Settings,
     handshake,
     outbox::{Outbox, Pushed},
-    requests, session,
+    requests::{self, Answer},
+    session,
     subscriptions::{ConnectionNumber, Subscriptions},
-    tls,
+    tls, wire,
 };
 use lockstep_plugin_api::prelude::*;
 use std::{
@@ -213,26 +214,21 @@ impl Server {
         lock(&self.subscriptions)
     }
 
-    /// Queues a frame for everybody who wants to know of this key; it is made only if there is somebody.
-    pub(crate) fn publish(
-        &self,
-        tenant: Option<&str>,
-        key: &str,
-        receivers: &mut Vec<(ConnectionNumber, Arc<Outbox>)>,
-        frame: impl FnOnce() -> Utf8Bytes,
-    ) {
-        self.subscriptions().find(tenant, key, receivers);
+    /// Queues a change for everybody who wants to know of its key; the frame is made once, and only if there is somebody.
+    pub(crate) fn publish(&self, change: &Change, receivers: &mut Vec<(ConnectionNumber, Arc<Outbox>)>) {
+        self.subscriptions().find(change.tenant_id(), change.config_key(), receivers);
         if receivers.is_empty() {
             return;
         }
-        let frame = frame();
+        let event = change.event_id().and_then(|id| Uuid::parse_str(id).ok());
+        let frame = wire::config_sync(change, self.settings.naive_timestamps);
         for (_, outbox) in receivers.drain(..) {
-            self.push(&outbox, frame.clone());
+            self.count(outbox.push_change(frame.clone(), event));
         }
     }
 
-    fn push(&self, outbox: &Outbox, frame: Utf8Bytes) {
-        if outbox.push(frame) == Pushed::Overflowed {
+    fn count(&self, pushed: Pushed) {
+        if pushed == Pushed::Overflowed {
             self.metrics.slow_closed.add(1);
         }
     }
@@ -326,9 +322,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Queues an answer.
+    /// Queues a message for this client.
     pub(crate) fn push(&self, frame: Utf8Bytes) {
-        self.server.push(&self.outbox, frame);
+        self.server.count(self.outbox.push(frame));
+    }
+
+    /// Queues the answer to a change.
+    pub(crate) fn answer(&self, answer: Answer) {
+        match answer.event {
+            Some(event) => self.server.count(self.outbox.answer(event, answer.text)),
+            None => self.push(answer.text),
+        }
     }
 
     /// Ends what the client gets unasked.

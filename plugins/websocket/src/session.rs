@@ -3,9 +3,9 @@
 
 use crate::{
     keepalive::{Due, Keepalive},
-    outbox::{Closing, write_frames},
+    outbox::{Closing, TOO_SLOW, write_frames},
     rate::Rate,
-    requests::Handled,
+    requests::{Answer, Handled},
     server::Connection,
     wire,
 };
@@ -22,8 +22,9 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Error, Message, Utf8Bytes, error::ProtocolError, protocol::frame::coding::CloseCode},
+    tungstenite::{Error, Message, error::ProtocolError, protocol::frame::coding::CloseCode},
 };
+use tracing::warn;
 
 /// How many changes of one connection may be in the pipeline; with so many, nothing more is read from it.
 pub(crate) const MAX_UNANSWERED: usize = 64;
@@ -51,7 +52,7 @@ enum Ended {
     ByServer(Closing),
 }
 
-type Unanswered = FuturesOrdered<BoxFuture<'static, Utf8Bytes>>;
+type Unanswered = FuturesOrdered<BoxFuture<'static, Answer>>;
 
 /// Serves a client until one of the sides closes.
 pub(crate) async fn serve<S>(socket: WebSocketStream<S>, connection: Connection)
@@ -66,8 +67,7 @@ where
             pin!(write_frames(&mut writer, &connection.outbox, &connection.server.metrics.sent));
         let ended = select! {
             biased;
-            // The outbox has its reason already; the one given here does not count.
-            () = connection.outbox.closed() => Ended::ByServer(RESTART),
+            closing = connection.outbox.closed() => Ended::ByServer(closing),
             ended = read(&mut reader, &connection, &mut unanswered) => ended,
             // A write that fails says that the client is gone, or is closing, which reading finds out.
             _ = &mut writing => Ended::ByClient,
@@ -80,6 +80,10 @@ where
                 return;
             }
             Ended::ByServer(closing) => {
+                if closing == TOO_SLOW {
+                    let number = connection.number;
+                    warn!(connection = format!("ws_{number:08x}"), "closing a client that reads too slowly");
+                }
                 connection.unsubscribe();
                 connection.outbox.close(closing);
                 if timeout(may_take, writing).await.is_err() {
@@ -132,7 +136,7 @@ where
                 continue;
             }
             Some(answer) = unanswered.next() => {
-                connection.push(answer);
+                connection.answer(answer);
                 continue;
             }
             message = reader.next(), if reads_on => message,
@@ -155,7 +159,7 @@ where
         let is_bad = match handled {
             Handled::Done => false,
             Handled::Bad => true,
-            Handled::Answer { answer, is_bad } => {
+            Handled::Change { answer, is_bad } => {
                 unanswered.push_back(answer);
                 is_bad
             }
@@ -189,7 +193,7 @@ fn broken(error: &Error, connection: &Connection) -> Ended {
 async fn wind_up(connection: &Connection, unanswered: &mut Unanswered) -> Closing {
     let _ = timeout(OUTCOMES_WITHIN, async {
         while let Some(answer) = unanswered.next().await {
-            connection.push(answer);
+            connection.answer(answer);
         }
     })
     .await;
