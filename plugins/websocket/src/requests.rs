@@ -3,14 +3,15 @@
 use crate::{
     names,
     outbox::Outbox,
-    server::{Connection, Intake},
+    server::{Connection, Intake, MAX_BYTES_IN_PIPELINE},
+    unanswered::{Asked, Fate, PendingFate},
     wire::{self, About, ChangeRequest, Refusal, Request, SubscribeRequest},
 };
 use futures_util::future::BoxFuture;
 use lockstep_plugin_api::{prelude::*, time};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// What became of a message.
@@ -19,19 +20,15 @@ pub(crate) enum Handled {
     Done,
     /// The client sent something wrong; it was told so.
     Bad,
-    /// It was a change, and has its place in the order of answers.
-    Change { answer: BoxFuture<'static, Answer>, is_bad: bool },
-}
-
-/// The answer to a change, and the change's identity if it went into the pipeline.
-pub(crate) struct Answer {
-    pub(crate) event: Option<Uuid>,
-    pub(crate) text: Utf8Bytes,
+    /// It was a change that cannot be taken; its answer has a place among the others.
+    Refused { asked: Asked, refusal: Refusal },
+    /// It was a change, and is on its way into the pipeline.
+    Entering { asked: Asked, entering: BoxFuture<'static, PendingFate> },
 }
 
 impl Connection {
-    /// Handles the text of one frame. Waits while the pipeline takes no more changes.
-    pub(crate) async fn handle(&self, text: &str, rate: Result<(), Duration>) -> Handled {
+    /// Handles the text of one frame.
+    pub(crate) fn handle(&self, text: &str, rate: Result<(), Duration>) -> Handled {
         let incoming = match wire::read(text) {
             Ok(incoming) => incoming,
             Err(refusal) => return self.refuse(refusal, None),
@@ -57,7 +54,7 @@ impl Connection {
                 self.push(wire::lock_refused(wire::NO_LOCKS, about));
                 Handled::Done
             }
-            Ok(Request::Change(request)) => self.change(request, id).await,
+            Ok(Request::Change(request)) => self.change(request, id),
         }
     }
 
@@ -93,30 +90,19 @@ impl Connection {
         }
     }
 
-    async fn change(&self, request: ChangeRequest<'_>, id: Option<&RawValue>) -> Handled {
-        let about = OwnedAbout { id: id.map(RawValue::to_owned), config_key: request.config_key.clone() };
+    fn change(&self, request: ChangeRequest<'_>, id: Option<&RawValue>) -> Handled {
+        let (id, config_key) = (id.map(RawValue::to_owned), request.config_key.clone());
         let event = Uuid::now_v7();
         let ready = self.to_change(request, event).and_then(|change| Ok((change, self.emitter()?)));
-        let (change, emitter) = match ready {
-            Ok(ready) => ready,
-            Err(refusal) => {
-                let answer = Answer { event: None, text: wire::refused(refusal, about.borrow()) };
-                let is_bad = refusal.is_clients_fault();
-                return Handled::Change { answer: Box::pin(std::future::ready(answer)), is_bad };
+        match ready {
+            Ok((change, emitter)) => {
+                self.server.metrics.changes.add(1);
+                self.outbox.expect_answer(event);
+                let entering = Box::pin(enter(change, emitter, self.server.room.clone()));
+                Handled::Entering { asked: Asked { event: Some(event), id, config_key }, entering }
             }
-        };
-        self.server.metrics.changes.add(1);
-        self.outbox.expect_answer(event);
-        let pending = emitter.request(Record::from_change(change)).await;
-        let answer = Box::pin(async move {
-            let text = match pending {
-                Ok(pending) => wire::outcome(&pending.wait().await, about.borrow()),
-                // The host stopped listening: the change went nowhere.
-                Err(_) => wire::refused(wire::UNAVAILABLE, about.borrow()),
-            };
-            Answer { event: Some(event), text }
-        });
-        Handled::Change { answer, is_bad: false }
+            Err(refusal) => Handled::Refused { asked: Asked { event: None, id, config_key }, refusal },
+        }
     }
 
     fn emitter(&self) -> Result<Emitter, Refusal> {
@@ -159,15 +145,18 @@ impl Connection {
     }
 }
 
-/// An [`About`] that outlives its message.
-struct OwnedAbout {
-    id: Option<Box<RawValue>>,
-    config_key: String,
-}
-
-impl OwnedAbout {
-    fn borrow(&self) -> About<'_> {
-        About { id: self.id.as_deref(), config_key: Some(&self.config_key) }
+/// Puts a change into the pipeline, waiting for room: in bytes among all connections here, in records in the emitter.
+async fn enter(change: Change, emitter: Emitter, room: Arc<Semaphore>) -> PendingFate {
+    let n_bytes = change.size().min(MAX_BYTES_IN_PIPELINE) as u32;
+    let permit = room.acquire_many_owned(n_bytes).await;
+    match emitter.request(Record::from_change(change)).await {
+        Ok(pending) => Box::pin(async move {
+            let result = pending.wait().await;
+            drop(permit);
+            Fate::Decided(result)
+        }),
+        // The host stopped listening: the change went nowhere.
+        Err(_) => Box::pin(std::future::ready(Fate::Refused(wire::UNAVAILABLE))),
     }
 }
 

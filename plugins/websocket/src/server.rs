@@ -4,10 +4,11 @@ use crate::{
     config::Settings,
     handshake,
     outbox::{Outbox, Pushed},
-    requests::{self, Answer},
-    session,
+    requests, session,
     subscriptions::{ConnectionNumber, Subscriptions},
-    tls, wire,
+    tls,
+    unanswered::Answer,
+    wire,
 };
 use lockstep_plugin_api::prelude::*;
 use std::{
@@ -32,6 +33,8 @@ use uuid::Uuid;
 
 /// How long sessions get to answer and close when the server stops.
 const CLOSE_WITHIN: Duration = Duration::from_millis(1200);
+/// How much may be on its way through the pipeline from all connections; more is not read from them.
+pub(crate) const MAX_BYTES_IN_PIPELINE: usize = 16 << 20;
 /// How long to wait when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -40,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) settings: Settings,
     pub(crate) node_id: String,
     pub(crate) metrics: Metrics,
+    /// One permit for each byte that may be on its way through the pipeline.
+    pub(crate) room: Arc<Semaphore>,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     intake: Mutex<Intake>,
@@ -99,6 +104,7 @@ impl Server {
         let server = Arc::new(Self {
             node_id: context.node_id().to_owned(),
             metrics: Metrics::new(context),
+            room: Arc::new(Semaphore::new(MAX_BYTES_IN_PIPELINE)),
             address,
             tls,
             intake: Mutex::new(Intake::ReadOnly),

@@ -5,15 +5,12 @@ use crate::{
     keepalive::{Due, Keepalive},
     outbox::{Closing, TOO_SLOW, write_frames},
     rate::Rate,
-    requests::{Answer, Handled},
+    requests::Handled,
     server::Connection,
+    unanswered::Unanswered,
     wire,
 };
-use futures_util::{
-    StreamExt,
-    future::BoxFuture,
-    stream::{FuturesOrdered, SplitStream},
-};
+use futures_util::{StreamExt, stream::SplitStream};
 use std::{pin::pin, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -26,8 +23,6 @@ use tokio_tungstenite::{
 };
 use tracing::warn;
 
-/// How many changes of one connection may be in the pipeline; with so many, nothing more is read from it.
-pub(crate) const MAX_UNANSWERED: usize = 64;
 /// How many wrong messages in a row end a connection.
 pub(crate) const MAX_BAD_IN_A_ROW: u32 = 100;
 /// How long a server that stops waits for the outcomes of changes.
@@ -52,8 +47,6 @@ enum Ended {
     ByServer(Closing),
 }
 
-type Unanswered = FuturesOrdered<BoxFuture<'static, Answer>>;
-
 /// Serves a client until one of the sides closes.
 pub(crate) async fn serve<S>(socket: WebSocketStream<S>, connection: Connection)
 where
@@ -61,7 +54,7 @@ where
 {
     let (mut writer, mut reader) = socket.split();
     let may_take = connection.server.settings.ping_timeout;
-    let mut unanswered = Unanswered::new();
+    let mut unanswered = Unanswered::default();
     {
         let mut writing =
             pin!(write_frames(&mut writer, &connection.outbox, &connection.server.metrics.sent));
@@ -122,7 +115,7 @@ where
     let mut rate = Rate::new(settings.max_messages_per_second);
     let mut n_bad_in_a_row = 0;
     loop {
-        let reads_on = unanswered.len() < MAX_UNANSWERED;
+        let reads_on = unanswered.takes_more();
         // Every arm is cancel-safe; a client that never pauses must not keep the others from their turn.
         let message = select! {
             biased;
@@ -135,8 +128,10 @@ where
                 }
                 continue;
             }
-            Some(answer) = unanswered.next() => {
-                connection.answer(answer);
+            answer = unanswered.next() => {
+                if let Some(answer) = answer {
+                    connection.answer(answer);
+                }
                 continue;
             }
             message = reader.next(), if reads_on => message,
@@ -145,7 +140,7 @@ where
         let handled = match message {
             Some(Ok(Message::Text(text))) => {
                 connection.server.metrics.received.add(1);
-                connection.handle(&text, rate.take(Instant::now())).await
+                connection.handle(&text, rate.take(Instant::now()))
             }
             Some(Ok(Message::Binary(_))) => {
                 connection.server.metrics.received.add(1);
@@ -159,9 +154,13 @@ where
         let is_bad = match handled {
             Handled::Done => false,
             Handled::Bad => true,
-            Handled::Change { answer, is_bad } => {
-                unanswered.push_back(answer);
-                is_bad
+            Handled::Refused { asked, refusal } => {
+                unanswered.push_refused(asked, refusal);
+                refusal.is_clients_fault()
+            }
+            Handled::Entering { asked, entering } => {
+                unanswered.push_entering(asked, entering);
+                false
             }
         };
         if is_bad {
@@ -192,10 +191,13 @@ fn broken(error: &Error, connection: &Connection) -> Ended {
 /// The server stops: no change is read any more, those on their way are answered, at worst with `unavailable`.
 async fn wind_up(connection: &Connection, unanswered: &mut Unanswered) -> Closing {
     let _ = timeout(OUTCOMES_WITHIN, async {
-        while let Some(answer) = unanswered.next().await {
-            connection.answer(answer);
+        while !unanswered.is_empty() {
+            if let Some(answer) = unanswered.next().await {
+                connection.answer(answer);
+            }
         }
     })
     .await;
+    unanswered.give_up().for_each(|answer| connection.answer(answer));
     RESTART
 }
