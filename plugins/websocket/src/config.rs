@@ -76,7 +76,7 @@ impl Default for WebSocketConfig {
             max_value_bytes: Size(1 << 20),
             max_patterns: 256,
             max_queue_bytes: Size(1 << 20),
-            max_messages_per_second: 1000,
+            max_messages_per_second: 10_000,
             auth: None,
             compat: Compat::default(),
         }
@@ -166,11 +166,12 @@ fn address(listen: Option<&str>, host: Option<&str>, port: Option<u16>) -> Resul
     Ok(SocketAddr::new(ip("listen", host)?, port))
 }
 
+/// The message leaves the text out: it may have been put there by `${env:...}` and be a secret.
 fn ip(field: &str, host: &str) -> Result<IpAddr, String> {
     if host == "localhost" {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
-    host.parse().map_err(|_| format!("`{field}` has `{host}`: write an IP address or `localhost`"))
+    host.parse().map_err(|_| format!("the host in `{field}` must be an IP address or `localhost`"))
 }
 
 impl From<ServerTls> for TlsFiles {

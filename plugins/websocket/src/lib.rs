@@ -17,6 +17,7 @@ mod handshake;
 mod session;
 mod keepalive;
 mod requests;
+mod unanswered;
 mod rate;
 mod source;
 mod sink;

@@ -1,7 +1,8 @@
 //! What waits to be written to one client, bounded in bytes, and the task half that writes it.
 //!
 //! Nobody ever waits to put something in: a client that reads too slowly loses its connection instead of holding up the
-//! sink or another client.
+//! sink or another client. An author is answered before it sees its own change, although in a direct pipeline the change
+//! is shown first: it and what comes behind it are held back until the answer is there (GAP-13).
 
 use futures_util::{Sink, SinkExt};
 use lockstep_plugin_api::prelude::Counter;
@@ -20,6 +21,7 @@ use tokio_tungstenite::tungstenite::{
         },
     },
 };
+use uuid::Uuid;
 
 /// Why the server closes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +45,19 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct Waiting {
-    frames: VecDeque<Utf8Bytes>,
+    frames: VecDeque<Entry>,
     bytes: usize,
     ping: bool,
+    /// The client's own changes that are on their way through the pipeline.
+    unanswered: Vec<Uuid>,
     /// Once set, nothing more is taken in.
     closing: Option<Closing>,
+}
+
+enum Entry {
+    Text(Utf8Bytes),
+    /// Nothing behind this is written before the answer to the client's own change has taken its place.
+    AnswerTo(Uuid),
 }
 
 /// What to write next.
@@ -76,19 +86,55 @@ impl Outbox {
 
     /// Queues a frame, or gives the connection up if it does not fit.
     pub(crate) fn push(&self, frame: Utf8Bytes) -> Pushed {
+        self.push_change(frame, None)
+    }
+
+    /// As [`Outbox::push`], for a change with this identity: the client's own waits for its answer.
+    pub(crate) fn push_change(&self, frame: Utf8Bytes, event: Option<Uuid>) -> Pushed {
         let mut waiting = self.waiting();
         if waiting.closing.is_some() {
             return Pushed::Closed;
         }
-        if !waiting.frames.is_empty() && waiting.bytes + frame.len() > self.limit {
+        let bytes = waiting.bytes + frame.len();
+        if !waiting.frames.is_empty() && bytes > self.limit {
             // What was queued is gone, so that the memory is free while the client is told.
             *waiting = Waiting { closing: Some(TOO_SLOW), ..Waiting::default() };
             drop(waiting);
             self.notify_closed();
             return Pushed::Overflowed;
         }
-        waiting.bytes += frame.len();
-        waiting.frames.push_back(frame);
+        if bytes > self.limit / 2 {
+            waiting.hold_nothing_back();
+        }
+        if let Some(event) = event.filter(|event| waiting.unanswered.contains(event)) {
+            waiting.frames.push_back(Entry::AnswerTo(event));
+        }
+        waiting.bytes = bytes;
+        waiting.frames.push_back(Entry::Text(frame));
+        drop(waiting);
+        self.filled.notify_one();
+        Pushed::Queued
+    }
+
+    /// The client made this change; [`Outbox::answer`] will follow.
+    pub(crate) fn expect_answer(&self, event: Uuid) {
+        self.waiting().unanswered.push(event);
+    }
+
+    /// Queues the answer to a change, in front of the change itself if that waits for it.
+    pub(crate) fn answer(&self, event: Uuid, frame: Utf8Bytes) -> Pushed {
+        let mut waiting = self.waiting();
+        waiting.unanswered.retain(|unanswered| *unanswered != event);
+        let is_place = |entry: &&mut Entry| matches!(entry, Entry::AnswerTo(of) if *of == event);
+        let n_bytes = frame.len();
+        match waiting.frames.iter_mut().find(is_place) {
+            Some(place) => *place = Entry::Text(frame),
+            None => {
+                drop(waiting);
+                return self.push(frame);
+            }
+        }
+        waiting.bytes += n_bytes;
         drop(waiting);
         self.filled.notify_one();
         Pushed::Queued
@@ -106,9 +152,12 @@ impl Outbox {
         self.notify_closed();
     }
 
-    /// Waits until the connection is being closed.
-    pub(crate) async fn closed(&self) {
-        if self.waiting().closing.is_none() {
+    /// Waits until the connection is being closed, and says why.
+    pub(crate) async fn closed(&self) -> Closing {
+        loop {
+            if let Some(closing) = self.waiting().closing {
+                return closing;
+            }
             self.closed.notified().await;
         }
     }
@@ -123,10 +172,17 @@ impl Outbox {
         if std::mem::take(&mut waiting.ping) {
             return Some(Next::Ping);
         }
+        if waiting.closing.is_some() {
+            waiting.hold_nothing_back();
+        }
         match waiting.frames.pop_front() {
-            Some(frame) => {
+            Some(Entry::Text(frame)) => {
                 waiting.bytes -= frame.len();
                 Some(Next::Text(frame))
+            }
+            Some(held) => {
+                waiting.frames.push_front(held);
+                None
             }
             None => waiting.closing.map(Next::Close),
         }
@@ -134,6 +190,16 @@ impl Outbox {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Gives up the order of answers and changes: a pipeline that answers late must not cost the author its connection.
+    fn hold_nothing_back(&mut self) {
+        if !self.unanswered.is_empty() || matches!(self.frames.front(), Some(Entry::AnswerTo(_))) {
+            self.unanswered.clear();
+            self.frames.retain(|entry| matches!(entry, Entry::Text(_)));
+        }
     }
 }
 
@@ -212,6 +278,47 @@ mod tests {
         let outbox = Outbox::new(100);
         assert_eq!(outbox.push(text(1000)), Pushed::Queued);
         assert_eq!(outbox.push(text(1)), Pushed::Overflowed);
+    }
+
+    fn next_text(outbox: &Outbox) -> Option<Utf8Bytes> {
+        match outbox.take() {
+            Some(Next::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_author_is_answered_before_it_sees_its_own_change() {
+        let (outbox, own, other) = (Outbox::new(100), Uuid::now_v7(), Uuid::now_v7());
+        outbox.expect_answer(own);
+        outbox.push_change("before".into(), Some(other));
+        outbox.push_change("own".into(), Some(own));
+        outbox.push_change("after".into(), Some(other));
+        assert_eq!(next_text(&outbox).as_deref(), Some("before"));
+        assert_eq!(next_text(&outbox), None, "held back");
+        outbox.answer(own, "answer".into());
+        for text in ["answer", "own", "after"] {
+            assert_eq!(next_text(&outbox).as_deref(), Some(text));
+        }
+        assert!(outbox.take().is_none() && outbox.waiting().bytes == 0);
+    }
+
+    #[test]
+    fn nothing_is_held_back_when_half_of_the_outbox_is_full_or_the_connection_closes() {
+        let (outbox, own) = (Outbox::new(100), Uuid::now_v7());
+        outbox.expect_answer(own);
+        outbox.push_change("own".into(), Some(own));
+        outbox.push(text(60));
+        assert_eq!(next_text(&outbox).as_deref(), Some("own"));
+        outbox.answer(own, "answer".into());
+        assert_eq!(next_text(&outbox), Some(text(60)));
+        assert_eq!(next_text(&outbox).as_deref(), Some("answer"), "late, but there");
+
+        outbox.expect_answer(own);
+        outbox.push_change("own".into(), Some(own));
+        outbox.close(TOO_SLOW);
+        assert_eq!(next_text(&outbox).as_deref(), Some("own"));
+        assert!(matches!(outbox.take(), Some(Next::Close(_))));
     }
 
     #[test]

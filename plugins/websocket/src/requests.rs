@@ -3,14 +3,15 @@
 use crate::{
     names,
     outbox::Outbox,
-    server::{Connection, Intake},
+    server::{Connection, Intake, MAX_BYTES_IN_PIPELINE},
+    unanswered::{Asked, Fate, PendingFate},
     wire::{self, About, ChangeRequest, Refusal, Request, SubscribeRequest},
 };
 use futures_util::future::BoxFuture;
 use lockstep_plugin_api::{prelude::*, time};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// What became of a message.
@@ -19,27 +20,29 @@ pub(crate) enum Handled {
     Done,
     /// The client sent something wrong; it was told so.
     Bad,
-    /// It has an answer of its own place in the order of answers, now or later.
-    Answer { answer: BoxFuture<'static, Utf8Bytes>, is_bad: bool },
+    /// It was a change that cannot be taken; its answer has a place among the others.
+    Refused { asked: Asked, refusal: Refusal },
+    /// It was a change, and is on its way into the pipeline.
+    Entering { asked: Asked, entering: BoxFuture<'static, PendingFate> },
 }
 
 impl Connection {
-    /// Handles the text of one frame. Waits while the pipeline takes no more changes.
-    pub(crate) async fn handle(&self, text: &str, rate: Result<(), Duration>) -> Handled {
+    /// Handles the text of one frame.
+    pub(crate) fn handle(&self, text: &str, rate: Result<(), Duration>) -> Handled {
         let incoming = match wire::read(text) {
             Ok(incoming) => incoming,
             Err(refusal) => return self.refuse(refusal, None),
         };
         let id = incoming.id;
         if let Err(wait) = rate {
-            self.outbox.push(wire::error(wire::RATE_LIMITED, id, Some(wait)));
+            self.push(wire::error(wire::RATE_LIMITED, id, Some(wait)));
             return Handled::Done;
         }
         match incoming.request {
             Err(refusal) => self.refuse(refusal, id),
             Ok(Request::Unknown) => Handled::Done,
             Ok(Request::Ping) => {
-                self.outbox.push(wire::pong());
+                self.push(wire::pong());
                 Handled::Done
             }
             Ok(Request::Subscribe(request)) => match self.subscribe(request, id) {
@@ -48,16 +51,16 @@ impl Connection {
             },
             Ok(Request::Lock(request)) => {
                 let about = About { id, config_key: request.config_key.as_deref() };
-                self.outbox.push(wire::lock_refused(wire::NO_LOCKS, about));
+                self.push(wire::lock_refused(wire::NO_LOCKS, about));
                 Handled::Done
             }
-            Ok(Request::Change(request)) => self.change(request, id).await,
+            Ok(Request::Change(request)) => self.change(request, id),
         }
     }
 
     /// Tells the client that its message was wrong.
     pub(crate) fn refuse(&self, refusal: Refusal, id: Option<&RawValue>) -> Handled {
-        self.outbox.push(wire::error(refusal, id, None));
+        self.push(wire::error(refusal, id, None));
         if refusal.is_clients_fault() { Handled::Bad } else { Handled::Done }
     }
 
@@ -73,7 +76,7 @@ impl Connection {
         }
         self.server.subscriptions().replace(self.number, &self.outbox, tenant.as_deref(), globs);
         if let Some(id) = id {
-            self.outbox.push(wire::subscribed(id, &request.patterns));
+            self.push(wire::subscribed(id, &request.patterns));
         }
         Ok(())
     }
@@ -87,29 +90,19 @@ impl Connection {
         }
     }
 
-    async fn change(&self, request: ChangeRequest<'_>, id: Option<&RawValue>) -> Handled {
-        let about = OwnedAbout { id: id.map(RawValue::to_owned), config_key: request.config_key.clone() };
-        let emitter = match self.to_change(request).and_then(|change| Ok((self.emitter()?, change))) {
-            Ok((emitter, change)) => (emitter, change),
-            Err(refusal) => {
-                let answer = wire::refused(refusal, about.borrow());
-                return Handled::Answer {
-                    answer: Box::pin(std::future::ready(answer)),
-                    is_bad: refusal.is_clients_fault(),
-                };
+    fn change(&self, request: ChangeRequest<'_>, id: Option<&RawValue>) -> Handled {
+        let (id, config_key) = (id.map(RawValue::to_owned), request.config_key.clone());
+        let event = Uuid::now_v7();
+        let ready = self.to_change(request, event).and_then(|change| Ok((change, self.emitter()?)));
+        match ready {
+            Ok((change, emitter)) => {
+                self.server.metrics.changes.add(1);
+                self.outbox.expect_answer(event);
+                let entering = Box::pin(enter(change, emitter, self.server.room.clone()));
+                Handled::Entering { asked: Asked { event: Some(event), id, config_key }, entering }
             }
-        };
-        let (emitter, change) = emitter;
-        self.server.metrics.changes.add(1);
-        let pending = emitter.request(Record::from_change(change)).await;
-        let answer = Box::pin(async move {
-            match pending {
-                Ok(pending) => wire::outcome(&pending.wait().await, about.borrow()),
-                // The host stopped listening: the change went nowhere.
-                Err(_) => wire::refused(wire::UNAVAILABLE, about.borrow()),
-            }
-        });
-        Handled::Answer { answer, is_bad: false }
+            Err(refusal) => Handled::Refused { asked: Asked { event: None, id, config_key }, refusal },
+        }
     }
 
     fn emitter(&self) -> Result<Emitter, Refusal> {
@@ -120,7 +113,7 @@ impl Connection {
         }
     }
 
-    fn to_change(&self, request: ChangeRequest<'_>) -> Result<Change, Refusal> {
+    fn to_change(&self, request: ChangeRequest<'_>, event: Uuid) -> Result<Change, Refusal> {
         if !names::is_key(&request.config_key) {
             return Err(wire::BAD_KEY);
         }
@@ -145,22 +138,25 @@ impl Connection {
         change.set_user_id(Some(request.user_id.unwrap_or_else(|| "anonymous".to_owned()).into()));
         change.set_timestamp_us(Some(timestamp_us));
         change.set_source_node(Some(self.server.node_id.as_str().into()));
-        change.set_event_id(Some(Uuid::now_v7().to_string().into()));
+        change.set_event_id(Some(event.to_string().into()));
         change.set_idempotency_key(request.idempotency_key.map(Text::from));
         change.set_tenant_id(tenant.map(Text::from));
         Ok(change)
     }
 }
 
-/// An [`About`] that outlives its message.
-struct OwnedAbout {
-    id: Option<Box<RawValue>>,
-    config_key: String,
-}
-
-impl OwnedAbout {
-    fn borrow(&self) -> About<'_> {
-        About { id: self.id.as_deref(), config_key: Some(&self.config_key) }
+/// Puts a change into the pipeline, waiting for room: in bytes among all connections here, in records in the emitter.
+async fn enter(change: Change, emitter: Emitter, room: Arc<Semaphore>) -> PendingFate {
+    let n_bytes = change.size().min(MAX_BYTES_IN_PIPELINE) as u32;
+    let permit = room.acquire_many_owned(n_bytes).await;
+    match emitter.request(Record::from_change(change)).await {
+        Ok(pending) => Box::pin(async move {
+            let result = pending.wait().await;
+            drop(permit);
+            Fate::Decided(result)
+        }),
+        // The host stopped listening: the change went nowhere.
+        Err(_) => Box::pin(std::future::ready(Fate::Refused(wire::UNAVAILABLE))),
     }
 }
 

@@ -7,6 +7,8 @@ use crate::{
     requests, session,
     subscriptions::{ConnectionNumber, Subscriptions},
     tls,
+    unanswered::Answer,
+    wire,
 };
 use lockstep_plugin_api::prelude::*;
 use std::{
@@ -31,6 +33,8 @@ use uuid::Uuid;
 
 /// How long sessions get to answer and close when the server stops.
 const CLOSE_WITHIN: Duration = Duration::from_millis(1200);
+/// How much may be on its way through the pipeline from all connections; more is not read from them.
+pub(crate) const MAX_BYTES_IN_PIPELINE: usize = 16 << 20;
 /// How long to wait when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -39,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) settings: Settings,
     pub(crate) node_id: String,
     pub(crate) metrics: Metrics,
+    /// One permit for each byte that may be on its way through the pipeline.
+    pub(crate) room: Arc<Semaphore>,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     intake: Mutex<Intake>,
@@ -98,6 +104,7 @@ impl Server {
         let server = Arc::new(Self {
             node_id: context.node_id().to_owned(),
             metrics: Metrics::new(context),
+            room: Arc::new(Semaphore::new(MAX_BYTES_IN_PIPELINE)),
             address,
             tls,
             intake: Mutex::new(Intake::ReadOnly),
@@ -213,26 +220,21 @@ impl Server {
         lock(&self.subscriptions)
     }
 
-    /// Queues a frame for everybody who wants to know of this key; it is made only if there is somebody.
-    pub(crate) fn publish(
-        &self,
-        tenant: Option<&str>,
-        key: &str,
-        receivers: &mut Vec<(ConnectionNumber, Arc<Outbox>)>,
-        frame: impl FnOnce() -> Utf8Bytes,
-    ) {
-        self.subscriptions().find(tenant, key, receivers);
+    /// Queues a change for everybody who wants to know of its key; the frame is made once, and only if there is somebody.
+    pub(crate) fn publish(&self, change: &Change, receivers: &mut Vec<(ConnectionNumber, Arc<Outbox>)>) {
+        self.subscriptions().find(change.tenant_id(), change.config_key(), receivers);
         if receivers.is_empty() {
             return;
         }
-        let frame = frame();
+        let event = change.event_id().and_then(|id| Uuid::parse_str(id).ok());
+        let frame = wire::config_sync(change, self.settings.naive_timestamps);
         for (_, outbox) in receivers.drain(..) {
-            self.push(&outbox, frame.clone());
+            self.count(outbox.push_change(frame.clone(), event));
         }
     }
 
-    fn push(&self, outbox: &Outbox, frame: Utf8Bytes) {
-        if outbox.push(frame) == Pushed::Overflowed {
+    fn count(&self, pushed: Pushed) {
+        if pushed == Pushed::Overflowed {
             self.metrics.slow_closed.add(1);
         }
     }
@@ -326,9 +328,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Queues an answer.
+    /// Queues a message for this client.
     pub(crate) fn push(&self, frame: Utf8Bytes) {
-        self.server.push(&self.outbox, frame);
+        self.server.count(self.outbox.push(frame));
+    }
+
+    /// Queues the answer to a change.
+    pub(crate) fn answer(&self, answer: Answer) {
+        match answer.event {
+            Some(event) => self.server.count(self.outbox.answer(event, answer.text)),
+            None => self.push(answer.text),
+        }
     }
 
     /// Ends what the client gets unasked.

@@ -3,17 +3,14 @@
 
 use crate::{
     keepalive::{Due, Keepalive},
-    outbox::{Closing, write_frames},
+    outbox::{Closing, TOO_SLOW, write_frames},
     rate::Rate,
     requests::Handled,
     server::Connection,
+    unanswered::Unanswered,
     wire,
 };
-use futures_util::{
-    StreamExt,
-    future::BoxFuture,
-    stream::{FuturesOrdered, SplitStream},
-};
+use futures_util::{StreamExt, stream::SplitStream};
 use std::{pin::pin, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -22,11 +19,10 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Error, Message, Utf8Bytes, error::ProtocolError, protocol::frame::coding::CloseCode},
+    tungstenite::{Error, Message, error::ProtocolError, protocol::frame::coding::CloseCode},
 };
+use tracing::warn;
 
-/// How many changes of one connection may be in the pipeline; with so many, nothing more is read from it.
-pub(crate) const MAX_UNANSWERED: usize = 64;
 /// How many wrong messages in a row end a connection.
 pub(crate) const MAX_BAD_IN_A_ROW: u32 = 100;
 /// How long a server that stops waits for the outcomes of changes.
@@ -51,8 +47,6 @@ enum Ended {
     ByServer(Closing),
 }
 
-type Unanswered = FuturesOrdered<BoxFuture<'static, Utf8Bytes>>;
-
 /// Serves a client until one of the sides closes.
 pub(crate) async fn serve<S>(socket: WebSocketStream<S>, connection: Connection)
 where
@@ -60,14 +54,13 @@ where
 {
     let (mut writer, mut reader) = socket.split();
     let may_take = connection.server.settings.ping_timeout;
-    let mut unanswered = Unanswered::new();
+    let mut unanswered = Unanswered::default();
     {
         let mut writing =
             pin!(write_frames(&mut writer, &connection.outbox, &connection.server.metrics.sent));
         let ended = select! {
             biased;
-            // The outbox has its reason already; the one given here does not count.
-            () = connection.outbox.closed() => Ended::ByServer(RESTART),
+            closing = connection.outbox.closed() => Ended::ByServer(closing),
             ended = read(&mut reader, &connection, &mut unanswered) => ended,
             // A write that fails says that the client is gone, or is closing, which reading finds out.
             _ = &mut writing => Ended::ByClient,
@@ -80,6 +73,10 @@ where
                 return;
             }
             Ended::ByServer(closing) => {
+                if closing == TOO_SLOW {
+                    let number = connection.number;
+                    warn!(connection = format!("ws_{number:08x}"), "closing a client that reads too slowly");
+                }
                 connection.unsubscribe();
                 connection.outbox.close(closing);
                 if timeout(may_take, writing).await.is_err() {
@@ -118,7 +115,7 @@ where
     let mut rate = Rate::new(settings.max_messages_per_second);
     let mut n_bad_in_a_row = 0;
     loop {
-        let reads_on = unanswered.len() < MAX_UNANSWERED;
+        let reads_on = unanswered.takes_more();
         // Every arm is cancel-safe; a client that never pauses must not keep the others from their turn.
         let message = select! {
             biased;
@@ -131,8 +128,10 @@ where
                 }
                 continue;
             }
-            Some(answer) = unanswered.next() => {
-                connection.push(answer);
+            answer = unanswered.next() => {
+                if let Some(answer) = answer {
+                    connection.answer(answer);
+                }
                 continue;
             }
             message = reader.next(), if reads_on => message,
@@ -141,7 +140,7 @@ where
         let handled = match message {
             Some(Ok(Message::Text(text))) => {
                 connection.server.metrics.received.add(1);
-                connection.handle(&text, rate.take(Instant::now())).await
+                connection.handle(&text, rate.take(Instant::now()))
             }
             Some(Ok(Message::Binary(_))) => {
                 connection.server.metrics.received.add(1);
@@ -155,9 +154,13 @@ where
         let is_bad = match handled {
             Handled::Done => false,
             Handled::Bad => true,
-            Handled::Answer { answer, is_bad } => {
-                unanswered.push_back(answer);
-                is_bad
+            Handled::Refused { asked, refusal } => {
+                unanswered.push_refused(asked, refusal);
+                refusal.is_clients_fault()
+            }
+            Handled::Entering { asked, entering } => {
+                unanswered.push_entering(asked, entering);
+                false
             }
         };
         if is_bad {
@@ -188,10 +191,13 @@ fn broken(error: &Error, connection: &Connection) -> Ended {
 /// The server stops: no change is read any more, those on their way are answered, at worst with `unavailable`.
 async fn wind_up(connection: &Connection, unanswered: &mut Unanswered) -> Closing {
     let _ = timeout(OUTCOMES_WITHIN, async {
-        while let Some(answer) = unanswered.next().await {
-            connection.push(answer);
+        while !unanswered.is_empty() {
+            if let Some(answer) = unanswered.next().await {
+                connection.answer(answer);
+            }
         }
     })
     .await;
+    unanswered.give_up().for_each(|answer| connection.answer(answer));
     RESTART
 }

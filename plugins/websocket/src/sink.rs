@@ -5,7 +5,6 @@ use crate::{
     endpoint::{self, Hold, Role},
     outbox::Outbox,
     subscriptions::ConnectionNumber,
-    wire,
 };
 use lockstep_plugin_api::prelude::*;
 use std::sync::Arc;
@@ -13,7 +12,6 @@ use std::sync::Arc;
 /// Queues each change for every connection that wants it; a batch is written when it is queued everywhere.
 pub(crate) struct WebSocketSink {
     hold: Hold,
-    naive_timestamps: bool,
     /// Kept between changes, so that finding receivers allocates once.
     receivers: Vec<(ConnectionNumber, Arc<Outbox>)>,
 }
@@ -22,9 +20,8 @@ impl Sink for WebSocketSink {
     type Config = Settings;
 
     fn new(settings: Settings, context: &Context) -> Result<Self> {
-        let naive_timestamps = settings.naive_timestamps;
         let hold = endpoint::open(&settings, Role::Sink, context)?;
-        Ok(Self { hold, naive_timestamps, receivers: Vec::new() })
+        Ok(Self { hold, receivers: Vec::new() })
     }
 
     fn write(&mut self, batch: &[Record], failures: &mut Failures) -> Result<()> {
@@ -48,9 +45,6 @@ fn read(record: &Record) -> Result<Change> {
 
 impl WebSocketSink {
     fn publish(&mut self, change: &Change) {
-        let naive = self.naive_timestamps;
-        self.hold.server().publish(change.tenant_id(), change.config_key(), &mut self.receivers, || {
-            wire::config_sync(change, naive)
-        });
+        self.hold.server().publish(change, &mut self.receivers);
     }
 }

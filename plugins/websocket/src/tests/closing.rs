@@ -21,7 +21,7 @@ fn a_server_that_stops_answers_what_it_took_and_closes_with_1012() {
     let (mut author, mut reader) = (pipeline.client(), pipeline.client());
     author.send(&change("app.x", 1));
     assert_eq!(reader.receive()["config_key"], "app.x");
-    author.receive_type("config_change_response");
+    author.receive_type("config_sync");
     pipeline.is_stuck.store(true, Ordering::Relaxed);
     author.send(&change("app.y", 2));
     author.is_served();

@@ -1,7 +1,7 @@
 //! What happens at the limits.
 
 use super::support::{Client, Pipeline, SOON, change};
-use crate::session::{MAX_BAD_IN_A_ROW, MAX_UNANSWERED};
+use crate::{server::MAX_BYTES_IN_PIPELINE, session::MAX_BAD_IN_A_ROW, unanswered::MAX_UNANSWERED};
 use serde_json::json;
 use std::{
     io::{Read, Write},
@@ -99,6 +99,26 @@ fn a_connection_with_too_many_unanswered_changes_is_not_read_until_they_are_answ
     pipeline.is_stuck.store(false, Ordering::Relaxed);
     for n in 0..n_sent {
         assert_eq!(client.receive()["config_key"], format!("app.n{n}"));
+    }
+}
+
+#[test]
+fn what_all_connections_have_in_the_pipeline_is_bounded_in_bytes() {
+    let pipeline = Pipeline::start(json!({}));
+    pipeline.is_stuck.store(true, Ordering::Relaxed);
+    let value = "x".repeat(1 << 19);
+    let n_fitting = MAX_BYTES_IN_PIPELINE / value.len();
+    let mut clients: Vec<Client> = (0..4).map(|_| pipeline.client()).collect();
+    for client in &mut clients {
+        client.send(&json!({"type": "subscribe", "patterns": []}));
+        client.is_served();
+        client.send_until_stuck(|n| change(&format!("app.n{n}"), value.as_str()), n_fitting);
+    }
+    let n_taken = pipeline.taken.lock().expect("unpoisoned").len();
+    assert!((n_fitting - 1..=n_fitting).contains(&n_taken), "{n_taken} of {n_fitting}");
+    pipeline.is_stuck.store(false, Ordering::Relaxed);
+    for client in &mut clients {
+        assert_eq!(client.receive()["success"], true);
     }
 }
 

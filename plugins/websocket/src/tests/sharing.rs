@@ -84,6 +84,28 @@ fn an_address_of_another_program_is_not_connected() {
 }
 
 #[test]
+fn the_last_holder_to_go_answers_what_nobody_decided() {
+    let address = free_address();
+    let mut source = source(&config(address, json!({}))).expect("a source");
+    let mut client = Client::connect(address, "/");
+    client.welcome();
+    client.send(&change("app.x", 1));
+    assert_eq!(source.poll_until(1, Duration::from_secs(5)).expect("polled").len(), 1);
+    client.send(&change("app.y", 1));
+    client.is_served();
+    drop(source);
+    for key in ["app.x", "app.y"] {
+        let answer = client.receive();
+        assert_eq!(
+            (&answer["config_key"], &answer["code"]),
+            (&json!(key), &json!("unavailable")),
+            "{answer}"
+        );
+    }
+    assert_eq!(client.closed(), Some(CloseCode::Restart));
+}
+
+#[test]
 fn changes_are_unavailable_once_the_source_is_gone() {
     let address = free_address();
     let mut source = source(&config(address, json!({}))).expect("a source");
