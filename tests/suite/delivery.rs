@@ -1,6 +1,8 @@
 //! At least once and in order, over crashes of the host and rotations of its input.
 
-use lockstep_test_support::{Host, LIMIT, Ledger, Site, append, key_of, lines, random, scale};
+use lockstep_test_support::{
+    Host, LIMIT, Ledger, Probe, Site, append, eventually, key_of, lines, random, read, scale,
+};
 use std::{fs, path::Path, time::Duration};
 
 /// The most that may be read and not yet acked, and so the most that one crash may repeat.
@@ -141,10 +143,10 @@ sinks: [ { plugin: file, config: { path: '-' } } ]
         .stdout(fs::File::create(&output).expect("the output"))
         .stderr(fs::File::create(site.path("err")).expect("a log"));
     let mut child = command.spawn().expect("the host starts");
-    let all = lockstep_test_support::eventually(LIMIT, || (lines(&output).len() == 100).then_some(()));
+    let ended = eventually(LIMIT, || child.try_wait().expect("a child can be asked"));
     let _ = child.kill();
-    let _ = child.wait();
-    assert!(all.is_some(), "{:?}\n{}", lines(&output), lockstep_test_support::read(&site.path("err")));
+    let code = ended.and_then(|status| status.code());
+    assert_eq!(code, Some(0), "it ends with its input\n{}", read(&site.path("err")));
     let offered: Vec<String> = (0..100).map(|number| format!("app.new.{number}")).collect();
     Ledger::new(&offered, &arrived(&output)).assert_exactly_once_in_order();
 }
@@ -165,11 +167,11 @@ sinks:
 ",
     );
     let mut host = site.start();
-    let probes = ["tens", "rest"].map(|name| lockstep_test_support::Probe::new(&site, name));
+    let probes = ["tens", "rest"].map(|name| Probe::new(&site, name));
     host.wait_until("every record at its sink", LIMIT, |_| {
         probes[0].written().len() == 10 && probes[1].written().len() == 90
     });
-    let rest = lockstep_test_support::Probe::keys(100).into_iter().filter(|key| !key.ends_with('0'));
+    let rest = Probe::keys(100).into_iter().filter(|key| !key.ends_with('0'));
     let renamed: Vec<String> = rest.map(|key| key.replace("app.probe.", "rest.")).collect();
     assert_eq!(probes[1].written(), renamed, "through the sink's own chain");
 }

@@ -1,17 +1,20 @@
 //! A change travels from one WebSocket client to another, with the guide's exact messages.
 
-use lockstep_test_support::{Frame, Host, PythonPeer, Site, WsClient, free_port};
+use lockstep_test_support::{Frame, Host, LIMIT, Proxy, PythonPeer, Site, WsClient, free_port};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A host with one WebSocket endpoint that is source and sink at once.
 fn start() -> (Site, Host, u16) {
+    start_with("")
+}
+
+/// The same, with more settings for both.
+fn start_with(more: &str) -> (Site, Host, u16) {
     let port = free_port();
+    let config = format!("{{ listen: 127.0.0.1:{port}{more} }}");
     let yaml = format!(
-        "
-sources: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port} }} }} ]
-sinks: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port} }} }} ]
-"
+        "sources: [ {{ plugin: websocket, config: {config} }} ]\nsinks: [ {{ plugin: websocket, config: {config} }} ]\n"
     );
     let site = Site::new().pipeline("sync", &yaml);
     let mut host = site.start();
@@ -193,16 +196,7 @@ sinks: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port} }} }} ]
 
 #[test]
 fn a_connection_beyond_the_limit_is_refused_before_the_upgrade() {
-    let port = free_port();
-    let yaml = format!(
-        "
-sources: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port}, max_connections: 1 }} }} ]
-sinks: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port}, max_connections: 1 }} }} ]
-"
-    );
-    let site = Site::new().pipeline("sync", &yaml);
-    let mut host = site.start();
-    host.wait_ready();
+    let (_site, _host, port) = start_with(", max_connections: 1");
     let _first = WsClient::connect(port);
     let upgrade = format!(
         "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -221,6 +215,52 @@ fn a_drain_closes_connections_as_going_away() {
     let end = client.try_next(Duration::from_secs(20)).expect("the connection ends");
     assert!(matches!(end, Frame::Closed(Some(1001 | 1012))), "{end:?}");
     assert_eq!(host.wait_exit(Duration::from_secs(20)).code(), Some(0));
+}
+
+/// How many clients the server holds.
+fn n_connections(host: &Host) -> f64 {
+    host.metrics().sum("lockstep_plugin_connections", &[])
+}
+
+#[test]
+fn a_client_that_falls_silent_is_let_go_after_its_ping_timeout() {
+    let (_site, mut host, port) = start_with(", ping_interval: 1, ping_timeout: 1");
+    let proxy = Proxy::new(port);
+    let _silent = WsClient::connect(proxy.port());
+    host.wait_until("the connection to count", LIMIT, |host| n_connections(host) == 1.0);
+    proxy.stall();
+    host.wait_until("the connection to be let go", LIMIT, |host| n_connections(host) == 0.0);
+}
+
+#[test]
+fn a_slow_network_delays_changes_and_keeps_their_order() {
+    let (_site, _host, port) = start();
+    let proxy = Proxy::new(port);
+    let mut far = WsClient::connect(proxy.port());
+    far.subscribe(&["app.*"]);
+    proxy.delay(Duration::from_millis(20));
+    let mut author = WsClient::connect(port);
+    for number in 0..100 {
+        assert_eq!(author.change(&format!("app.{number}"), &json!(number))["success"], true);
+    }
+    for number in 0..100 {
+        assert_eq!(far.next_of_type("config_sync")["new_value"], number);
+    }
+}
+
+#[test]
+fn connections_that_are_cut_or_half_closed_are_let_go_and_others_go_on() {
+    let (_site, mut host, port) = start();
+    let (cut, half) = (Proxy::new(port), Proxy::new(port));
+    let mut clients: Vec<WsClient> = [&cut, &half].map(|proxy| WsClient::connect(proxy.port())).into();
+    clients.iter_mut().for_each(|client| client.send_change("app.from.both", &json!(1)));
+    let mut author = WsClient::connect(port);
+    host.wait_until("three connections", LIMIT, |host| n_connections(host) == 3.0);
+    cut.cut();
+    half.half_close();
+    drop(clients);
+    host.wait_until("one connection", LIMIT, |host| n_connections(host) == 1.0);
+    assert_eq!(author.change("app.x", &json!(1))["success"], true);
 }
 
 #[test]

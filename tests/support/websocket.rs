@@ -15,7 +15,7 @@ use tungstenite::Message;
 /// The connection, by TLS or not.
 #[derive(Debug)]
 enum Stream {
-    Plain(WebSocketStream<MaybeTlsStream<TcpStream>>),
+    Plain(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
     Tls(Box<WebSocketStream<TlsStream<TcpStream>>>),
 }
 
@@ -74,7 +74,7 @@ impl WsClient {
         let connected = runtime().block_on(async { timeout(LIMIT, connect_async(url)).await });
         let (stream, _) =
             connected.expect("an answer in time").unwrap_or_else(|error| panic!("{url}: {error}"));
-        Self::welcomed(Stream::Plain(stream))
+        Self::welcomed(Stream::Plain(Box::new(stream)))
     }
 
     /// As [`WsClient::connect`], by TLS, trusting this certificate alone.
@@ -199,7 +199,7 @@ impl WsClient {
     /// If it is one by TLS.
     pub fn into_stream(self) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         match self.stream {
-            Stream::Plain(stream) => stream,
+            Stream::Plain(stream) => *stream,
             Stream::Tls(_) => panic!("only plain connections are read on the runtime"),
         }
     }
