@@ -288,14 +288,17 @@ impl SinkDriver {
     }
 }
 
+/// Namespace and key.
+type StateKey = (String, Vec<u8>);
+
 /// Metrics that nobody reads and a small state; everything else is refused as in a direct pipeline.
 #[derive(Default, Clone)]
 struct NoHost {
-    state: Arc<Mutex<HashMap<(String, Vec<u8>), Bytes>>>,
+    state: Arc<Mutex<HashMap<StateKey, Bytes>>>,
 }
 
 impl NoHost {
-    fn state(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Vec<u8>), Bytes>> {
+    fn state(&self) -> std::sync::MutexGuard<'_, HashMap<StateKey, Bytes>> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -122,8 +122,7 @@ fn every_bad_frame_is_answered_counted_and_followed_by_a_good_change() {
     let mut n_by_class = BTreeMap::new();
     for number in 0..n_frames {
         // Every class comes, whatever the seed.
-        let class =
-            if number < CLASSES.len() { CLASSES[number] } else { CLASSES[random.usize(..CLASSES.len())] };
+        let class = CLASSES.get(number).copied().unwrap_or_else(|| CLASSES[random.usize(..CLASSES.len())]);
         *n_by_class.entry(class).or_insert(0_u32) += 1;
         let (frame, expect) = bad_frame(class, &mut random);
         let sent = client.try_send_frame(frame);

@@ -51,7 +51,7 @@ impl Builder<'_> {
         let step = self.step(config);
         let when = match &config.when {
             Some(When::Otherwise) => Some(Gate::Otherwise),
-            Some(When::Expression(text)) => self.condition(config, text).map(Gate::If),
+            Some(When::Expression(text)) => self.condition(config, text).map(Box::new).map(Gate::If),
             None => None,
         };
         let chain = self.chain(&config.transforms);

@@ -64,7 +64,7 @@ pub struct SinkStep {
 /// Which records a sink is given.
 #[derive(Debug)]
 pub enum Gate {
-    If(Condition),
+    If(Box<Condition>),
     /// Those that no other sink's condition took.
     Otherwise,
 }

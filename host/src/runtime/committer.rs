@@ -167,7 +167,7 @@ impl<'a> Committer<'a> {
     fn commit(&mut self) {
         let run = self.run;
         let mut commit = Commit::default();
-        let mut settled: Vec<(usize, Vec<Arc<Flight>>, BTreeMap<u32, Bytes>)> = Vec::new();
+        let mut settled = Vec::new();
         for end in &mut self.sources {
             let flights = end.take_finished();
             let mut lanes = BTreeMap::new();

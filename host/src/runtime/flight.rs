@@ -157,6 +157,7 @@ mod tests {
 
     #[test]
     fn the_last_holder_finishes_a_flight_once() {
+        #[expect(clippy::disallowed_methods, reason = "as the runtime makes it")]
         let (progress, news) = mpsc::channel();
         let flight = Arc::new(Flight::new(Origin::Source { source: 0, seq: 0 }, 1..3, 10, progress));
         flight.hold(2);

@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn the_stack_of_a_hanging_thread_names_the_call() {
-        let (release, until) = mpsc::channel();
-        let (tell, told) = mpsc::channel();
+        let (release, until) = mpsc::sync_channel(1);
+        let (tell, told) = mpsc::sync_channel(1);
         let hanging = std::thread::spawn(move || {
             tell.send(thread_id()).expect("asked");
             a_call_that_hangs(&until);

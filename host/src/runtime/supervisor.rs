@@ -209,6 +209,7 @@ impl Supervisor {
         let status = self.running.0.status.clone();
         status.set_state(PipelineState::Starting);
         (0..self.pipeline.n_steps()).for_each(|index| status.set_component(index, ComponentState::Starting));
+        #[expect(clippy::disallowed_methods, reason = "holds two messages per thread")]
         let (end, ended) = mpsc::channel();
         let surroundings = Surroundings {
             store: shared.store,

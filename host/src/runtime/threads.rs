@@ -46,6 +46,10 @@ pub struct Entrances {
 impl Threads {
     /// Starts every thread; each opens its own components.
     pub fn start(run: &Arc<Run>, end: Sender<ThreadId>, ended: Receiver<ThreadId>) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "holds two messages per flight, and flights are bounded"
+        )]
         let (progress, news) = mpsc::channel();
         let n_sources = run.pipeline.sources.len();
         let unsettled = Arc::new(Unsettled::new(n_sources));

@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_call_that_hangs_is_reported_with_its_stack_and_its_answer_ignored() {
         let watchdog = Watchdog::start(Duration::from_millis(100), Duration::from_millis(50));
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(1);
         let watched = watchdog.watch("slow", None, move |hung| tell.send(hung).expect("somebody listens"));
         assert_eq!(watched.call(Call::New, || 1), Ok(1));
         let late = watched.call(Call::Apply, || std::thread::sleep(Duration::from_millis(400)));

@@ -127,8 +127,11 @@ impl<T> Contained<T> {
 impl<T> Drop for Contained<T> {
     fn drop(&mut self) {
         let component = &mut self.component;
-        // SAFETY: the component is dropped here and nowhere else, and nothing touches it afterwards.
-        let dropped = guard("drop", || Ok(unsafe { ManuallyDrop::drop(component) }));
+        let dropped = guard("drop", || {
+            // SAFETY: the component is dropped here and nowhere else, and nothing touches it afterwards.
+            unsafe { ManuallyDrop::drop(component) };
+            Ok(())
+        });
         if let Err(error) = dropped {
             tracing::error!(
                 component = self.name,

@@ -32,7 +32,8 @@ pub fn install(host: LogHostBox) {
         // Fails only if the plugin set a subscriber of its own before its `init`; its lines then go there.
         if installed.is_ok() {
             // Not their trace lines: there, protocol libraries print whole frames, and a value must never be logged.
-            let _ = tracing_log::LogTracer::builder().with_max_level(tracing_log::log::LevelFilter::Debug).init();
+            let _ =
+                tracing_log::LogTracer::builder().with_max_level(tracing_log::log::LevelFilter::Debug).init();
         }
     });
 }

@@ -28,11 +28,8 @@ pub fn run(registry: &Registry) {
         let mut linked = Linked::new(u64::MAX);
         let mut adapted = Adapted::new();
         let mut plugin = Plugin::open(registry);
-        let mut rounds: [&mut dyn FnMut(); 3] = [
-            &mut || linked.round(batch),
-            &mut || adapted.round(batch),
-            &mut || plugin.round(batch),
-        ];
+        let mut rounds: [&mut dyn FnMut(); 3] =
+            [&mut || linked.round(batch), &mut || adapted.round(batch), &mut || plugin.round(batch)];
         let cpu = best_of::<3>(N_SLICES, |i| ns_per_record(batch, &mut rounds[i]));
         let allocations = rounds.map(|round| allocations_per_record(batch, round));
         table::row(batch, cpu, allocations, |linked, plugin| match batch {

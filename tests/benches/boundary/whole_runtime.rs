@@ -27,10 +27,8 @@ pub fn run(registry: &Registry, dir: &Path) {
     for batch in crate::BATCHES {
         // About a tenth of a second each.
         let n_records = if batch < 10 { 100_000 } else { 600_000 };
-        let mut runs: [&mut dyn FnMut(); 2] = [
-            &mut || linked_pipeline::run(n_records, batch),
-            &mut || host.run(n_records, batch),
-        ];
+        let mut runs: [&mut dyn FnMut(); 2] =
+            [&mut || linked_pipeline::run(n_records, batch), &mut || host.run(n_records, batch)];
         let cpu = best_of::<2>(N_SLICES, |i| {
             let before = own_cpu();
             runs[i]();
@@ -57,7 +55,8 @@ impl<'a> Host<'a> {
         let settings = config::HostSettings::default();
         let store = Store::open(&dir.join("data"), StoreOptions::default()).expect("an empty folder");
         let shared = Shared {
-            dead_letters: DeadLetters::open(store.clone(), settings.state.dead_letters).expect("there are none"),
+            dead_letters: DeadLetters::open(store.clone(), settings.state.dead_letters)
+                .expect("there are none"),
             store,
             metrics: Metrics::new(),
             watchdog: Watchdog::start(settings.watchdog, settings.call_timeout),

@@ -41,11 +41,8 @@ impl Goal {
 /// `ok` or `MISSED`, and the goal.
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sign, is_met) = if self.is_at_most {
-            ("<=", self.value <= self.limit)
-        } else {
-            (">=", self.value >= self.limit)
-        };
+        let (sign, is_met) =
+            if self.is_at_most { ("<=", self.value <= self.limit) } else { (">=", self.value >= self.limit) };
         write!(f, "goal {sign} {} {}", self.limit, if is_met { "ok" } else { "MISSED" })
     }
 }

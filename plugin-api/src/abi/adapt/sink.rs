@@ -175,7 +175,10 @@ struct OnRuntime {
 impl OnRuntime {
     fn start<T: AsyncSink>(sink: T, context: &Context) -> Self {
         let (commands, received) = mpsc::channel(QUEUED_BATCHES);
-        // As many answers as commands: bounded by the channel above and by what the host has in flight.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one answer per command, and the host bounds what is in flight"
+        )]
         let (answers, written) = mpsc::unbounded_channel();
         let span =
             tracing::error_span!("sink", pipeline = context.pipeline(), component = context.component());
