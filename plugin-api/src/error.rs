@@ -137,9 +137,10 @@ impl Error {
         Self::new(ErrorKind::UNSUPPORTED, message)
     }
 
+    /// The message says where, the detail what: a panic's text may quote a value, and messages are logged.
     #[doc(hidden)]
-    pub fn panic(message: impl fmt::Display, backtrace: String) -> Self {
-        Self { detail: RString::from(backtrace), ..Self::new(ErrorKind::PANIC, message) }
+    pub fn panic(message: impl fmt::Display, detail: String) -> Self {
+        Self { detail: RString::from(detail), ..Self::new(ErrorKind::PANIC, message) }
     }
 
     /// The field of the configuration the error is about, as a path from `config` on: `ssl_context.certfile`.

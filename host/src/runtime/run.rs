@@ -214,11 +214,11 @@ impl Run {
     pub fn fail(&self, step: &Step, call: &'static str, error: &Error, is_permanent: bool) -> Ended {
         let seen = SeenError::new(call, error);
         self.status.set_component_error(step.index, ComponentState::Failed, seen.clone());
-        self.fail_as(&step.name, seen, is_permanent || error.kind() == ErrorKind::CONFIG);
+        self.fail_as(&step.name, seen, error.message(), is_permanent || error.kind() == ErrorKind::CONFIG);
         Ended
     }
 
-    fn fail_as(&self, component: &str, seen: SeenError, is_permanent: bool) {
+    fn fail_as(&self, component: &str, seen: SeenError, logged: &str, is_permanent: bool) {
         let mut state = self.lock();
         let is_first = state.failure.is_none() && state.phase != Phase::Aborting;
         if is_first {
@@ -227,7 +227,7 @@ impl Run {
         }
         drop(state);
         if is_first {
-            error!(component, call = seen.call, kind = seen.kind, error = seen.message, "task failed");
+            error!(component, call = seen.call, kind = seen.kind, error = logged, "task failed");
         }
         self.enter(Phase::Aborting);
     }
@@ -240,7 +240,7 @@ impl Run {
     /// A thread of the host itself panicked: a defect of the host, which must not look like an orderly end.
     pub fn fail_by_panic(&self, component: &str) {
         let error = Error::fatal("the host's own thread panicked; this is a defect of the host");
-        self.fail_as(component, SeenError::new("host", &error), false);
+        self.fail_as(component, SeenError::new("host", &error), error.message(), false);
     }
 
     pub fn failure(&self) -> Option<Failure> {
@@ -267,7 +267,8 @@ impl Run {
                 };
                 let seen = SeenError { kind: "hung", ..seen };
                 run.status.set_component_error(index, ComponentState::Hung, seen.clone());
-                run.fail_as(&name, seen, false);
+                let logged = seen.message.clone();
+                run.fail_as(&name, seen, &logged, false);
                 let _ = run.hung.send(thread);
             },
         )

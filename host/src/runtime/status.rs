@@ -3,7 +3,7 @@
 //! Written by the tasks when something changes, read by the admin server; never on the way of a record.
 
 use jiff::Timestamp;
-use lockstep_plugin_api::Error;
+use lockstep_plugin_api::{Error, ErrorKind};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -63,8 +63,14 @@ pub struct SeenError {
 }
 
 impl SeenError {
+    /// What a panic says is shown here and not logged: it may quote a value.
     pub fn new(call: &'static str, error: &Error) -> Self {
-        let (message, detail) = (error.message().to_owned(), error.detail().to_owned());
+        let (message, detail) = match error.detail().split_once('\n') {
+            Some((text, backtrace)) if error.kind() == ErrorKind::PANIC => {
+                (format!("{}: {text}", error.message()), backtrace.to_owned())
+            }
+            _ => (error.message().to_owned(), error.detail().to_owned()),
+        };
         Self { kind: error.kind().name(), message, detail, call, at: Timestamp::now() }
     }
 }

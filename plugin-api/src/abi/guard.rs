@@ -60,7 +60,7 @@ fn panic_error(entry: &str, payload: Box<dyn Any + Send>, place: Place) -> Error
         .unwrap_or_else(|| "a payload that is no text".to_owned());
     // A payload's own Drop may panic too; forgetting what it held is all that is left to do then.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    Error::panic(format!("panicked in {entry} at {}: {text}", place.location), place.backtrace)
+    Error::panic(format!("panicked in {entry} at {}", place.location), format!("{text}\n{}", place.backtrace))
 }
 
 /// Runs plugin code; a panic becomes an error of kind `PANIC` that names the entry point and the place.
