@@ -1,11 +1,13 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
+use crate::admin::{AdminError, AdminServer, HostView};
 use crate::config::{Config, Diagnostic, Diagnostics, HostSettings};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
 use crate::runtime::{self, DeadLetters, PipelineState, RunningPipeline, Shared, Watchdog};
 use crate::store::{Commit, Namespace, Store, StoreError, StoreOptions};
 use crate::telemetry::{Metrics, log_host};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -23,6 +25,8 @@ pub struct Host {
     pub dead_letters: DeadLetters,
     pub metrics: Metrics,
     pub pipelines: Vec<RunningPipeline>,
+    /// Ends with the last clone of the host.
+    pub admin: Arc<AdminServer>,
 }
 
 /// Why a host did not start. Nothing was started.
@@ -32,6 +36,8 @@ pub enum StartError {
     Refused(Diagnostics),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
 }
 
 /// Finds the plugins of these settings; loads none yet.
@@ -57,7 +63,7 @@ pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::P
 }
 
 impl Host {
-    /// Checks everything, then opens the store and starts every pipeline.
+    /// Checks everything, opens the store, starts the admin server, then every pipeline.
     ///
     /// # Errors
     /// What was refused; nothing is running then.
@@ -69,12 +75,25 @@ impl Host {
         }
         let registry = open_registry(&config.settings);
         let pipelines = build_all(&config, &registry).map_err(StartError::Refused)?;
+        let origin = config.shown.iter().find(|shown| shown.path == "admin.listen");
+        let origin = origin.map_or_else(String::new, |shown| shown.origin.to_string());
         let settings = config.settings;
         let store = Store::open(&settings.data_dir, StoreOptions::default())?;
         let node_id = node_id(&settings, &store)?;
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
+        let running = Arc::new(OnceLock::new());
+        let view = HostView {
+            node_id: node_id.clone(),
+            registry: registry.clone(),
+            store: store.clone(),
+            dead_letters: dead_letters.clone(),
+            metrics: metrics.clone(),
+            pipelines: Arc::clone(&running),
+            started: Instant::now(),
+        };
+        let admin = AdminServer::start(&settings.admin.listen, &origin, &settings.data_dir, view)?;
         let shared = Shared {
             store: store.clone(),
             dead_letters: dead_letters.clone(),
@@ -85,9 +104,11 @@ impl Host {
             watchdog_limit: settings.watchdog,
             restart: settings.restart.clone(),
         };
-        let pipelines =
-            pipelines.into_iter().map(|pipeline| runtime::spawn(pipeline, shared.clone())).collect();
-        Ok(Self { settings, node_id, registry, store, dead_letters, metrics, pipelines })
+        let spawn = |pipeline| runtime::spawn(pipeline, shared.clone());
+        let pipelines: Vec<_> = pipelines.into_iter().map(spawn).collect();
+        let _ = running.set(pipelines.clone());
+        let admin = Arc::new(admin);
+        Ok(Self { settings, node_id, registry, store, dead_letters, metrics, pipelines, admin })
     }
 
     /// Whether every pipeline has come to the end of its input and written everything.

@@ -9,6 +9,7 @@ pub mod registry;
 pub mod store;
 pub mod pipeline;
 pub mod runtime;
+pub mod admin;
 pub mod host;
 pub mod cli;
 pub mod allocator;

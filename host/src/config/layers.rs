@@ -242,13 +242,12 @@ impl Layers<'_> {
         if settings.restart.backoff.max < settings.restart.backoff.min {
             refuse("restart.backoff.max", "the longest wait `max` is shorter than the first wait `min`");
         }
-        if settings
-            .admin
-            .listen
+        let listen = settings.admin.listen.as_str();
+        let is_address = listen
             .rsplit_once(':')
-            .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
-        {
-            refuse("admin.listen", "expected `host:port`, for example `127.0.0.1:8780`");
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !is_address && listen != "off" {
+            refuse("admin.listen", "expected `host:port`, for example `127.0.0.1:8780`, or `off`");
         }
         if settings
             .node_id

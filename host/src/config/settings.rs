@@ -53,7 +53,8 @@ pub struct HostSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminSettings {
-    /// Address of the HTTP server, `host:port`. Port 0 takes any free port.
+    /// Address of the HTTP server, `host:port`; `off` for none beside the socket in `data_dir`. Port 0 takes any free
+    /// port. Beyond loopback, everything but `/healthz` and `/readyz` takes the token in `data_dir/admin.token`.
     pub listen: String,
 }
 

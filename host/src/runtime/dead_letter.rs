@@ -10,7 +10,7 @@ use lockstep_plugin_api::{Bytes, Error, Position, Record};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// A record that failed, where, why, and after how many attempts.
@@ -84,6 +84,17 @@ impl From<&Blob> for Bytes {
     }
 }
 
+impl DeadLetter {
+    /// The same record failed before: its story goes on.
+    pub fn after(mut self, earlier: &Self) -> Self {
+        self.source.clone_from(&earlier.source);
+        self.record_id = earlier.record_id;
+        self.first_failed_at = earlier.first_failed_at;
+        self.attempts += earlier.attempts;
+        self
+    }
+}
+
 impl From<&Error> for StoredError {
     fn from(error: &Error) -> Self {
         Self {
@@ -148,14 +159,22 @@ pub struct DeadLetters {
 
 #[derive(Debug, Default)]
 struct Queues {
-    used: HashMap<(String, String), Size>,
+    used: HashMap<QueueName, Size>,
     last_number: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Size {
-    records: u64,
-    bytes: u64,
+/// Each component has a queue of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct QueueName {
+    pub pipeline: String,
+    pub component: String,
+}
+
+/// How much lies in a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    pub records: u64,
+    pub bytes: u64,
 }
 
 /// A dead letter and the key it lies under.
@@ -185,7 +204,7 @@ impl DeadLetters {
             let page = letters.store.scan(Namespace::DeadLetters, b"", after.as_deref(), 1000)?;
             let Some((last, _)) = page.last() else { return Ok(letters) };
             after = Some(last.clone());
-            let mut queues = letters.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queues = letters.lock();
             for (key, value) in &page {
                 queues.last_number = number(key);
                 if let Ok(letter) = serde_json::from_slice::<DeadLetter>(value) {
@@ -198,27 +217,53 @@ impl DeadLetters {
     /// Stores dead letters; each replaces the one under its key if it has one. Returns when they are on disk.
     pub fn put(&self, letters: &[(Option<Vec<u8>>, DeadLetter)]) -> Result<(), DeadLetterError> {
         let mut commit = Commit::default();
-        let mut added = Vec::new();
+        let (mut added, mut replaced) = (Vec::new(), Vec::new());
         for (key, letter) in letters {
             let value = serde_json::to_vec(letter).expect("a dead letter is plain data");
+            let n_bytes = value.len() as u64;
             let key = match key {
-                Some(key) => key.clone(),
+                Some(key) => {
+                    let old = self.store.get(Namespace::DeadLetters, key)?;
+                    let old = old.and_then(|value| Some((read(&value)?, value.len() as u64)));
+                    replaced.push((old, letter, n_bytes));
+                    key.clone()
+                }
                 None => {
-                    added.push((letter, value.len() as u64));
-                    self.reserve(letter, value.len() as u64)?
+                    let key = self.reserve(letter, n_bytes);
+                    let key = key.inspect_err(|_| self.give_back(&added))?;
+                    added.push((letter, n_bytes));
+                    key
                 }
             };
             commit = commit.put(Namespace::DeadLetters, key, value);
         }
-        self.store.commit(commit).inspect_err(|_| {
-            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            added.iter().for_each(|(letter, bytes)| queues.remove(letter, *bytes));
-        })?;
+        self.store.commit(commit).inspect_err(|_| self.give_back(&added))?;
+        let mut queues = self.lock();
+        for (old, new, n_bytes) in replaced {
+            if let Some((old, n_bytes)) = old {
+                queues.remove(&old, n_bytes);
+            }
+            queues.add(new, n_bytes);
+        }
         Ok(())
     }
 
+    fn give_back(&self, reserved: &[(&DeadLetter, u64)]) {
+        let mut queues = self.lock();
+        reserved.iter().for_each(|(letter, n_bytes)| queues.remove(letter, *n_bytes));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much lies in each queue that was ever used.
+    pub fn sizes(&self) -> Vec<(QueueName, Size)> {
+        self.lock().used.iter().map(|(queue, size)| (queue.clone(), *size)).collect()
+    }
+
     fn reserve(&self, letter: &DeadLetter, bytes: u64) -> Result<Vec<u8>, DeadLetterError> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.lock();
         let used = queues.used(letter);
         if used.records + 1 > self.limits.records || used.bytes + bytes > self.limits.bytes {
             let component = format!("{}/{}", letter.pipeline, letter.component);
@@ -237,8 +282,12 @@ impl DeadLetters {
 
     pub fn get(&self, number: u64) -> Result<Option<Entry>, StoreError> {
         let key = number.to_be_bytes().to_vec();
-        let value = self.store.get(Namespace::DeadLetters, &key)?;
-        Ok(value.and_then(|value| Some(Entry { letter: read(&value)?, key })))
+        Ok(self.under(&key)?.map(|letter| Entry { letter, key }))
+    }
+
+    /// The dead letter under a key.
+    pub fn under(&self, key: &[u8]) -> Result<Option<DeadLetter>, StoreError> {
+        Ok(self.store.get(Namespace::DeadLetters, key)?.and_then(|value| read(&value)))
     }
 
     /// Forgets dead letters, because they were delivered or an operator said so.
@@ -252,7 +301,7 @@ impl DeadLetters {
             }
         }
         self.store.commit(commit)?;
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.lock();
         removed.iter().for_each(|(letter, bytes)| queues.remove(letter, *bytes));
         Ok(())
     }
@@ -264,7 +313,8 @@ fn read(value: &[u8]) -> Option<DeadLetter> {
 
 impl Queues {
     fn slot(&mut self, letter: &DeadLetter) -> &mut Size {
-        self.used.entry((letter.pipeline.clone(), letter.component.clone())).or_default()
+        let queue = QueueName { pipeline: letter.pipeline.clone(), component: letter.component.clone() };
+        self.used.entry(queue).or_default()
     }
 
     fn used(&mut self, letter: &DeadLetter) -> Size {
@@ -281,5 +331,58 @@ impl Queues {
         let size = self.slot(letter);
         size.records = size.records.saturating_sub(1);
         size.bytes = size.bytes.saturating_sub(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreOptions;
+
+    fn letter(component: &str, attempts: u32, second: i64) -> DeadLetter {
+        let at = Timestamp::from_second(second).expect("a time");
+        DeadLetter {
+            pipeline: "flow".into(),
+            component: component.into(),
+            kind: "sink".into(),
+            source: if second == 1 { "in".into() } else { String::new() },
+            record_id: second as u64,
+            attempts,
+            error: StoredError::from(&Error::rejected("invalid_value", "no")),
+            first_failed_at: at,
+            last_failed_at: at,
+            record: StoredRecord::from(&Record::new(Bytes::from("value"))),
+        }
+    }
+
+    fn open(folder: &std::path::Path) -> DeadLetters {
+        let store = Store::open(folder, StoreOptions::default()).expect("a store");
+        DeadLetters::open(store, DeadLetterSettings::default()).expect("readable")
+    }
+
+    fn records(letters: &DeadLetters) -> Vec<(String, u64)> {
+        let mut sizes: Vec<_> =
+            letters.sizes().into_iter().map(|(queue, size)| (queue.component, size.records)).collect();
+        sizes.sort();
+        sizes
+    }
+
+    #[test]
+    fn a_letter_that_fails_again_goes_on_where_it_failed_last_and_is_counted_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let letters = open(folder.path());
+        letters.put(&[(None, letter("a", 4, 1)), (None, letter("a", 4, 1))]).expect("stored");
+        let earlier = letters.get(1).expect("readable").expect("the first");
+        let again = letter("b", 3, 9).after(&earlier.letter);
+        assert_eq!((again.attempts, again.record_id, again.source.as_str()), (7, 1, "in"));
+        assert_eq!(again.first_failed_at.as_second(), 1);
+        assert_eq!(again.last_failed_at.as_second(), 9);
+        letters.put(&[(Some(earlier.key.clone()), again)]).expect("stored");
+        assert_eq!(letters.list(0, 10).expect("readable").len(), 2);
+        assert_eq!(records(&letters), [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+        letters.remove(&[earlier.key]).expect("removed");
+        assert_eq!(records(&letters), [("a".to_owned(), 1), ("b".to_owned(), 0)]);
+        drop(letters);
+        assert_eq!(records(&open(folder.path())), [("a".to_owned(), 1)], "a restart counts the same");
     }
 }

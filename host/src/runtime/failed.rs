@@ -77,10 +77,19 @@ impl Run {
         failed: &[FailedRecord],
         key: Option<&Vec<u8>>,
     ) -> Result<(), Ended> {
-        let letters: Vec<_> =
-            failed.iter().map(|failed| (key.cloned(), self.letter(step, flight, failed))).collect();
-        self.until_stored(step, || self.dead_letters.put(&letters))?;
-        self.metrics.step(step.index).dead_lettered.add(letters.len() as u64);
+        // The one dead letter may have become several records, or have gone to several sinks: the first that fails takes
+        // its place, the others are new ones.
+        let place = key.filter(|_| flight.take_letter());
+        self.until_stored(step, || {
+            let earlier = key.map(|key| self.dead_letters.under(key)).transpose()?.flatten();
+            let mut place = place.cloned();
+            let letters = failed.iter().map(|failed| {
+                let letter = self.letter(step, flight, failed);
+                (place.take(), earlier.iter().fold(letter, DeadLetter::after))
+            });
+            self.dead_letters.put(&letters.collect::<Vec<_>>())
+        })?;
+        self.metrics.step(step.index).dead_lettered.add(failed.len() as u64);
         for failed in failed {
             let (code, message) = (failed.error.code(), failed.error.message());
             let (record, attempts) = (failed.record.id(), failed.attempts);

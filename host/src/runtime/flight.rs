@@ -9,7 +9,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::Sender,
     },
     time::{Duration, Instant},
@@ -38,6 +38,8 @@ pub struct Flight {
     holders: AtomicUsize,
     /// Records that did not make it, and why. Empty for nearly every batch, so the lock is hardly ever taken.
     refused: Mutex<Vec<(u64, Verdict)>>,
+    /// Whether the dead letter that this is has been stored again.
+    letter_taken: AtomicBool,
     progress: Sender<Progress>,
 }
 
@@ -63,6 +65,7 @@ impl Flight {
             polled_at: Instant::now(),
             holders: AtomicUsize::new(1),
             refused: Mutex::default(),
+            letter_taken: AtomicBool::new(false),
             progress,
         }
     }
@@ -91,6 +94,11 @@ impl Flight {
         if !refused.iter().any(|(known, _)| *known == id) {
             refused.push((id, verdict));
         }
+    }
+
+    /// True for the first that asks: it stores the dead letter that this flight is under its old key.
+    pub fn take_letter(&self) -> bool {
+        !self.letter_taken.swap(true, Ordering::Relaxed)
     }
 
     /// Every record that was not written everywhere.

@@ -50,7 +50,7 @@ const HELP: &[(&str, &str)] = &[
     ("lockstep_records_skipped_total", "Records given up by `on_error: skip`."),
     ("lockstep_source_age_seconds", "From a record's timestamp to its poll; the first record of each batch."),
     ("lockstep_delivery_seconds", "From a batch's poll to its ack by the sink."),
-    ("lockstep_call_seconds", "How long calls into the component took."),
+    ("lockstep_call_seconds", "How long calls into the component took: its processing time."),
     ("lockstep_breaker_opened_total", "How often the component's endpoint went away."),
     ("lockstep_breaker_open", "1 while the component's endpoint is away."),
 ];

@@ -25,8 +25,10 @@ mod supervisor;
 mod threads;
 mod watchdog;
 
-pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetters, Entry};
-pub use status::{ComponentState, ComponentStatus, PipelineState, PipelineStatus};
+pub use dead_letter::{
+    Blob, DeadLetter, DeadLetterError, DeadLetters, Entry, QueueName, Size, StoredError, StoredRecord,
+};
+pub use status::{ComponentState, ComponentStatus, PipelineError, PipelineState, PipelineStatus, SeenError};
 pub use supervisor::{RunningPipeline, Shared, spawn};
 pub use watchdog::Watchdog;
 

@@ -6,7 +6,7 @@ use super::{
     metrics::PipelineMetrics,
     run::{Failure, Phase, Run, Surroundings},
     status::{ComponentState, PipelineState, PipelineStatus, StatusBoard},
-    threads::{Entrances, Threads},
+    threads::{Entrances, Refused, Threads},
     watchdog::Watchdog,
 };
 use crate::config::RestartSettings;
@@ -133,11 +133,14 @@ impl RunningPipeline {
         let letter = &entry.letter;
         // A new id: the old one may be in use by this run.
         let record = letter.record.to_record(run.take_ids(1));
-        if entrances.enter(&run, &letter.component, &letter.kind, entry.key.clone(), record) {
-            Ok(())
-        } else {
-            Err(format!("pipeline `{}` has no {} `{}` any more", self.name(), letter.kind, letter.component))
-        }
+        let entered = entrances.enter(&run, &letter.component, &letter.kind, entry.key.clone(), record);
+        let (pipeline, kind, component) = (self.name(), &letter.kind, &letter.component);
+        entered.map_err(|refused| match refused {
+            Refused::Gone => format!("pipeline `{pipeline}` has no {kind} `{component}` any more"),
+            Refused::Behind => {
+                format!("{kind} `{component}` of pipeline `{pipeline}` is behind; try again later")
+            }
+        })
     }
 }
 

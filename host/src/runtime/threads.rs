@@ -13,7 +13,7 @@ use lockstep_plugin_api::{Batch, Record, abi::Records};
 use std::{
     sync::{
         Arc,
-        mpsc::{self, Receiver, Sender, SyncSender},
+        mpsc::{self, Receiver, Sender, SyncSender, TrySendError},
     },
     thread::{Builder, JoinHandle, ThreadId},
 };
@@ -32,6 +32,15 @@ pub struct Threads {
     /// Every thread says here that it has ended; the committer does not.
     pub ended: Receiver<ThreadId>,
     n_sources: usize,
+}
+
+/// Why a dead letter could not enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such component any more.
+    Gone,
+    /// Its queue is full.
+    Behind,
 }
 
 /// Where a dead letter enters the run again.
@@ -153,8 +162,15 @@ impl Drop for SayEnded {
 }
 
 impl Entrances {
-    /// Puts a dead letter where it failed; false if the pipeline has no such component any more.
-    pub fn enter(&self, run: &Run, component: &str, kind: &str, key: Vec<u8>, record: Record) -> bool {
+    /// Puts a dead letter where it failed. Waits for nothing: a sink that is behind takes no dead letters.
+    pub fn enter(
+        &self,
+        run: &Run,
+        component: &str,
+        kind: &str,
+        key: Vec<u8>,
+        record: Record,
+    ) -> Result<(), Refused> {
         let ids = record.id()..record.id() + 1;
         let flight =
             Flight::new(Origin::DeadLetter { key }, ids, record.size() as u64, self.progress.clone());
@@ -168,19 +184,23 @@ impl Entrances {
         for (source, sender) in pipeline.sources.iter().zip(&self.sources) {
             let is_here = kind == "source" && source.step.name == component;
             if let Some(from) = in_chain(&source.chain).or(is_here.then_some(0)) {
-                return sender.send(input(from)).is_ok();
+                return sender.send(input(from)).map_err(|_| Refused::Gone);
             }
         }
         if let Some(from) = in_chain(&pipeline.transforms) {
-            return self.chain.send(input(from)).is_ok();
+            return self.chain.send(input(from)).map_err(|_| Refused::Gone);
         }
         for (sink, sender) in pipeline.sinks.iter().zip(&self.sinks) {
             let is_here = kind == "sink" && sink.step.name == component;
             if let Some(from) = in_chain(&sink.chain).or(is_here.then_some(sink.chain.len())) {
                 let batch = Batch::new(vec![record.clone()]);
-                return sender.send(Delivery { flight: flight.clone(), batch, from }).is_ok();
+                let delivery = Delivery { flight: flight.clone(), batch, from };
+                return sender.try_send(delivery).map_err(|error| match error {
+                    TrySendError::Full(_) => Refused::Behind,
+                    TrySendError::Disconnected(_) => Refused::Gone,
+                });
             }
         }
-        false
+        Err(Refused::Gone)
     }
 }

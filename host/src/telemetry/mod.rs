@@ -9,5 +9,5 @@ mod component_host;
 
 pub use component_host::component_host;
 pub use logs::log_host;
-pub use metrics::{Counter, Gauge, Histogram, Metrics, Scope};
+pub use metrics::{Counter, Gauge, Histogram, Metrics, Scope, Values};
 pub use subscriber::{Telemetry, TelemetryError, start};

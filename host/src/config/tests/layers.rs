@@ -102,7 +102,7 @@ fn a_refusal_names_the_layer() {
         "admin: { listen: localhost }\n",
         Environment::default(),
         &[],
-        &["1:18: expected `host:port`, for example `127.0.0.1:8780`"],
+        &["1:18: expected `host:port`, for example `127.0.0.1:8780`, or `off`"],
     );
 }
 

@@ -36,6 +36,13 @@ pub struct Scope {
     labels: Labels,
 }
 
+/// Some metrics as they are now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Values {
+    pub counters: BTreeMap<String, u64>,
+    pub gauges: BTreeMap<String, i64>,
+}
+
 /// Counts up.
 #[derive(Debug, Clone)]
 pub struct Counter(RArc<CounterCell>);
@@ -87,6 +94,31 @@ impl Metrics {
     /// Metrics with these labels.
     pub fn scope(&self, labels: &[(&str, &str)]) -> Scope {
         Scope { families: self.0.clone(), labels: Arc::default() }.with(labels)
+    }
+
+    /// The counters and gauges that carry all of these labels, by their names as scraped. Where further labels make
+    /// several of one name, they are added up.
+    pub fn values(&self, labels: &[(&str, &str)]) -> Values {
+        let carries = |found: &Labels| {
+            let mut wanted = labels.iter();
+            wanted.all(|(name, value)| found.iter().any(|label| label.0 == *name && label.1 == *value))
+        };
+        let mut values = Values::default();
+        for (name, family) in self.0.lock().iter() {
+            for (_, cell) in family.series.iter().filter(|(found, _)| carries(found)) {
+                match cell {
+                    Cell::Counter(cell) => {
+                        *values.counters.entry(format!("{name}_total")).or_default() +=
+                            cell.value.load(Ordering::Relaxed);
+                    }
+                    Cell::Gauge(cell) => {
+                        *values.gauges.entry(name.clone()).or_default() += cell.value.load(Ordering::Relaxed);
+                    }
+                    Cell::Histogram(_) => {}
+                }
+            }
+        }
+        values
     }
 
     /// Everything in the OpenMetrics text format, which Prometheus reads.
@@ -294,6 +326,21 @@ mod tests {
             metrics.scope(&[("pipeline", "orders")]).counter("lockstep_records_read_total").add(1);
         }
         assert_eq!(metrics.scope(&[("pipeline", "orders")]).counter("lockstep_records_read_total").get(), 2);
+    }
+
+    #[test]
+    fn the_values_of_some_labels_are_those_that_carry_them_all() {
+        let metrics = Metrics::new();
+        let scope = metrics.scope(&[("pipeline", "orders"), ("component", "in")]);
+        scope.counter("lockstep_records_read_total").add(3);
+        scope.with(&[("state", "on")]).gauge("lockstep_state").set(-1);
+        metrics
+            .scope(&[("pipeline", "other"), ("component", "in")])
+            .counter("lockstep_records_read_total")
+            .add(9);
+        let values = metrics.values(&[("component", "in"), ("pipeline", "orders")]);
+        assert_eq!(values.counters, [("lockstep_records_read_total".to_owned(), 3)].into());
+        assert_eq!(values.gauges, [("lockstep_state".to_owned(), -1)].into());
     }
 
     #[test]

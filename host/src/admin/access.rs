@@ -1,0 +1,150 @@
+//! Who may do what.
+//!
+//! The socket belongs to the host's user and allows everything. Over TCP on loopback, reading is open and changing takes
+//! the token; beyond loopback everything but the two probes takes it. What a browser can be made to send from another
+//! site is refused: a `Host` that is not ours, an `Origin` that is not the `Host`.
+
+use super::answer::Refusal;
+use super::token::Token;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::warn;
+
+/// How long one request may take.
+const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// The largest body a request may have.
+pub(super) const MAX_BODY: usize = 64 << 10;
+
+/// Asked by load balancers and orchestrators, which have no token. They show nothing that is worth one.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// The way a request came in.
+#[derive(Clone)]
+pub(super) enum Door {
+    Socket,
+    Tcp {
+        is_loopback: bool,
+        /// None if it could not be kept on disk: changes come through the socket only then.
+        token: Option<Token>,
+    },
+}
+
+/// What the sender of a request may see.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    /// States and counts.
+    pub may_read: bool,
+    /// The data in records too.
+    pub is_trusted: bool,
+}
+
+/// Lets a request pass if its sender may do that.
+pub(super) async fn guard(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
+    match door.caller(&request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            within_time(request, next).await
+        }
+        Err(refusal) => {
+            let (method, path) = (request.method(), request.uri().path());
+            warn!(%method, path, reason = refusal.message(), "admin request refused");
+            refusal.into_response()
+        }
+    }
+}
+
+async fn within_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(MAX_TIME, next.run(request)).await;
+    answer.unwrap_or_else(|_| {
+        Refusal::unavailable(format!("not done within {MAX_TIME:?}; it may still happen")).into_response()
+    })
+}
+
+impl Door {
+    fn caller(&self, request: &Request) -> Result<Caller, Refusal> {
+        let headers = request.headers();
+        if text(headers, header::CONTENT_LENGTH)
+            .is_some_and(|length| length.parse().is_ok_and(|n: usize| n > MAX_BODY))
+        {
+            return Err(Refusal::too_large(MAX_BODY));
+        }
+        let Self::Tcp { is_loopback, token } = self else {
+            return Ok(Caller { may_read: true, is_trusted: true });
+        };
+        let has_token =
+            given_token(headers).is_some_and(|given| token.as_ref().is_some_and(|token| token.is(given)));
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_probe = is_read && PROBES.contains(&request.uri().path());
+        if !is_probe {
+            check_origin(headers, *is_loopback)?;
+        }
+        if !has_token && !is_probe && !(is_read && *is_loopback) {
+            return Err(Refusal::unauthenticated(
+                "this takes `Authorization: Bearer TOKEN` with the token in `admin.token` of the data folder",
+            ));
+        }
+        Ok(Caller { may_read: *is_loopback || has_token, is_trusted: has_token })
+    }
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn given_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = text(headers, header::AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+/// A page of another site can send requests here, by name (its own name, pointed at us) or across origins; neither gets
+/// anywhere. Beyond loopback the names we are known by are not ours to know, and there nothing is open without a token.
+fn check_origin(headers: &HeaderMap, is_loopback: bool) -> Result<(), Refusal> {
+    let host = text(headers, header::HOST).unwrap_or_default();
+    if is_loopback && !is_loopback_name(host) {
+        return Err(Refusal::forbidden("the `Host` header must be a loopback address or `localhost`"));
+    }
+    match headers.get(header::ORIGIN) {
+        Some(origin)
+            if origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://")) != Some(host) =>
+        {
+            Err(Refusal::forbidden("requests from other sites are refused: the `Origin` is not this server"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_goes_by_these_names_only() {
+        for host in ["127.0.0.1:8780", "127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:8780", "127.8.8.8:1"] {
+            assert!(is_loopback_name(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example:8780",
+            "localhost.evil.example",
+            "192.168.1.1:8780",
+            "[fe80::1]:1",
+            "127.0.0.1.evil",
+        ] {
+            assert!(!is_loopback_name(host), "{host}");
+        }
+    }
+}

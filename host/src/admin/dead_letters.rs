@@ -1,0 +1,175 @@
+//! `/v1/dead-letters`: records that could not be delivered, looked at, tried again and dropped.
+
+use super::HostView;
+use super::access::Caller;
+use super::answer::{Refusal, apart};
+use crate::runtime::{DeadLetters, Entry};
+use crate::store::StoreError;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tracing::info;
+
+/// How many are listed unless asked otherwise, and at most.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+
+/// How many are read at once: each holds its record.
+const READ: usize = 50;
+
+/// How many are looked through for one page; a caller that wants more goes on after it.
+const MAX_READ: usize = 5000;
+
+/// Which dead letters are listed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// Only this pipeline's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// Only those with a greater number.
+    #[serde(default)]
+    pub after: u64,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// Some dead letters, without their records.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Page {
+    pub dead_letters: Vec<Value>,
+    /// Where to go on; none at the end.
+    pub next: Option<u64>,
+}
+
+/// The dead letters that a filter lets pass.
+pub fn page(letters: &DeadLetters, filter: &Filter) -> Result<Page, StoreError> {
+    let limit = filter.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let mut page = Page { dead_letters: Vec::new(), next: None };
+    let mut after = filter.after;
+    for _ in 0..MAX_READ / READ {
+        let read = letters.list(after, READ)?;
+        for entry in &read {
+            if page.dead_letters.len() == limit {
+                page.next = Some(after);
+                return Ok(page);
+            }
+            after = entry.number();
+            if filter.pipeline.as_ref().is_none_or(|pipeline| *pipeline == entry.letter.pipeline) {
+                page.dead_letters.push(summary(entry));
+            }
+        }
+        if read.len() < READ {
+            return Ok(page);
+        }
+    }
+    page.next = Some(after);
+    Ok(page)
+}
+
+/// What is known of a dead letter without looking into its record.
+fn summary(entry: &Entry) -> Value {
+    let letter = &entry.letter;
+    json!({
+        "id": entry.number(),
+        "pipeline": letter.pipeline,
+        "component": letter.component,
+        "kind": letter.kind,
+        "source": letter.source,
+        "key": letter.record.key.as_ref().map(shown_key),
+        "attempts": letter.attempts,
+        "error": { "kind": letter.error.kind, "code": letter.error.code, "message": letter.error.message },
+        "first_failed_at": letter.first_failed_at,
+        "last_failed_at": letter.last_failed_at,
+    })
+}
+
+/// Everything about a dead letter.
+pub fn detail(entry: &Entry) -> Value {
+    let mut shown = json!({ "id": entry.number() });
+    if let (Some(fields), Value::Object(more)) = (shown.as_object_mut(), json!(entry.letter)) {
+        fields.extend(more);
+    }
+    shown
+}
+
+/// A key that is text is shown as it is.
+fn shown_key(key: &crate::runtime::Blob) -> Value {
+    match key {
+        crate::runtime::Blob::Text(text) => json!(text),
+        other => json!(other),
+    }
+}
+
+pub(super) async fn list(
+    State(host): State<Arc<HostView>>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Json<Page>, Refusal> {
+    let Query(filter) = filter.map_err(|rejection| Refusal::bad_message(rejection.body_text()))?;
+    apart(move || Ok(Json(page(&host.dead_letters, &filter)?))).await
+}
+
+/// Only here is a record shown, so only to who may change things.
+pub(super) async fn show(
+    State(host): State<Arc<HostView>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    if !caller.is_trusted {
+        return Err(Refusal::unauthenticated(
+            "a record is shown over the socket, or with `Authorization: Bearer TOKEN`",
+        ));
+    }
+    apart(move || Ok(Json(detail(&host.dead_letter(&id)?)))).await
+}
+
+/// Answered when the record is on its way: it is delivered when it is no dead letter any more.
+pub(super) async fn retry(
+    State(host): State<Arc<HostView>>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    apart(move || {
+        let entry = host.dead_letter(&id)?;
+        let (pipeline, component) = (&entry.letter.pipeline, &entry.letter.component);
+        let running = host
+            .pipeline(pipeline)
+            .ok_or_else(|| Refusal::not_found(format!("no pipeline `{pipeline}` runs here any more")))?;
+        running.retry(&entry).map_err(Refusal::unavailable)?;
+        info!(id = entry.number(), pipeline, component, "dead letter tried again");
+        Ok((StatusCode::ACCEPTED, Json(json!({ "id": entry.number(), "attempts": entry.letter.attempts }))))
+    })
+    .await
+}
+
+pub(super) async fn drop(
+    State(host): State<Arc<HostView>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    apart(move || {
+        let entry = host.dead_letter(&id)?;
+        host.dead_letters.remove(std::slice::from_ref(&entry.key))?;
+        let (pipeline, component) = (&entry.letter.pipeline, &entry.letter.component);
+        info!(id = entry.number(), pipeline, component, "dead letter dropped");
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+impl HostView {
+    fn dead_letter(&self, id: &str) -> Result<Entry, Refusal> {
+        let number = id.parse().map_err(|_| Refusal::bad_message(format!("`{id}` is not a number")))?;
+        let entry = self.dead_letters.get(number)?;
+        entry.ok_or_else(|| Refusal::not_found(format!("there is no dead letter {number}")))
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}

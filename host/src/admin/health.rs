@@ -1,0 +1,174 @@
+//! `/healthz`: the process answers. `/readyz`: it does its work, or what keeps it from that.
+
+use super::HostView;
+use super::access::Caller;
+use crate::runtime::{ComponentState, ComponentStatus, PipelineState, PipelineStatus};
+use crate::store::Health;
+use axum::extract::{Extension, RawQuery, State};
+use axum::http::StatusCode;
+use axum::{Json, response::IntoResponse};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::json;
+use std::sync::Arc;
+
+/// For so long a source's endpoint may be away before the host counts as not ready.
+const MAX_AWAY: SignedDuration = SignedDuration::from_secs(60);
+
+/// One thing that readiness depends on.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Check {
+    name: String,
+    ok: bool,
+    detail: String,
+}
+
+pub(super) async fn alive(State(host): State<Arc<HostView>>) -> impl IntoResponse {
+    Json(json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "node_id": host.node_id,
+        "uptime_seconds": host.started.elapsed().as_secs(),
+    }))
+}
+
+/// Without `?verbose`, only what is wrong is listed.
+pub(super) async fn ready(
+    State(host): State<Arc<HostView>>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+) -> impl IntoResponse {
+    let statuses = host.pipelines.get().map(|all| all.iter().map(|one| one.status()).collect::<Vec<_>>());
+    let mut checks = checks(host.store.health(), statuses.as_deref(), Timestamp::now());
+    let ready = checks.iter().all(|check| check.ok);
+    let is_verbose = query
+        .is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
+    checks.retain(|check| is_verbose || !check.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = match caller.may_read {
+        true => json!({ "ready": ready, "checks": checks }),
+        false => json!({ "ready": ready }),
+    };
+    (status, Json(body))
+}
+
+fn checks(store: Health, pipelines: Option<&[PipelineStatus]>, now: Timestamp) -> Vec<Check> {
+    let mut checks = vec![store_check(store)];
+    let Some(pipelines) = pipelines else {
+        checks.push(Check { name: "pipelines".into(), ok: false, detail: "not started yet".into() });
+        return checks;
+    };
+    for pipeline in pipelines {
+        checks.push(pipeline_check(pipeline));
+        let components = pipeline.components.iter();
+        let ended = |component: &&ComponentStatus| component.state != ComponentState::Finished;
+        checks.extend(components.filter(ended).map(|component| component_check(pipeline, component, now)));
+    }
+    checks
+}
+
+fn store_check(health: Health) -> Check {
+    let detail = match health {
+        Health::Ok => "takes commits",
+        Health::DiskFull => "disk full: commits are refused until there is space",
+        Health::Recovering => "its engine has stopped and is started again by the next commit",
+        Health::Failed => "a write to the disk failed: restart the host when the disk is sound",
+    };
+    Check { name: "store".into(), ok: health == Health::Ok, detail: detail.into() }
+}
+
+fn pipeline_check(pipeline: &PipelineStatus) -> Check {
+    let ok = matches!(pipeline.state, PipelineState::Running | PipelineState::Finished);
+    let mut detail = named(&pipeline.state);
+    if let Some(last) = pipeline.last_error.as_ref().filter(|_| !ok) {
+        detail = format!("{detail}: {} in {} of {}", last.error.message, last.error.call, last.component);
+    }
+    Check { name: format!("pipeline {}", pipeline.name), ok, detail }
+}
+
+/// A sink that is away degrades the host and a source that is away for long unreadies it: what a source misses is
+/// nowhere yet, what a sink misses is kept by the source.
+fn component_check(pipeline: &PipelineStatus, component: &ComponentStatus, now: Timestamp) -> Check {
+    let away = component.not_connected_since.map(|since| now.duration_since(since));
+    let ok = component.kind != "source" || away.is_none_or(|away| away <= MAX_AWAY);
+    let mut detail = named(&component.state);
+    if let Some(away) = away {
+        let error = component.last_error.as_ref().map_or("", |error| &error.message);
+        detail = format!("{detail} for {} s: {error}", away.as_secs());
+    }
+    Check { name: format!("{} {}/{}", component.kind, pipeline.name, component.name), ok, detail }
+}
+
+/// A state as it is written everywhere.
+pub(super) fn named(state: &impl Serialize) -> String {
+    match serde_json::to_value(state) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipeline(state: PipelineState, components: Vec<ComponentStatus>) -> PipelineStatus {
+        PipelineStatus {
+            name: "flow".into(),
+            file: "flow.yaml".into(),
+            state,
+            since: Timestamp::UNIX_EPOCH,
+            restarts: 0,
+            last_error: None,
+            in_flight_records: 0,
+            in_flight_bytes: 0,
+            components,
+        }
+    }
+
+    fn away(kind: &'static str, since: Option<Timestamp>) -> ComponentStatus {
+        ComponentStatus {
+            name: "in".into(),
+            kind,
+            plugin: "p".into(),
+            version: "1".into(),
+            state: if since.is_some() { ComponentState::NotConnected } else { ComponentState::Running },
+            not_connected_since: since,
+            last_error: None,
+            positions: Default::default(),
+        }
+    }
+
+    /// The names of what is not ok.
+    fn check(store: Health, pipelines: Option<&[PipelineStatus]>, expected: &[&str]) {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(100);
+        let wrong =
+            checks(store, pipelines, now).into_iter().filter(|check| !check.ok).map(|check| check.name);
+        assert_eq!(wrong.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_host_is_ready_when_everything_runs_or_is_done() {
+        let running = pipeline(PipelineState::Running, vec![away("source", None)]);
+        let finished = pipeline(PipelineState::Finished, vec![]);
+        check(Health::Ok, Some(&[running, finished]), &[]);
+        check(Health::Ok, None, &["pipelines"]);
+        check(Health::DiskFull, Some(&[]), &["store"]);
+        for state in [
+            PipelineState::Starting,
+            PipelineState::Draining,
+            PipelineState::Restarting,
+            PipelineState::Failed,
+            PipelineState::Stopped,
+        ] {
+            check(Health::Ok, Some(&[pipeline(state, vec![])]), &["pipeline flow"]);
+        }
+    }
+
+    #[test]
+    fn a_source_may_be_away_for_a_minute_and_a_sink_for_ever() {
+        let at = |second| Some(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second));
+        let running = |components| [pipeline(PipelineState::Running, components)];
+        check(Health::Ok, Some(&running(vec![away("source", at(40)), away("sink", at(0))])), &[]);
+        check(Health::Ok, Some(&running(vec![away("source", at(39))])), &["source flow/in"]);
+    }
+}

@@ -1,0 +1,62 @@
+//! The admin server: health, metrics, pipelines and dead letters over HTTP.
+//!
+//! It runs on a thread of its own with a runtime of its own, and whatever may wait (the store, a full queue) leaves that
+//! thread: a pipeline or a disk that hangs is seen here, not felt.
+
+mod listen;
+mod token;
+mod access;
+mod answer;
+mod health;
+mod process;
+mod scrape;
+mod pipelines;
+mod dead_letters;
+mod plugins;
+mod server;
+mod client;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, ClientError};
+pub use dead_letters::{Filter, Page, detail, page};
+pub use listen::AdminError;
+pub use plugins::plugins;
+pub use server::AdminServer;
+
+use crate::registry::Registry;
+use crate::runtime::{DeadLetters, RunningPipeline};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// The Unix socket, in the data folder. Whoever may open it may do everything.
+pub const SOCKET: &str = "admin.sock";
+/// Where the address that was bound is written, in the data folder.
+pub const ADDRESS: &str = "admin.addr";
+/// Where the token for changes over TCP lies, in the data folder.
+pub const TOKEN: &str = "admin.token";
+
+/// What the admin server can see of its host. Cheap to clone.
+#[derive(Clone)]
+pub struct HostView {
+    pub node_id: String,
+    pub registry: Registry,
+    pub store: Store,
+    pub dead_letters: DeadLetters,
+    pub metrics: Metrics,
+    /// Filled when the pipelines are started, which is after the server.
+    pub pipelines: Arc<OnceLock<Vec<RunningPipeline>>>,
+    pub started: Instant,
+}
+
+impl HostView {
+    fn pipelines(&self) -> &[RunningPipeline] {
+        self.pipelines.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn pipeline(&self, name: &str) -> Option<&RunningPipeline> {
+        self.pipelines().iter().find(|pipeline| pipeline.name() == name)
+    }
+}
