@@ -48,24 +48,19 @@ impl Run {
                 Then::Skip => {
                     metrics.skipped.add(failed.len() as u64);
                     for failed in &failed {
-                        let (code, message) = (failed.error.code(), failed.error.message());
+                        let (code, kind) = (failed.error.code(), failed.error.kind().name());
                         warn!(
                             component = step.name,
                             record = failed.record.id(),
                             code,
-                            error = message,
+                            kind,
                             "record skipped"
                         );
                         flight.refuse(failed.record.id(), Verdict::Stored);
                     }
                     Ok(())
                 }
-                Then::Stop => {
-                    let first = &failed[0];
-                    let message =
-                        format!("a record failed and `on_error.then` is `stop`: {}", first.error.message());
-                    Err(self.fail(step, "record", &Error::fatal(message), true))
-                }
+                Then::Stop => Err(self.stop_at(step, &failed[0].error)),
             },
         }
     }
@@ -91,9 +86,9 @@ impl Run {
         })?;
         self.metrics.step(step.index).dead_lettered.add(failed.len() as u64);
         for failed in failed {
-            let (code, message) = (failed.error.code(), failed.error.message());
+            let (code, kind) = (failed.error.code(), failed.error.kind().name());
             let (record, attempts) = (failed.record.id(), failed.attempts);
-            warn!(component = step.name, record, attempts, code, error = message, "dead letter");
+            warn!(component = step.name, record, attempts, code, kind, "dead letter");
             flight.refuse(record, Verdict::Stored);
         }
         Ok(())

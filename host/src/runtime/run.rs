@@ -218,6 +218,17 @@ impl Run {
         Ended
     }
 
+    /// A record failed at a component that is told to stop then. What the record's error says is shown and not logged:
+    /// it may quote the value.
+    pub fn stop_at(&self, step: &Step, error: &Error) -> Ended {
+        const STOPPED: &str = "a record failed and `on_error.then` is `stop`";
+        let seen = SeenError::new("record", error);
+        let seen = SeenError { message: format!("{STOPPED}: {}", seen.message), ..seen };
+        self.status.set_component_error(step.index, ComponentState::Failed, seen.clone());
+        self.fail_as(&step.name, seen, STOPPED, true);
+        Ended
+    }
+
     fn fail_as(&self, component: &str, seen: SeenError, logged: &str, is_permanent: bool) {
         let mut state = self.lock();
         let is_first = state.failure.is_none() && state.phase != Phase::Aborting;
