@@ -11,7 +11,9 @@
 /// ```
 /// Kinds: `source`, `async_source`, `transform`, `sink`, `async_sink`, `pipelined_sink`. Flags go in parentheses after the
 /// name: `transform "resolver" (commits) => Resolver` for a component that commits to the log, `(notices)` for one that
-/// is given notices beside changes, `(answers)` for a source that tells the author of a record what became of it.
+/// is given notices beside changes, `(answers)` for a source that tells the author of a record what became of it,
+/// `(replays)` for a source that reads again from the last committed position after a crash, `(may_replay)` if that
+/// depends on its configuration. `lockstep validate` says by these flags what a pipeline guarantees.
 ///
 /// The crate must be a `cdylib` only: two plugins linked into one binary would share the one exported symbol.
 #[macro_export]

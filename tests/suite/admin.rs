@@ -67,8 +67,18 @@ fn counters_come_in_pairs_and_balance_when_everything_is_written() {
         );
     }
     assert!(metrics.text().contains("component=\"probe\""), "counters name their component");
-    for stage in ["processing", "age"] {
-        assert!(metrics.text().contains(stage), "`{stage}` in\n{}", metrics.text());
+    for histogram in ["lockstep_call_seconds", "lockstep_source_age_seconds", "lockstep_delivery_seconds"] {
+        assert!(metrics.has(&format!("{histogram}_bucket")), "`{histogram}` in\n{}", metrics.text());
+    }
+    for (kind, name) in
+        [("transform", "received"), ("transform", "passed"), ("sink", "received"), ("sink", "written")]
+    {
+        let n_records = metrics.sum(&format!("lockstep_records_{name}_total"), &[("kind", kind)]);
+        assert_eq!(n_records, 1_000.0, "{name} by the {kind}");
+    }
+    for kind in ["source", "transform", "sink"] {
+        let n_bytes = metrics.sum("lockstep_bytes_received_total", &[("kind", kind)]);
+        assert!(n_bytes > 0.0, "bytes that came to the {kind}");
     }
 }
 

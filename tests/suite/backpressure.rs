@@ -23,7 +23,7 @@ delivery: { in_flight: { records: 100000, bytes: 8MiB } }
 ",
         )
         // The sink blocks on purpose and for long; it is not to be taken for hung.
-        .env("LOCKSTEP_WATCHDOG", "10min");
+        .env("LOCKSTEP_WATCHDOG", "600s");
     let sink = Probe::new(&site, "out");
     sink.down();
     let mut host = site.start();
@@ -182,7 +182,9 @@ async fn arrivals(client: WsClient, n_changes: usize) -> Vec<Duration> {
         let Ok(Some(Ok(Message::Text(text)))) = next else { break };
         let message: Value = serde_json::from_str(&text).expect("JSON");
         if message["type"] == "config_sync" {
-            let sent = Duration::from_micros(message["new_value"].as_u64().expect("a time"));
+            let sent = Duration::from_micros(
+                message["new_value"].as_u64().unwrap_or_else(|| panic!("a time: {}", message["config_key"])),
+            );
             times.push(epoch().elapsed().saturating_sub(sent));
         }
     }

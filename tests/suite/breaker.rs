@@ -23,9 +23,9 @@ fn a_sinks_outage_longer_than_all_retries_loses_nothing_and_keeps_the_order() {
     sink.down();
     let outage = Instant::now();
     host.wait_until("an open breaker", LIMIT, |host| {
-        let status = host.status();
-        status.component("flow", "sinks", "probe").to_string().contains("open")
+        host.status().component("flow", "sinks", "probe")["state"] == "not_connected"
     });
+    assert_eq!(host.metrics().sum("lockstep_breaker_open", &[("kind", "sink")]), 1.0);
     host.wait_until("the end of the outage", LIMIT, |_| outage.elapsed() > OUTAGE);
     assert_eq!(host.status().state("flow"), "running", "an outage is not a failure of the pipeline");
     assert_eq!(host.get("/healthz").code, 200);

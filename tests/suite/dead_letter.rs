@@ -104,7 +104,7 @@ fn skip_leaves_the_record_out_and_says_so() {
     let (site, sink, mut host) = failing("skip");
     host.wait_until("every other record", LIMIT, |_| sink.written().len() == 99);
     assert_eq!(dead_letters(&site).len(), 0);
-    assert_eq!(host.status().state("flow"), "running");
+    host.wait_state("flow", "running");
     assert!(host.log().contains("app.probe.17"), "the log names the record that was skipped");
 }
 

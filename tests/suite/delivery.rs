@@ -91,10 +91,14 @@ delivery: {{ batch: {{ records: 20 }}, in_flight: {{ records: {IN_FLIGHT} }} }}
     );
 }
 
-/// Gives the input another name, as logrotate does; the writer goes on in a new file.
+/// Gives the input another name as logrotate does, `.1` being the newest; the writer goes on in a new file.
 fn rotate(site: &Site, input: &Path) {
-    let number = fs::read_dir(site.path("")).expect("the site").count();
-    fs::rename(input, site.path(format!("in.ndjson.{number}"))).expect("the input can be renamed");
+    let name = |number: usize| site.path(format!("in.ndjson.{number}"));
+    let n_rotated = (1..).take_while(|number| name(*number).exists()).count();
+    for number in (1..=n_rotated).rev() {
+        fs::rename(name(number), name(number + 1)).expect("a rotated file can be renamed");
+    }
+    fs::rename(input, name(1)).expect("the input can be renamed");
     fs::write(input, "").expect("a new input");
 }
 

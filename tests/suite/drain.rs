@@ -72,7 +72,7 @@ sinks: [ { plugin: probe, config: { dir: SITE/finite-out } } ]
     let mut host = site.start();
     host.wait_state("finite", "finished");
     assert_eq!(finite.written(), Probe::keys(500));
-    assert_eq!(host.status().state("endless"), "running");
+    host.wait_state("endless", "running");
     let so_far = endless.written().len();
     host.wait_until("the other pipeline to go on", LIMIT, |_| endless.written().len() > so_far);
     host.stop();

@@ -75,12 +75,11 @@ sinks: [ { plugin: probe, config: { dir: SITE/by-out } } ]
     wait_for_place(&mut host, &site, &sink, scenario.place);
     let shown = |host: &Host| format!("{}\n{}", host.status().errors("victim"), host.log());
     host.wait_until(scenario.error, LIMIT, |host| shown(host).contains(scenario.error));
-    // A pipeline that came back has to stay.
-    assert_eq!(host.status().state("victim"), scenario.state, "{}", shown(&host));
+    host.wait_state("victim", scenario.state);
 
     let so_far = other.written().len();
     host.wait_until("the other pipeline to go on", LIMIT, |_| other.written().len() > so_far);
-    assert_eq!(host.status().state("bystander"), "running");
+    host.wait_state("bystander", "running");
     assert_eq!(host.get("/healthz").code, 200);
     if scenario.place == Place::AtTheSource {
         host.kill();

@@ -194,8 +194,10 @@ fn a_cache_that_does_not_allow_execution_is_refused_with_what_to_do() {
     let site = site_with("../plugins/librename_key.so");
     let cache = site.path("cache");
     fs::create_dir(&cache).expect("the site can be written");
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "noexec,size=64m", "none"]).arg(&cache).output();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "noexec,mode=0755,size=64m", "none"])
+        .arg(&cache)
+        .output();
     let mounted = mounted.expect("`mount` is there (package mount)");
     assert!(mounted.status.success(), "a noexec folder needs root and the right to mount: {mounted:?}");
     let site = site.env("LOCKSTEP_PLUGIN_CACHE_DIR", cache.display().to_string());

@@ -67,8 +67,9 @@ fn modified(file: &Path) -> Option<std::time::SystemTime> {
     std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
 }
 
+/// Unit tests are no part of the binary, so cargo does not build it again when they change.
 fn newest_below(folder: &Path) -> Option<std::time::SystemTime> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let of = |path: PathBuf| if path.is_dir() { newest_below(&path) } else { modified(&path) };
-    entries.filter_map(|entry| of(entry.path())).max()
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let counted = entries.filter(|path| path.file_stem().is_some_and(|stem| stem != "tests"));
+    counted.filter_map(|path| if path.is_dir() { newest_below(&path) } else { modified(&path) }).max()
 }

@@ -32,10 +32,9 @@ impl Status {
     /// One component of a pipeline: `kind` is `sources`, `transforms` or `sinks`.
     pub fn component(&self, pipeline: &str, kind: &str, name: &str) -> &Value {
         let pipeline = self.pipeline(pipeline);
-        let mut components = pipeline[kind].as_array().into_iter().flatten();
-        components
-            .find(|component| component["name"] == name)
-            .unwrap_or_else(|| panic!("no {kind} `{name}` in {pipeline}"))
+        let is_wanted = |one: &&Value| one["name"] == name && one["kind"] == kind.trim_end_matches('s');
+        let mut components = pipeline["components"].as_array().into_iter().flatten();
+        components.find(is_wanted).unwrap_or_else(|| panic!("no {kind} `{name}` in {pipeline}"))
     }
 
     /// Every error that the pipeline or a component of it shows as its last one, as text.

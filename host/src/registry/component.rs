@@ -35,6 +35,15 @@ struct Inner {
     schema: OnceLock<Result<Value, Error>>,
 }
 
+/// Whether a source reads again what was not committed, as its plugin says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replays {
+    Always,
+    /// Its configuration decides.
+    ByConfig,
+    Unsaid,
+}
+
 /// An open source; belongs to one thread.
 pub struct Source {
     task: SourceBox,
@@ -114,6 +123,15 @@ impl Component {
     /// Whether authors of its records hear what became of them.
     pub fn answers(&self) -> bool {
         self.0.metadata.answers
+    }
+
+    /// Whether it reads again what was not committed.
+    pub fn replays(&self) -> Replays {
+        match (self.0.metadata.replays, self.0.metadata.may_replay) {
+            (true, _) => Replays::Always,
+            (_, true) => Replays::ByConfig,
+            _ => Replays::Unsaid,
+        }
     }
 
     /// The JSON Schema of its configuration; asked once and kept.

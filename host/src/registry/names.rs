@@ -99,6 +99,8 @@ mod tests {
                 commits: false,
                 notices: false,
                 answers: false,
+                replays: false,
+                may_replay: false,
             };
             let metadata = Metadata {
                 package: format!("lockstep-plugin-{name}"),

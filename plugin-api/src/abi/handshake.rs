@@ -50,6 +50,12 @@ pub struct ComponentMetadata {
     /// Whether it is a source whose authors hear what became of their records; a rejection is then told, not stored.
     #[serde(default)]
     pub answers: bool,
+    /// Whether it is a source that reads its input again from the last committed position, after a crash for example.
+    #[serde(default)]
+    pub replays: bool,
+    /// Whether it is such a source with some configurations and not with others.
+    #[serde(default)]
+    pub may_replay: bool,
 }
 
 /// Why a library that is a plugin cannot be used by this host.

@@ -22,6 +22,6 @@ mod sink;
 use lockstep_plugin_api::export_plugin;
 
 export_plugin! {
-    source "file" => source::FileSource,
+    source "file" (may_replay) => source::FileSource,
     sink "file" => sink::FileSink,
 }

@@ -36,11 +36,17 @@ pub fn cell(at: &str, how: &str) -> Option<Cell> {
         }
         // Fewer records than asked for is what a source is allowed to give: nothing is to be complained about.
         ("poll", "too_few") => runs(Component::Source, "poll", "too_few", Always, "running", "", Written),
-        ("poll", "unknown_ids") => {
-            runs(Component::LyingSource, "poll", "unknown_ids", Once, "running", "protocol", Written)
-        }
+        ("poll", "unknown_ids") => runs(
+            Component::LyingSource,
+            "poll",
+            "unknown_ids",
+            Once,
+            "running",
+            "`poll` gave a record the id",
+            Written,
+        ),
         ("poll", "too_many") => {
-            runs(Component::LyingSource, "poll", "too_many", Once, "running", "protocol", Written)
+            runs(Component::LyingSource, "poll", "too_many", Once, "running", "`poll` gave", Written)
         }
 
         ("apply", "panic") => {
@@ -51,14 +57,26 @@ pub fn cell(at: &str, how: &str) -> Option<Cell> {
             runs(Component::Transform, "apply", "nack", Always, "running", "fails in Apply", OneDead)
         }
         ("apply", "too_few") => {
-            runs(Component::LyingTransform, "apply", "too_few", Once, "running", "protocol", Written)
+            runs(Component::LyingTransform, "apply", "too_few", Once, "running", "`apply` lost 1 of", Written)
         }
-        ("apply", "unknown_ids") => {
-            runs(Component::LyingTransform, "apply", "unknown_ids", Once, "running", "protocol", Written)
-        }
-        ("apply", "too_many") => {
-            runs(Component::LyingTransform, "apply", "too_many", Once, "running", "protocol", Written)
-        }
+        ("apply", "unknown_ids") => runs(
+            Component::LyingTransform,
+            "apply",
+            "unknown_ids",
+            Once,
+            "running",
+            "`apply` gave back 1 records it was not given",
+            Written,
+        ),
+        ("apply", "too_many") => runs(
+            Component::LyingTransform,
+            "apply",
+            "too_many",
+            Once,
+            "running",
+            "`apply` gave back",
+            Written,
+        ),
 
         ("put", "panic") => {
             runs(Component::Sink, "put", "panic", Once, "running", "panicked in put", Written)
@@ -80,12 +98,24 @@ pub fn cell(at: &str, how: &str) -> Option<Cell> {
         ("acked", "too_few") => {
             runs(Component::PipelinedSink, "acked", "too_few", Always, "running", "", AtTheSource)
         }
-        ("acked", "unknown_ids") => {
-            runs(Component::PipelinedSink, "acked", "unknown_ids", Once, "running", "protocol", Written)
-        }
-        ("acked", "too_many") => {
-            runs(Component::PipelinedSink, "acked", "too_many", Once, "running", "protocol", Written)
-        }
+        ("acked", "unknown_ids") => runs(
+            Component::PipelinedSink,
+            "acked",
+            "unknown_ids",
+            Once,
+            "running",
+            "`acked` names 1 failed records",
+            Written,
+        ),
+        ("acked", "too_many") => runs(
+            Component::PipelinedSink,
+            "acked",
+            "too_many",
+            Once,
+            "running",
+            "`acked` names batch",
+            Written,
+        ),
 
         ("drop", "panic") => {
             runs(Component::Transform, "drop", "panic", Once, "finished", "dropped", Written)

@@ -11,7 +11,7 @@ mod sink;
 use lockstep_plugin_api::prelude::*;
 
 export_plugin! {
-    source "probe" => source::ProbeSource,
+    source "probe" (replays) => source::ProbeSource,
     transform "probe" => transform::ProbeTransform,
     sink "probe" => sink::ProbeSink,
 }
