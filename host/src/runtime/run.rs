@@ -248,6 +248,13 @@ impl Run {
         std::mem::replace(&mut self.lock().is_closing, true)
     }
 
+    /// What is in flight could not be finished within the grace period.
+    pub fn fail_to_drain(&self) {
+        let used = self.in_flight.used();
+        let message = format!("the grace period is over with {} records in flight", used.records);
+        self.fail_as(&self.pipeline.name, SeenError::new("drain", &Error::fatal(&message)), &message, true);
+    }
+
     /// A thread of the host itself panicked: a defect of the host, which must not look like an orderly end.
     pub fn fail_by_panic(&self, component: &str) {
         let error = Error::fatal("the host's own thread panicked; this is a defect of the host");

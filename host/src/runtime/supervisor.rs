@@ -257,7 +257,7 @@ impl Supervisor {
                 }
             }
             deadline = self.look(run, threads, deadline);
-            if deadline.is_some_and(|deadline| Instant::now() > deadline) && run.phase() == Phase::Aborting {
+            if run.phase() == Phase::Aborting && deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 warn!(threads = left.len(), "threads that do not end are left behind");
                 return;
             }
@@ -281,15 +281,15 @@ impl Supervisor {
                 None
             }
             Phase::Draining if deadline.is_some_and(|deadline| Instant::now() > deadline) => {
-                warn!(grace = ?self.shared.grace, "the grace period is over");
-                run.enter(Phase::Aborting);
-                let _ = threads.progress.send(Progress::Close);
-                Some(Instant::now() + self.shared.watchdog_limit + ABANDON_AFTER)
+                run.fail_to_drain();
+                deadline
             }
             Phase::Aborting if !run.is_closing() => {
                 // Authors of what is in flight hear of the end before the sources are gone.
                 let _ = threads.progress.send(Progress::Close);
-                Some(Instant::now() + self.shared.watchdog_limit + ABANDON_AFTER)
+                // A call that hangs is found by the watchdog, unless the process is going to end anyway.
+                let patience = if is_stopping { Duration::ZERO } else { self.shared.watchdog_limit };
+                Some(Instant::now() + patience + ABANDON_AFTER)
             }
             _ => deadline,
         }
