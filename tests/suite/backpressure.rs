@@ -181,10 +181,8 @@ async fn arrivals(client: WsClient, n_changes: usize) -> Vec<Duration> {
         let next = tokio::time::timeout(LIMIT, stream.next()).await;
         let Ok(Some(Ok(Message::Text(text)))) = next else { break };
         let message: Value = serde_json::from_str(&text).expect("JSON");
-        if message["type"] == "config_sync" {
-            let sent = Duration::from_micros(
-                message["new_value"].as_u64().unwrap_or_else(|| panic!("a time: {}", message["config_key"])),
-            );
+        if message["config_key"].as_str().is_some_and(|key| key.starts_with("small.")) {
+            let sent = Duration::from_micros(message["new_value"].as_u64().expect("a time"));
             times.push(epoch().elapsed().saturating_sub(sent));
         }
     }
