@@ -211,7 +211,7 @@ impl Decoder<'_> {
             None => (text, None),
         };
         if !is_name(name) {
-            let help = "write `kafka`, `kafka@1.2`, or a path such as `./my_plugin.so`".to_owned();
+            let help = "write `my_plugin`, `my_plugin@1.2`, or a path such as `./my_plugin.so`".to_owned();
             self.report(
                 "plugin",
                 at,

@@ -40,7 +40,7 @@ pub(super) struct PipelineFile {
 pub(super) struct Item {
     /// Unique among the sources, among the transforms or among the sinks. Default: the plugin's name.
     pub name: Option<String>,
-    /// `kafka`, `kafka@1.2` for one version of several, or `./my_plugin.so`, relative to this file.
+    /// `my_plugin`, `my_plugin@1.2` for one version of several, or `./my_plugin.so`, relative to this file.
     pub plugin: String,
     /// Only on transforms and sinks: a CEL condition, `change.config_key.startsWith("app.")`. A transform
     /// lets other records pass unchanged, a sink does not get them. On a sink, `otherwise` takes what no other
@@ -75,7 +75,8 @@ pub(super) struct OnErrorFields {
     /// Tried again first.
     #[serde(default)]
     pub retry: RetryFields,
-    /// Once the retries are used up: `dead_letter`, `stop` or `skip`.
+    /// Once the retries are used up: keep the record in the dead letter queue, stop the pipeline, or drop the
+    /// record. A source that answers tells the record's author instead.
     #[serde(default)]
     pub then: Then,
 }

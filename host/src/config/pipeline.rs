@@ -82,7 +82,7 @@ pub enum ComponentKind {
 /// Which plugin a component is made by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PluginRef {
-    /// Looked up in `plugin_path`: `kafka` or `kafka@1.2`.
+    /// Looked up in `plugin_path`: `my_plugin` or `my_plugin@1.2`.
     Named { name: String, version: Option<String> },
     /// One file; relative paths are already resolved against the pipeline's file.
     Path(PathBuf),

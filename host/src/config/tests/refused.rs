@@ -53,7 +53,7 @@ fn missing_fields_point_at_the_item() {
         2 |   - name: a
           |     ^^^^^^^
           |
-        help: `plugin`: `kafka`, `kafka@1.2` for one version of several, or `./my_plugin.so`, relative to this file.
+        help: `plugin`: `my_plugin`, `my_plugin@1.2` for one version of several, or `./my_plugin.so`, relative to this file.
         ",
     );
 }
@@ -267,7 +267,7 @@ fn names_are_unique_among_their_kind() {
         6 |   - { name: a b, plugin: '@1' }
           |                          ^^^^
           |
-        help: write `kafka`, `kafka@1.2`, or a path such as `./my_plugin.so`
+        help: write `my_plugin`, `my_plugin@1.2`, or a path such as `./my_plugin.so`
 
         error[plugin]: `latest` is not a version
          --> p.yaml:7:15
