@@ -282,7 +282,7 @@ impl Supervisor {
             }
             Phase::Draining if deadline.is_some_and(|deadline| Instant::now() > deadline) => {
                 run.fail_to_drain();
-                deadline
+                Some(Instant::now() + ABANDON_AFTER)
             }
             Phase::Aborting if !run.is_closing() => {
                 // Authors of what is in flight hear of the end before the sources are gone.
