@@ -6,7 +6,7 @@ use super::{
     dead_letter::DeadLetters,
     flight::InFlight,
     metrics::PipelineMetrics,
-    status::{ComponentState, SeenError, StatusBoard},
+    status::{ComponentState, PipelineState, SeenError, StatusBoard},
     watchdog::{Call, GivenUp, Hung, Watchdog, Watched},
 };
 use crate::pipeline::{Pipeline, Step};
@@ -192,6 +192,7 @@ impl Run {
         drop(state);
         if is_last {
             info!("pipeline running");
+            self.status.set_state(PipelineState::Running);
             self.enter(Phase::Running);
         }
     }

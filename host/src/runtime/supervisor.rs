@@ -187,7 +187,8 @@ impl Supervisor {
         let state = if wait.is_some() { PipelineState::Restarting } else { PipelineState::Failed };
         status.set_failed(&failure.component, failure.error, state);
         let Some(wait) = wait else {
-            let reason = if failure.is_permanent { "starting again cannot help" } else { "it fails again and again" };
+            let reason =
+                if failure.is_permanent { "starting again cannot help" } else { "it fails again and again" };
             error!(component = failure.component, reason, "pipeline failed, not started again");
             return false;
         };
@@ -275,11 +276,7 @@ impl Supervisor {
                 run.enter(Phase::Draining);
                 Some(Instant::now() + self.shared.grace)
             }
-            Phase::Opening => None,
-            Phase::Running => {
-                status.set_state(PipelineState::Running);
-                None
-            }
+            Phase::Opening | Phase::Running => None,
             Phase::Draining if deadline.is_some_and(|deadline| Instant::now() > deadline) => {
                 run.fail_to_drain();
                 Some(Instant::now() + ABANDON_AFTER)
