@@ -22,10 +22,14 @@ struct RenameKey {
 impl Transform for RenameKey {
     type Config = RenameKeyConfig;
 
-    fn new(config: RenameKeyConfig, context: &Context) -> Result<Self> {
+    fn check(config: &RenameKeyConfig) -> Result<()> {
         if config.from.is_empty() {
             return Err(Error::config("the prefix to replace must not be empty").at("from"));
         }
+        Ok(())
+    }
+
+    fn new(config: RenameKeyConfig, context: &Context) -> Result<Self> {
         Ok(Self { config, renamed: context.counter("renamed_keys") })
     }
 

@@ -51,7 +51,7 @@ macro_rules! export_plugin {
             extern "C" fn check_config(kind: p::RStr<'_>, name: p::RStr<'_>, config: p::RStr<'_>) -> p::Answer<()> {
                 p::answer(p::guard("config", || {
                     $(if $crate::__kind!($kind) == kind.as_str() && $name == name.as_str() {
-                        return p::read_config::<$crate::__config!($kind $component)>(&config).map(drop);
+                        return p::checked_config(&config, $crate::__check!($kind $component)).map(drop);
                     })+
                     Err(p::unknown(&kind, &name))
                 }))
@@ -152,6 +152,29 @@ macro_rules! __config {
     };
     (pipelined_sink $component:ty) => {
         <$component as $crate::PipelinedSink>::Config
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __check {
+    (source $component:ty) => {
+        <$component as $crate::Source>::check
+    };
+    (async_source $component:ty) => {
+        <$component as $crate::AsyncSource>::check
+    };
+    (transform $component:ty) => {
+        <$component as $crate::Transform>::check
+    };
+    (sink $component:ty) => {
+        <$component as $crate::Sink>::check
+    };
+    (async_sink $component:ty) => {
+        <$component as $crate::AsyncSink>::check
+    };
+    (pipelined_sink $component:ty) => {
+        <$component as $crate::PipelinedSink>::check
     };
 }
 

@@ -68,8 +68,8 @@ pub mod prelude {
 pub mod __private {
     pub use crate::abi::{
         adapt::{
-            async_sink, async_source, pipelined_sink, read_config, schema_of, sink, source, transform,
-            unknown,
+            async_sink, async_source, checked_config, pipelined_sink, read_config, schema_of, sink, source,
+            transform, unknown,
         },
         guard::{answer, guard},
         vtable::{

@@ -31,6 +31,16 @@ pub trait Sink: Sized + Send + 'static {
     /// What `config:` of this sink may say.
     type Config: DeserializeOwned + JsonSchema;
 
+    /// Checks what the configuration's type alone cannot say. Opens nothing and reads no file: `lockstep validate` calls
+    /// it too, anywhere.
+    ///
+    /// # Errors
+    /// [`Error::config`], with the field named by [`Error::at`].
+    fn check(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
+
     /// Opens the sink.
     ///
     /// # Errors
@@ -75,6 +85,16 @@ pub trait AsyncSink: Sized + Send + 'static {
     /// What `config:` of this sink may say.
     type Config: DeserializeOwned + JsonSchema;
 
+    /// Checks what the configuration's type alone cannot say. Opens nothing and reads no file: `lockstep validate` calls
+    /// it too, anywhere.
+    ///
+    /// # Errors
+    /// [`Error::config`], with the field named by [`Error::at`].
+    fn check(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
+
     /// Opens the sink. Runs inside the plugin's runtime, so sockets and timers can be made.
     ///
     /// # Errors
@@ -101,6 +121,16 @@ pub trait AsyncSink: Sized + Send + 'static {
 pub trait PipelinedSink: Sized + Send + 'static {
     /// What `config:` of this sink may say.
     type Config: DeserializeOwned + JsonSchema;
+
+    /// Checks what the configuration's type alone cannot say. Opens nothing and reads no file: `lockstep validate` calls
+    /// it too, anywhere.
+    ///
+    /// # Errors
+    /// [`Error::config`], with the field named by [`Error::at`].
+    fn check(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
 
     /// Opens the sink.
     ///

@@ -45,6 +45,16 @@ pub trait Source: Sized + Send + 'static {
     /// What `config:` of this source may say.
     type Config: DeserializeOwned + JsonSchema;
 
+    /// Checks what the configuration's type alone cannot say. Opens nothing and reads no file: `lockstep validate` calls
+    /// it too, anywhere.
+    ///
+    /// # Errors
+    /// [`Error::config`], with the field named by [`Error::at`].
+    fn check(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
+
     /// Opens the source at the positions the context has.
     ///
     /// # Errors
@@ -148,6 +158,16 @@ impl From<Outcome> for OutcomeParts {
 pub trait AsyncSource: Sized + Send + 'static {
     /// What `config:` of this source may say.
     type Config: DeserializeOwned + JsonSchema;
+
+    /// Checks what the configuration's type alone cannot say. Opens nothing and reads no file: `lockstep validate` calls
+    /// it too, anywhere.
+    ///
+    /// # Errors
+    /// [`Error::config`], with the field named by [`Error::at`].
+    fn check(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
 
     /// Prepares the source. Runs inside the plugin's runtime, so sockets and timers can be made.
     ///

@@ -1,5 +1,7 @@
 //! Transforms: what happens to a record on its way.
 
+#[cfg(doc)]
+use crate::error::Error;
 use crate::{context::Context, error::Result, record::Record};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -27,6 +29,16 @@ use serde::de::DeserializeOwned;
 pub trait Transform: Sized + Send + 'static {
     /// What `config:` of this transform may say.
     type Config: DeserializeOwned + JsonSchema;
+
+    /// Checks what the configuration's type alone cannot say. Opens nothing and reads no file: `lockstep validate` calls
+    /// it too, anywhere.
+    ///
+    /// # Errors
+    /// [`Error::config`], with the field named by [`Error::at`].
+    fn check(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
 
     /// Prepares the transform.
     ///

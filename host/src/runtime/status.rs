@@ -69,6 +69,9 @@ impl SeenError {
             Some((text, backtrace)) if error.kind() == ErrorKind::PANIC => {
                 (format!("{}: {text}", error.message()), backtrace.to_owned())
             }
+            None if error.kind() == ErrorKind::CONFIG && !error.detail().is_empty() => {
+                (format!("at `config.{}`: {}", error.detail(), error.message()), String::new())
+            }
             _ => (error.message().to_owned(), error.detail().to_owned()),
         };
         Self { kind: error.kind().name(), message, detail, call, at: Timestamp::now() }

@@ -42,8 +42,11 @@ struct Counters {
 impl Sink for FileSink {
     type Config = FileSinkConfig;
 
+    fn check(config: &FileSinkConfig) -> Result<()> {
+        config.check()
+    }
+
     fn new(config: FileSinkConfig, context: &Context) -> Result<Self> {
-        config.check()?;
         let is_standard = config.path == STANDARD_STREAM;
         let path = if is_standard { PathBuf::from(STANDARD_STREAM) } else { context.resolve(&config.path) };
         let output = open(&config, &path)?;

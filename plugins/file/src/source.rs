@@ -46,8 +46,11 @@ struct Counters {
 impl Source for FileSource {
     type Config = FileSourceConfig;
 
+    fn check(config: &FileSourceConfig) -> Result<()> {
+        config.check()
+    }
+
     fn new(config: FileSourceConfig, context: &Context) -> Result<Self> {
-        config.check()?;
         let counters = Counters {
             lines_read: context.counter("file_lines_read"),
             oversize_lines: context.counter("file_oversize_lines"),

@@ -33,8 +33,16 @@ struct Rule {
 impl Transform for Validate {
     type Config = ValidateConfig;
 
-    fn new(config: ValidateConfig, context: &Context) -> Result<Self> {
+    fn check(config: &ValidateConfig) -> Result<()> {
         config.check()?;
+        for (i, rule) in config.schemas.iter().enumerate() {
+            glob(&rule.pattern, &format!("schemas.{i}.match"))?;
+        }
+        globs(&config.keys.allow, "keys.allow")?;
+        globs(&config.keys.deny, "keys.deny").map(drop)
+    }
+
+    fn new(config: ValidateConfig, context: &Context) -> Result<Self> {
         let mut rules = Vec::with_capacity(config.schemas.len());
         for (i, rule) in config.schemas.into_iter().enumerate() {
             let keys = glob(&rule.pattern, &format!("schemas.{i}.match"))?;

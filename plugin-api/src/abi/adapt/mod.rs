@@ -26,6 +26,13 @@ pub fn read_config<C: DeserializeOwned>(json: &str) -> Result<C> {
     })
 }
 
+/// Reads a component's configuration and lets the component check it.
+pub fn checked_config<C: DeserializeOwned>(json: &str, check: impl FnOnce(&C) -> Result<()>) -> Result<C> {
+    let config = read_config(json)?;
+    check(&config)?;
+    Ok(config)
+}
+
 /// The JSON Schema of a component's configuration, as JSON text.
 pub fn schema_of<C: JsonSchema>() -> Result<RString> {
     let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<C>();

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{
-        adapt::read_config,
+        adapt::checked_config,
         guard::{self, Contained, answer},
         runtime,
         vtable::{AckedParts, Answer, ComponentParts, FailedId, SinkBox, SinkTask, SinkTask_TO},
@@ -24,21 +24,21 @@ use tracing::Instrument;
 /// Makes a pipelined sink from its configuration.
 pub fn pipelined_sink<T: PipelinedSink>(config: &str, parts: ComponentParts) -> Result<SinkBox> {
     let context = Context::new(parts);
-    let component = T::new(read_config(config)?, &context)?;
+    let component = T::new(checked_config(config, T::check)?, &context)?;
     Ok(sink_box(Pipelined(component), &context))
 }
 
 /// Makes a sink that writes one batch at a time from its configuration.
 pub fn sink<T: Sink>(config: &str, parts: ComponentParts) -> Result<SinkBox> {
     let context = Context::new(parts);
-    let sink = T::new(read_config(config)?, &context)?;
+    let sink = T::new(checked_config(config, T::check)?, &context)?;
     Ok(sink_box(OneByOne { sink, acked: Acked::default() }, &context))
 }
 
 /// Makes an async sink from its configuration and starts its task.
 pub fn async_sink<T: AsyncSink>(config: &str, parts: ComponentParts) -> Result<SinkBox> {
     let context = Context::new(parts);
-    let config = read_config(config)?;
+    let config = checked_config(config, T::check)?;
     let entered = runtime::handle().enter();
     let sink = T::new(config, &context)?;
     drop(entered);

@@ -3,7 +3,7 @@
 use crate::{
     abi::{
         Bytes,
-        adapt::read_config,
+        adapt::checked_config,
         guard::{self, Contained, answer, guard},
         runtime::{self, Item},
         vtable::{
@@ -38,7 +38,7 @@ const EMITTED_AHEAD: usize = 1024;
 /// Makes a blocking source from its configuration.
 pub fn source<T: Source>(config: &str, parts: ComponentParts) -> Result<OpenedSource> {
     let context = Context::new(parts);
-    let mut component = T::new(read_config(config)?, &context)?;
+    let mut component = T::new(checked_config(config, T::check)?, &context)?;
     let replies = component.replies();
     let contained = Contained::new(component, context.component(), context.fault());
     let task = SourceTask_TO::from_value(Blocking(contained), TD_Opaque);
@@ -67,7 +67,7 @@ fn stamp(records: &mut [Record], first_id: u64) {
 /// Makes an async source from its configuration and starts its task.
 pub fn async_source<T: AsyncSource>(config: &str, parts: ComponentParts) -> Result<OpenedSource> {
     let context = Context::new(parts);
-    let config = read_config(config)?;
+    let config = checked_config(config, T::check)?;
     let entered = runtime::handle().enter();
     let mut component = T::new(config, &context)?;
     let replies = component.replies();

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{
-        adapt::read_config,
+        adapt::checked_config,
         guard::{Contained, answer},
         vtable::{
             Answer, Applied, ComponentParts, FailedRecord, TransformBox, TransformTask, TransformTask_TO,
@@ -21,7 +21,7 @@ use abi_stable::{
 /// Makes the transform from its configuration.
 pub fn transform<T: Transform>(config: &str, parts: ComponentParts) -> Result<TransformBox> {
     let context = Context::new(parts);
-    let component = T::new(read_config(config)?, &context)?;
+    let component = T::new(checked_config(config, T::check)?, &context)?;
     let contained = Contained::new(component, context.component(), context.fault());
     let adapter = Adapter { contained, keep_failed: context.keeps_failed() };
     Ok(TransformTask_TO::from_value(adapter, TD_Opaque))
