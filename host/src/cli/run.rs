@@ -1,8 +1,11 @@
 //! `lockstep run`: from pipeline files to a host that runs until it is told to stop.
 
-use super::{DONE, FAILED, HostFlags, REFUSED, refuse};
+use super::flags::HostFlags;
+use super::output::{complain, refuse, tell};
+use super::{DONE, FAILED, REFUSED};
+use crate::config::{Config, LogFormat};
 use crate::host::{Host, StartError};
-use crate::telemetry;
+use crate::telemetry::{self, Telemetry};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,9 +15,26 @@ use tracing::{error, info, warn};
 /// How often the host looks whether its pipelines have come to their end.
 const LOOK: Duration = Duration::from_millis(20);
 
+const AFTER_HELP: &str = "\
+The host ends when every pipeline has come to the end of its input, or on SIGTERM or SIGINT: then it stops reading,
+finishes what is in flight within `grace_period`, and ends. A second signal ends it at once; what was not written
+everywhere is read again at the next start. A pipeline that fails for good does not end the host: it stays visible in
+`/readyz?verbose` and `/v1/pipelines` of the admin server.
+
+Exit codes:
+  0  every pipeline ended, or was drained in time
+  1  a pipeline failed for good, or draining took too long
+  2  refused before anything was started: a file, a plugin, a setting, the data folder or the admin address
+
+Examples:
+  lockstep run pipelines/quickstart.yaml
+  lockstep run --admin-listen 127.0.0.1:0 --data-dir /var/lib/lockstep pipelines/
+";
+
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Run {
-    /// Pipeline files, or folders of them.
+    /// Pipeline files, or folders of them
     #[arg(required = true, value_name = "PIPELINE")]
     pipelines: Vec<PathBuf>,
     #[command(flatten)]
@@ -27,34 +47,56 @@ impl Run {
             Ok(config) => config,
             Err(problems) => return refuse(&problems),
         };
-        let _telemetry = match telemetry::start(&config.settings.log) {
+        let telemetry = match telemetry::start(&config.settings.log) {
             Ok(telemetry) => telemetry,
             Err(error) => {
-                eprintln!("error: {error}");
+                complain(&error);
                 return REFUSED;
             }
         };
-        for warning in config.warnings.iter() {
-            warn!("{}", warning.message());
-        }
+        warn_about(&config);
         let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
         {
             Ok(runtime) => runtime,
             Err(error) => {
-                eprintln!("error: the runtime cannot be started: {error}");
+                complain(&error);
                 return FAILED;
             }
         };
-        match Host::start(config) {
-            Ok(host) => runtime.block_on(until_the_end(&host)),
+        let exit = match Host::start(config) {
+            Ok(host) => {
+                follow_filter(&telemetry, &host);
+                runtime.block_on(until_the_end(&host))
+            }
             Err(StartError::Refused(problems)) => refuse(&problems),
             Err(error) => {
-                error!(%error, "not started");
-                eprintln!("error: {error}");
+                complain(&error);
                 REFUSED
             }
-        }
+        };
+        // A drain that somebody did not want to wait for must not be waited for here.
+        runtime.shutdown_background();
+        exit
     }
+}
+
+/// As a compiler shows it for people, as a log line for collectors.
+fn warn_about(config: &Config) {
+    if config.settings.log.format == LogFormat::Text {
+        return tell(&config.warnings);
+    }
+    for warning in config.warnings.iter() {
+        let (line, column) = warning.line_column().unzip();
+        let file = warning.file().map(|file| file.display().to_string());
+        let (code, path, help) = (warning.code_name(), warning.path(), warning.help_text());
+        warn!(code, file, line, column, path, help, "{}", warning.message());
+    }
+}
+
+/// Plugins have their own copy of what the log's filter decided.
+fn follow_filter(telemetry: &Telemetry, host: &Host) {
+    let registry = host.registry.clone();
+    telemetry.on_filter_change(move || registry.refresh_log_filter());
 }
 
 /// Waits for a signal or for every pipeline's own end, then drains.

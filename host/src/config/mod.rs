@@ -88,8 +88,31 @@ impl Default for LoadOptions {
     }
 }
 
+/// What can be used of what was read, and everything that is wrong with the rest.
+#[derive(Debug)]
+pub struct Checked {
+    /// None if the settings are refused.
+    pub settings: Option<HostSettings>,
+    pub shown: Vec<ShownSetting>,
+    /// Those with nothing wrong.
+    pub pipelines: Vec<PipelineConfig>,
+    /// Errors and warnings.
+    pub problems: Diagnostics,
+}
+
 /// Reads settings and pipelines; refuses with everything that is wrong in all the files.
 pub fn load(options: &LoadOptions) -> Result<Config, Diagnostics> {
+    let Checked { settings, shown, pipelines, problems } = check(options);
+    match settings {
+        Some(settings) if !problems.has_errors() => {
+            Ok(Config { settings, pipelines, shown, warnings: problems })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// Reads settings and pipelines as far as that goes: what is wrong with one file hides nothing about another.
+pub fn check(options: &LoadOptions) -> Checked {
     let mut problems = Diagnostics::new();
     let merged = settings(options).unwrap_or_else(|refused| {
         problems.extend(refused);
@@ -111,15 +134,20 @@ pub fn load(options: &LoadOptions) -> Result<Config, Diagnostics> {
         problems.extend(refused);
     }
     problems.extend(shared_names(&pipelines));
-    problems.sort();
-    match merged {
-        Some(merged) if !problems.has_errors() => {
-            let mut warnings = merged.warnings;
-            warnings.extend(problems);
-            Ok(Config { settings: merged.settings, pipelines, shown: merged.shown, warnings })
+    let is_sound = |pipeline: &PipelineConfig| {
+        let file = Some(pipeline.source_text.file());
+        !problems.iter().any(|problem| problem.severity() == Severity::Error && problem.file() == file)
+    };
+    pipelines.retain(is_sound);
+    let (settings, shown) = match merged {
+        Some(merged) => {
+            problems.extend(merged.warnings);
+            (Some(merged.settings), merged.shown)
         }
-        _ => Err(problems),
-    }
+        None => (None, Vec::new()),
+    };
+    problems.sort();
+    Checked { settings, shown, pipelines, problems }
 }
 
 fn settings(options: &LoadOptions) -> Result<Option<layers::Merged>, Diagnostics> {

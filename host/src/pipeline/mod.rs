@@ -3,9 +3,11 @@
 //! Nothing is opened here: a pipeline is a plan, and a run of it can be started again and again.
 
 mod build;
+mod guarantee;
 mod view;
 
 pub use build::build;
+pub use guarantee::{Guarantee, Promise};
 pub use view::View;
 
 use crate::condition::Condition;

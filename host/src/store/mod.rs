@@ -85,6 +85,11 @@ impl Store {
         Self::open_with(dir, &options, EngineOptions::new(options.cache_bytes))
     }
 
+    /// Whether a host has kept a store in `dir`.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(engine::FOLDER).is_dir()
+    }
+
     fn open_with(dir: &Path, options: &StoreOptions, engine: EngineOptions) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|error| StoreError::io("make the data folder", dir, error))?;
         let lock = DirLock::acquire(dir)?;

@@ -1,0 +1,224 @@
+//! The dead letters of one host: asked from the host if it runs, read from its data folder if not.
+
+use crate::admin::{self, Client, ClientError, Filter, Page};
+use crate::config::HostSettings;
+use crate::runtime::DeadLetters;
+use crate::store::{Store, StoreError, StoreOptions};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The token for a host that --admin names.
+const TOKEN_VARIABLE: &str = "LOCKSTEP_ADMIN_TOKEN";
+
+pub(super) enum Queue {
+    /// Of a running host.
+    Running(Client),
+    /// Of a data folder that no host runs on; it is locked meanwhile.
+    Stored(DeadLetters),
+}
+
+/// Why a command on dead letters failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum QueueError {
+    #[error(
+        "no host runs on the data folder {}, and it holds no state; name the folder with `--data-dir`, or a host with \
+         `--admin http://HOST:PORT`", .0.display()
+    )]
+    NoHost(PathBuf),
+    #[error(
+        "a host runs on the data folder {} and cannot be reached there: it has no admin socket and no address (it may \
+         be starting); try again, or name its address with `--admin http://HOST:PORT`", .0.display()
+    )]
+    Unreachable(PathBuf),
+    #[error(
+        "no host runs on the data folder; a retry needs one: start it with `lockstep run`, then try again"
+    )]
+    NeedsHost,
+    #[error("there is no dead letter {0}")]
+    NotFound(u64),
+    #[error("the host answered with something else than dead letters: {0}")]
+    Strange(#[from] serde_json::Error),
+    #[error(transparent)]
+    Client(ClientError),
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl QueueError {
+    /// Whether nothing was begun.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NoHost(_) | Self::Unreachable(_) | Self::NeedsHost => true,
+            Self::Client(error) => !matches!(error, ClientError::Refused { .. }),
+            Self::NotFound(_) | Self::Strange(_) | Self::Store(_) => false,
+        }
+    }
+}
+
+impl From<ClientError> for QueueError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<StoreError> for QueueError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Queue {
+    /// The host that is named, or the one of the data folder, or the folder itself.
+    pub fn open(admin: Option<&str>, settings: &HostSettings) -> Result<Self, QueueError> {
+        let data_dir = &settings.data_dir;
+        if let Some(address) = admin {
+            return Ok(Self::Running(Client::of_address(address, token(address, data_dir))?));
+        }
+        let socket = Client::of_socket(&data_dir.join(admin::SOCKET));
+        if socket.is_there() {
+            return Ok(Self::Running(socket));
+        }
+        if !Store::exists(data_dir) {
+            return Err(QueueError::NoHost(data_dir.clone()));
+        }
+        match Store::open(data_dir, StoreOptions::default()) {
+            Ok(store) => Ok(Self::Stored(DeadLetters::open(store, settings.state.dead_letters.clone())?)),
+            // Now its address can be trusted: an old one is somebody else's by now, who should get no token.
+            Err(StoreError::InUse { .. }) => {
+                let address = fs::read_to_string(data_dir.join(admin::ADDRESS))
+                    .map_err(|_| QueueError::Unreachable(data_dir.clone()))?;
+                Ok(Self::Running(Client::of_address(address.trim(), kept_token(data_dir))?))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Dead letters after a number, at most so many, and where to go on.
+    pub fn list(
+        &self,
+        pipeline: Option<&str>,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<Value>, Option<u64>), QueueError> {
+        let mut found = Vec::new();
+        let mut next = Some(after);
+        while let Some(after) = next.filter(|_| found.len() < limit) {
+            let filter =
+                Filter { pipeline: pipeline.map(str::to_owned), after, limit: Some(limit - found.len()) };
+            let page = self.page(&filter)?;
+            found.extend(page.dead_letters);
+            next = page.next;
+        }
+        Ok((found, next))
+    }
+
+    fn page(&self, filter: &Filter) -> Result<Page, QueueError> {
+        match self {
+            Self::Running(client) => Ok(serde_json::from_value(client.get(&path_of(filter))?)?),
+            Self::Stored(letters) => Ok(admin::page(letters, filter)?),
+        }
+    }
+
+    /// Everything about one dead letter; none if there is none.
+    pub fn get(&self, number: u64) -> Result<Option<Value>, QueueError> {
+        match self {
+            Self::Running(client) => match client.get(&format!("/v1/dead-letters/{number}")) {
+                Ok(letter) => Ok(Some(letter)),
+                Err(ClientError::Refused { status: 404, .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Self::Stored(letters) => Ok(letters.get(number)?.as_ref().map(admin::detail)),
+        }
+    }
+
+    /// Lets one enter again; gives how many attempts it had.
+    pub fn retry(&self, number: u64) -> Result<u64, QueueError> {
+        match self {
+            Self::Running(client) => {
+                let begun = client.post(&format!("/v1/dead-letters/{number}/retry"))?;
+                Ok(begun["attempts"].as_u64().unwrap_or_default())
+            }
+            Self::Stored(_) => Err(QueueError::NeedsHost),
+        }
+    }
+
+    /// Forgets one.
+    pub fn drop(&self, number: u64) -> Result<(), QueueError> {
+        match self {
+            Self::Running(client) => {
+                client.delete(&format!("/v1/dead-letters/{number}"))?;
+            }
+            Self::Stored(letters) => {
+                let entry = letters.get(number)?.ok_or(QueueError::NotFound(number))?;
+                letters.remove(&[entry.key])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn path_of(filter: &Filter) -> String {
+    let mut path = format!("/v1/dead-letters?after={}", filter.after);
+    if let Some(limit) = filter.limit {
+        path += &format!("&limit={limit}");
+    }
+    if let Some(pipeline) = &filter.pipeline {
+        path += &format!("&pipeline={}", escaped(pipeline));
+    }
+    path
+}
+
+/// A value in a query: what is no plain letter, digit or `-_.` as `%XX`.
+fn escaped(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let escape = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(escape).collect()
+}
+
+/// The folder's token belongs to a host on this machine and goes to no other.
+fn token(address: &str, data_dir: &Path) -> Option<String> {
+    let given = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+    let is_here = ["127.", "localhost", "[::1]"]
+        .iter()
+        .any(|local| address.strip_prefix("http://").unwrap_or(address).starts_with(local));
+    given.or_else(|| kept_token(data_dir).filter(|_| is_here))
+}
+
+fn kept_token(data_dir: &Path) -> Option<String> {
+    fs::read_to_string(data_dir.join(admin::TOKEN)).ok().map(|token| token.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_state_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = HostSettings { data_dir: folder.path().join("data"), ..HostSettings::default() };
+        let Err(refused) = Queue::open(None, &settings) else { panic!("opened") };
+        assert!(refused.is_refusal() && refused.to_string().contains("--data-dir"), "{refused}");
+        assert!(!settings.data_dir.exists());
+    }
+
+    #[test]
+    fn a_stored_queue_is_read_and_says_that_a_retry_needs_the_host() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(Store::open(folder.path(), StoreOptions::default()).expect("a store"));
+        let settings = HostSettings { data_dir: folder.path().to_owned(), ..HostSettings::default() };
+        let queue = Queue::open(None, &settings).expect("opened");
+        assert!(matches!(queue, Queue::Stored(_)));
+        assert_eq!(queue.list(None, 0, 10).expect("readable"), (vec![], None));
+        assert!(matches!(queue.retry(1), Err(QueueError::NeedsHost)));
+        assert!(matches!(queue.drop(1), Err(QueueError::NotFound(1))));
+        let Err(locked) = Queue::open(None, &settings) else { panic!("opened twice") };
+        assert!(matches!(locked, QueueError::Unreachable(_)), "{locked}");
+    }
+
+    #[test]
+    fn a_name_in_a_query_is_escaped() {
+        let filter = Filter { pipeline: Some("a&b=ä".into()), after: 3, limit: None };
+        assert_eq!(path_of(&filter), "/v1/dead-letters?after=3&pipeline=a%26b%3D%C3%A4");
+    }
+}

@@ -1,0 +1,103 @@
+//! What a pipeline promises between each of its sources and each of its sinks, told before anything is started.
+
+use super::{Pipeline, SinkStep, SourceStep, Step, with_chain};
+use crate::config::Then;
+use crate::registry::Replays;
+use serde::Serialize;
+use std::fmt;
+
+/// What becomes of the records of one source at one sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Guarantee {
+    pub source: String,
+    pub sink: String,
+    pub delivery: Promise,
+    /// The author of a record is told what became of it.
+    pub answered: bool,
+    /// A component on the way gives up records that fail (`on_error: skip`).
+    pub skips: bool,
+}
+
+/// How often a record arrives when hosts and endpoints may fail in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Promise {
+    AtLeastOnce,
+    /// At least once if the source's configuration lets it read again, else at most once.
+    ByConfig,
+    AtMostOnce,
+}
+
+impl Pipeline {
+    /// One for each pair of a source and a sink, in the order of the file.
+    pub fn guarantees(&self) -> Vec<Guarantee> {
+        let pairs = self.sources.iter().flat_map(|source| self.sinks.iter().map(move |sink| (source, sink)));
+        pairs.map(|(source, sink)| self.guarantee(source, sink)).collect()
+    }
+
+    fn guarantee(&self, source: &SourceStep, sink: &SinkStep) -> Guarantee {
+        let component = &source.step.component;
+        let common = self.transforms.iter().map(|transform| &transform.step);
+        let mut way =
+            with_chain(&source.step, &source.chain).chain(common).chain(with_chain(&sink.step, &sink.chain));
+        let answered = component.answers();
+        Guarantee {
+            source: source.step.name.clone(),
+            sink: sink.step.name.clone(),
+            delivery: promise(component.replays(), answered),
+            answered,
+            // Whoever can be told is told, whatever `on_error` says.
+            skips: !answered && way.any(|step: &Step| step.on_error.then == Then::Skip),
+        }
+    }
+}
+
+/// An author who hears nothing sends again, which is as good as reading again.
+fn promise(replays: Replays, answered: bool) -> Promise {
+    match replays {
+        _ if answered => Promise::AtLeastOnce,
+        Replays::Always => Promise::AtLeastOnce,
+        Replays::ByConfig => Promise::ByConfig,
+        Replays::Unsaid => Promise::AtMostOnce,
+    }
+}
+
+impl fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}: ", self.source, self.sink)?;
+        f.write_str(match (self.delivery, self.answered) {
+            (_, true) => "at least once; unanswered means not accepted",
+            (Promise::AtLeastOnce, _) => "at least once",
+            (Promise::ByConfig, _) => {
+                "at least once where the source can read again (its README says when), else at most once"
+            }
+            (Promise::AtMostOnce, _) => {
+                "at most once: what is in flight when the host ends is not read again by this source"
+            }
+        })?;
+        if self.skips {
+            f.write_str("; records that fail are left out (`on_error: skip`)")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(replays: Replays, answered: bool, expected: &str) {
+        let delivery = promise(replays, answered);
+        let guarantee =
+            Guarantee { source: "in".into(), sink: "out".into(), delivery, answered, skips: false };
+        assert!(guarantee.to_string().starts_with(&format!("in -> out: {expected}")), "{guarantee}");
+    }
+
+    #[test]
+    fn what_is_guaranteed_follows_from_what_the_source_can_do() {
+        check(Replays::Always, false, "at least once");
+        check(Replays::Unsaid, true, "at least once; unanswered means not accepted");
+        check(Replays::ByConfig, false, "at least once where the source can read again");
+        check(Replays::Unsaid, false, "at most once");
+    }
+}
