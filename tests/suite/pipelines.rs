@@ -189,7 +189,8 @@ fn run_example(plugin: &str, yaml: &str, beside: &Path) {
     let site = example_site(&yaml, beside);
     site.write("pipelines/example.yaml", &yaml);
     let mut host = site.start_with(site.command(["run", "pipelines/example.yaml"]));
-    host.wait_until("the pipeline to run", LIMIT, |host| host.status().state("example") == "running");
+    let name = host.status().only();
+    host.wait_state(&name, "running");
     host.wait_ready();
     drive(plugin, &site, &mut host, port, &yaml);
     host.stop();

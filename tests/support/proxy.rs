@@ -111,14 +111,13 @@ async fn pass(
     let mut piece = vec![0; 64 * 1024];
     loop {
         let now = *weather.borrow_and_update();
-        let Weather::Fair { delay } = now else {
-            if now == Weather::Cut || (now == Weather::HalfClosed && to_client) {
-                return;
-            }
-            if weather.changed().await.is_err() {
-                return;
-            }
-            continue;
+        let delay = match now {
+            Weather::Cut => return,
+            Weather::HalfClosed if to_client => return,
+            Weather::HalfClosed => Duration::ZERO,
+            Weather::Fair { delay } => delay,
+            Weather::Stalled if weather.changed().await.is_ok() => continue,
+            Weather::Stalled => return,
         };
         // Both arms can be given up at any point: a read that was not taken stays in the socket.
         let n_read = tokio::select! {

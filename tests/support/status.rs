@@ -24,6 +24,17 @@ impl Status {
             .unwrap_or_else(|| panic!("no `{name}` in {}", self.0))
     }
 
+    /// The name of the only pipeline.
+    ///
+    /// # Panics
+    /// If there is not exactly one.
+    pub fn only(&self) -> String {
+        match self.0.as_array().map(Vec::as_slice) {
+            Some([pipeline]) => pipeline["name"].as_str().unwrap_or_default().to_owned(),
+            _ => panic!("one pipeline: {}", self.0),
+        }
+    }
+
     /// `running`, `restarting`, `failed`, `finished` or `stopped`.
     pub fn state(&self, pipeline: &str) -> String {
         self.pipeline(pipeline)["state"].as_str().unwrap_or_default().to_owned()
@@ -32,9 +43,9 @@ impl Status {
     /// One component of a pipeline: `kind` is `sources`, `transforms` or `sinks`.
     pub fn component(&self, pipeline: &str, kind: &str, name: &str) -> &Value {
         let pipeline = self.pipeline(pipeline);
-        let is_wanted = |one: &&Value| one["name"] == name && one["kind"] == kind.trim_end_matches('s');
-        let mut components = pipeline["components"].as_array().into_iter().flatten();
-        components.find(is_wanted).unwrap_or_else(|| panic!("no {kind} `{name}` in {pipeline}"))
+        let mut components = pipeline[kind].as_array().into_iter().flatten();
+        let found = components.find(|component| component["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} `{name}` in {pipeline}"))
     }
 
     /// Every error that the pipeline or a component of it shows as its last one, as text.
