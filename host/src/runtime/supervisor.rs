@@ -187,7 +187,8 @@ impl Supervisor {
         let state = if wait.is_some() { PipelineState::Restarting } else { PipelineState::Failed };
         status.set_failed(&failure.component, failure.error, state);
         let Some(wait) = wait else {
-            let reason = if failure.is_permanent { "starting again cannot help" } else { "it fails again and again" };
+            let reason =
+                if failure.is_permanent { "starting again cannot help" } else { "it fails again and again" };
             error!(component = failure.component, reason, "pipeline failed, not started again");
             return false;
         };
