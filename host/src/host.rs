@@ -1,13 +1,13 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
-use crate::admin::{AdminError, AdminServer, HostView};
+use crate::admin::{AdminError, AdminServer, BoundAddress, HostView};
 use crate::config::{Config, Diagnostic, Diagnostics, HostSettings};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
 use crate::runtime::{self, DeadLetters, PipelineState, RunningPipeline, Shared, Watchdog};
 use crate::store::{Commit, Namespace, Store, StoreError, StoreOptions};
 use crate::telemetry::{Metrics, log_host};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -63,7 +63,7 @@ pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::P
 }
 
 impl Host {
-    /// Checks everything, opens the store, starts the admin server, then every pipeline.
+    /// Checks everything, opens the store, takes the admin address, then starts every pipeline and the admin server.
     ///
     /// # Errors
     /// What was refused; nothing is running then.
@@ -83,17 +83,8 @@ impl Host {
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
-        let running = Arc::new(OnceLock::new());
-        let view = HostView {
-            node_id: node_id.clone(),
-            registry: registry.clone(),
-            store: store.clone(),
-            dead_letters: dead_letters.clone(),
-            metrics: metrics.clone(),
-            pipelines: Arc::clone(&running),
-            started: Instant::now(),
-        };
-        let admin = AdminServer::start(&settings.admin.listen, &origin, &settings.data_dir, view)?;
+        // Taken before anything runs, served when there is something to show.
+        let address = BoundAddress::bind(&settings.admin.listen, &origin)?;
         let shared = Shared {
             store: store.clone(),
             dead_letters: dead_letters.clone(),
@@ -106,8 +97,16 @@ impl Host {
         };
         let spawn = |pipeline| runtime::spawn(pipeline, shared.clone());
         let pipelines: Vec<_> = pipelines.into_iter().map(spawn).collect();
-        let _ = running.set(pipelines.clone());
-        let admin = Arc::new(admin);
+        let view = HostView {
+            node_id: node_id.clone(),
+            registry: registry.clone(),
+            store: store.clone(),
+            dead_letters: dead_letters.clone(),
+            metrics: metrics.clone(),
+            pipelines: pipelines.clone(),
+            started: Instant::now(),
+        };
+        let admin = Arc::new(AdminServer::start(address, &settings.data_dir, view)?);
         Ok(Self { settings, node_id, registry, store, dead_letters, metrics, pipelines, admin })
     }
 

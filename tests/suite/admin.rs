@@ -10,7 +10,7 @@ sinks: [ { plugin: probe, config: { dir: SITE/out } } ]
 
 #[test]
 fn health_says_alive_and_readiness_follows_the_pipelines() {
-    let site = Site::new().pipeline("flow", PIPELINE);
+    let site = Site::new().pipeline("flow", PIPELINE).env("LOCKSTEP_GRACE_PERIOD", "1s");
     let sink = Probe::new(&site, "out");
     let mut host = site.start();
     assert_eq!(host.get("/healthz").code, 200);
@@ -76,10 +76,7 @@ fn counters_come_in_pairs_and_balance_when_everything_is_written() {
         let n_records = metrics.sum(&format!("lockstep_records_{name}_total"), &[("kind", kind)]);
         assert_eq!(n_records, 1_000.0, "{name} by the {kind}");
     }
-    for kind in ["source", "transform", "sink"] {
-        let n_bytes = metrics.sum("lockstep_bytes_received_total", &[("kind", kind)]);
-        assert!(n_bytes > 0.0, "bytes that came to the {kind}");
-    }
+    assert!(metrics.sum("lockstep_bytes_read_total", &labels) > 0.0, "bytes that were read");
 }
 
 #[test]

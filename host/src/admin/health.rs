@@ -2,7 +2,7 @@
 
 use super::HostView;
 use super::access::Caller;
-use crate::runtime::{ComponentState, ComponentStatus, PipelineState, PipelineStatus};
+use crate::runtime::{ComponentState, ComponentStatus, PipelineState, PipelineStatus, RunningPipeline};
 use crate::store::Health;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::StatusCode;
@@ -38,8 +38,8 @@ pub(super) async fn ready(
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> impl IntoResponse {
-    let statuses = host.pipelines.get().map(|all| all.iter().map(|one| one.status()).collect::<Vec<_>>());
-    let mut checks = checks(host.store.health(), statuses.as_deref(), Timestamp::now());
+    let statuses: Vec<_> = host.pipelines().iter().map(RunningPipeline::status).collect();
+    let mut checks = checks(host.store.health(), &statuses, Timestamp::now());
     let ready = checks.iter().all(|check| check.ok);
     let is_verbose = query
         .is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
@@ -52,12 +52,8 @@ pub(super) async fn ready(
     (status, Json(body))
 }
 
-fn checks(store: Health, pipelines: Option<&[PipelineStatus]>, now: Timestamp) -> Vec<Check> {
+fn checks(store: Health, pipelines: &[PipelineStatus], now: Timestamp) -> Vec<Check> {
     let mut checks = vec![store_check(store)];
-    let Some(pipelines) = pipelines else {
-        checks.push(Check { name: "pipelines".into(), ok: false, detail: "not started yet".into() });
-        return checks;
-    };
     for pipeline in pipelines {
         checks.push(pipeline_check(pipeline));
         let components = pipeline.components.iter();
@@ -139,7 +135,7 @@ mod tests {
     }
 
     /// The names of what is not ok.
-    fn check(store: Health, pipelines: Option<&[PipelineStatus]>, expected: &[&str]) {
+    fn check(store: Health, pipelines: &[PipelineStatus], expected: &[&str]) {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(100);
         let wrong =
             checks(store, pipelines, now).into_iter().filter(|check| !check.ok).map(|check| check.name);
@@ -150,9 +146,8 @@ mod tests {
     fn a_host_is_ready_when_everything_runs_or_is_done() {
         let running = pipeline(PipelineState::Running, vec![away("source", None)]);
         let finished = pipeline(PipelineState::Finished, vec![]);
-        check(Health::Ok, Some(&[running, finished]), &[]);
-        check(Health::Ok, None, &["pipelines"]);
-        check(Health::DiskFull, Some(&[]), &["store"]);
+        check(Health::Ok, &[running, finished], &[]);
+        check(Health::DiskFull, &[], &["store"]);
         for state in [
             PipelineState::Starting,
             PipelineState::Draining,
@@ -160,7 +155,7 @@ mod tests {
             PipelineState::Failed,
             PipelineState::Stopped,
         ] {
-            check(Health::Ok, Some(&[pipeline(state, vec![])]), &["pipeline flow"]);
+            check(Health::Ok, &[pipeline(state, vec![])], &["pipeline flow"]);
         }
     }
 
@@ -168,7 +163,7 @@ mod tests {
     fn a_source_may_be_away_for_a_minute_and_a_sink_for_ever() {
         let at = |second| Some(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second));
         let running = |components| [pipeline(PipelineState::Running, components)];
-        check(Health::Ok, Some(&running(vec![away("source", at(40)), away("sink", at(0))])), &[]);
-        check(Health::Ok, Some(&running(vec![away("source", at(39))])), &["source flow/in"]);
+        check(Health::Ok, &running(vec![away("source", at(40)), away("sink", at(0))]), &[]);
+        check(Health::Ok, &running(vec![away("source", at(39))]), &["source flow/in"]);
     }
 }

@@ -22,13 +22,12 @@ pub use client::{Client, ClientError};
 pub use dead_letters::{Filter, Page, detail, page};
 pub use listen::AdminError;
 pub use plugins::plugins;
-pub use server::AdminServer;
+pub use server::{AdminServer, BoundAddress};
 
 use crate::registry::Registry;
 use crate::runtime::{DeadLetters, RunningPipeline};
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// The Unix socket, in the data folder. Whoever may open it may do everything.
@@ -46,14 +45,13 @@ pub struct HostView {
     pub store: Store,
     pub dead_letters: DeadLetters,
     pub metrics: Metrics,
-    /// Filled when the pipelines are started, which is after the server.
-    pub pipelines: Arc<OnceLock<Vec<RunningPipeline>>>,
+    pub pipelines: Vec<RunningPipeline>,
     pub started: Instant,
 }
 
 impl HostView {
     fn pipelines(&self) -> &[RunningPipeline] {
-        self.pipelines.get().map_or(&[], Vec::as_slice)
+        &self.pipelines
     }
 
     fn pipeline(&self, name: &str) -> Option<&RunningPipeline> {

@@ -35,6 +35,19 @@ pub struct AdminServer {
     files: Vec<PathBuf>,
 }
 
+/// An address that is taken and not yet served: connections wait.
+pub struct BoundAddress(Option<(TcpListener, SocketAddr)>);
+
+impl BoundAddress {
+    /// Takes the address `listen`, or none if it is `off`; `origin` says where it was set.
+    ///
+    /// # Errors
+    /// If the address cannot be bound.
+    pub fn bind(listen: &str, origin: &str) -> Result<Self, AdminError> {
+        bind_address(listen, origin).map(Self)
+    }
+}
+
 /// Where the server listens.
 struct Doors {
     tcp: Option<(TcpListener, Door)>,
@@ -42,13 +55,12 @@ struct Doors {
 }
 
 impl AdminServer {
-    /// Listens on `listen` and on a socket in the data folder, which this host has locked. `origin` says where the
-    /// address was set.
+    /// Serves on the bound address and on a socket in the data folder, which this host has locked.
     ///
     /// # Errors
-    /// If the address cannot be bound.
-    pub fn start(listen: &str, origin: &str, data_dir: &Path, view: HostView) -> Result<Self, AdminError> {
-        let tcp = bind_address(listen, origin)?;
+    /// If the system cannot start one more thread.
+    pub fn start(bound: BoundAddress, data_dir: &Path, view: HostView) -> Result<Self, AdminError> {
+        let BoundAddress(tcp) = bound;
         let address = tcp.as_ref().map(|(_, address)| *address);
         let token = Token::in_file(&data_dir.join(TOKEN))
             .inspect_err(|error| {

@@ -33,7 +33,7 @@ fn view(folder: &TempDir) -> HostView {
         dead_letters: DeadLetters::open(store.clone(), DeadLetterSettings::default()).expect("readable"),
         store,
         metrics: Metrics::new(),
-        pipelines: Arc::new(Vec::new().into()),
+        pipelines: Vec::new(),
         started: Instant::now(),
     }
 }
@@ -42,7 +42,8 @@ fn serve(listen: &str) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let view = view(&folder);
     let letters = view.dead_letters.clone();
-    let server = AdminServer::start(listen, "test", folder.path(), view).expect("started");
+    let server = AdminServer::start(BoundAddress::bind(listen, "test").expect("bound"), folder.path(), view)
+        .expect("started");
     Served { folder, letters, server }
 }
 

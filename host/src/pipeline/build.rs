@@ -136,12 +136,35 @@ impl Builder<'_> {
                 .split('.')
                 .filter(|part| !part.is_empty())
                 .fold(at, |at, part| path::join(&at, part));
-            let refused = self.refused(&at, &error);
-            self.problems.push(refused);
+            let refused =
+                self.source.diagnostic(&at, Anchor::Value, without_hidden(config, error.message()), None);
+            self.problems.push(refused.code("config"));
         }
     }
 
     fn refused(&self, at: &str, error: &Error) -> Diagnostic {
         self.source.diagnostic(at, Anchor::Value, error.message().to_owned(), None).code("config")
     }
+}
+
+/// What a plugin says about a configuration, without the values that came from variables and files.
+fn without_hidden(config: &ComponentConfig, message: &str) -> String {
+    let root = path::join(&config.path, "config");
+    let hidden =
+        config.interpolated.iter().filter_map(|at| value_at(&config.config, at.strip_prefix(&root)?));
+    // Longest first: one value may be a part of another.
+    let mut hidden: Vec<String> = hidden.filter(|text| !text.is_empty()).collect();
+    hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    hidden.iter().fold(message.to_owned(), |message, text| message.replace(text, "***"))
+}
+
+/// The scalar at a path such as `.ssl.0.file`, as text.
+fn value_at(config: &serde_json::Value, at: &str) -> Option<String> {
+    let step = |value: &serde_json::Value, segment: &str| match value {
+        serde_json::Value::Array(items) => items.get(segment.parse::<usize>().ok()?).cloned(),
+        other => other.get(segment.replace("~1", ".").replace("~0", "~")).cloned(),
+    };
+    let segments = at.split('.').filter(|segment| !segment.is_empty());
+    let value = segments.fold(Some(config.clone()), |value, segment| step(&value?, segment))?;
+    value.as_str().map(str::to_owned).or_else(|| (!value.is_null()).then(|| value.to_string()))
 }

@@ -7,6 +7,7 @@ use super::{
     dead_letter::{DeadLetter, DeadLetterError, StoredError, StoredRecord},
     flight::{Flight, Origin, Verdict},
     run::{Ended, Run},
+    status::SeenError,
 };
 use crate::config::Then;
 use crate::pipeline::Step;
@@ -33,6 +34,7 @@ impl Run {
             return Ok(());
         }
         let metrics = self.metrics.step(step.index);
+        self.status.note_error(step.index, SeenError::new("record", &failed[failed.len() - 1].error));
         match &flight.origin {
             Origin::Source { source, .. } if self.pipeline.sources[*source].step.component.answers() => {
                 metrics.rejected.add(failed.len() as u64);
@@ -52,6 +54,7 @@ impl Run {
                         warn!(
                             component = step.name,
                             record = failed.record.id(),
+                            key = failed.record.key_str(),
                             code,
                             kind,
                             "record skipped"
@@ -88,7 +91,8 @@ impl Run {
         for failed in failed {
             let (code, kind) = (failed.error.code(), failed.error.kind().name());
             let (record, attempts) = (failed.record.id(), failed.attempts);
-            warn!(component = step.name, record, attempts, code, kind, "dead letter");
+            let key = failed.record.key_str();
+            warn!(component = step.name, record, key, attempts, code, kind, "dead letter");
             flight.refuse(record, Verdict::Stored);
         }
         Ok(())

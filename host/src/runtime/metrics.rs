@@ -11,7 +11,8 @@ pub struct StepMetrics {
     pub records_in: Counter,
     /// Records that went out: written by every sink for a source, passed on by a transform, written by a sink.
     pub records_out: Counter,
-    pub bytes_in: Counter,
+    /// Of sources only: records are measured once, when they come in.
+    pub bytes_read: Option<Counter>,
     pub dropped: Counter,
     pub failed: Counter,
     pub retried: Counter,
@@ -41,7 +42,7 @@ const HELP: &[(&str, &str)] = &[
     ("lockstep_records_received_total", "Records given to a transform or sink."),
     ("lockstep_records_passed_total", "Records a transform passed on."),
     ("lockstep_records_written_total", "Records a sink has written."),
-    ("lockstep_bytes_received_total", "Bytes of the records that came in."),
+    ("lockstep_bytes_read_total", "Bytes of the records polled from a source."),
     ("lockstep_records_dropped_total", "Records a transform dropped."),
     ("lockstep_records_failed_total", "Attempts on a record that failed."),
     ("lockstep_records_retried_total", "Records tried again after they failed."),
@@ -112,7 +113,7 @@ impl StepMetrics {
         Self {
             records_in: counter(came_in),
             records_out: counter(went_out),
-            bytes_in: counter("lockstep_bytes_received_total"),
+            bytes_read: (kind == "source").then(|| counter("lockstep_bytes_read_total")),
             dropped: counter("lockstep_records_dropped_total"),
             failed: counter("lockstep_records_failed_total"),
             retried: counter("lockstep_records_retried_total"),

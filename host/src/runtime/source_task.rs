@@ -231,7 +231,7 @@ impl SourceTask<'_> {
         let (n_records, n_bytes, positions) = summary(&records);
         let metrics = self.run.metrics.step(self.step.step.index);
         metrics.records_in.add(n_records as u64);
-        metrics.bytes_in.add(n_bytes);
+        metrics.bytes_read.iter().for_each(|bytes| bytes.add(n_bytes));
         if let Some(made_at) = records.first().map(Record::timestamp_us).filter(|made_at| *made_at != 0) {
             metrics.age.observe(Duration::from_micros((time::now_us() - made_at).max(0) as u64));
         }

@@ -184,6 +184,11 @@ impl StatusBoard {
         self.lock().components[index].last_error = Some(error);
     }
 
+    /// A record failed at the component, which goes on.
+    pub fn note_error(&self, index: usize, error: SeenError) {
+        self.lock().components[index].last_error = Some(error);
+    }
+
     pub fn set_position(&self, index: usize, lane: u32, position: &[u8]) {
         let shown = match std::str::from_utf8(position) {
             Ok(text) if text.chars().all(|c| !c.is_control()) => text.to_owned(),
