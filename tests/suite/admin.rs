@@ -23,6 +23,7 @@ fn health_says_alive_and_readiness_follows_the_pipelines() {
     sink.down();
     host.wait_until("everything that was read", LIMIT, |_| sink.written().len() <= 1_000);
     assert_eq!(host.get("/healthz").code, 200);
+    sink.up();
     host.stop();
 }
 

@@ -81,7 +81,7 @@ fn a_wrong_type_is_refused() {
 fn an_unset_variable_is_refused() {
     refused_at(
         &format!(
-            "sources: [ {{ plugin: probe, config: {{ dir: §'${{env:NOT_SET}}', count: 1 }} }} ]\n{SINK}"
+            "sources: [ {{ plugin: probe, config: {{ dir: '§${{env:NOT_SET}}', count: 1 }} }} ]\n{SINK}"
         ),
         &["NOT_SET"],
     );
@@ -112,9 +112,9 @@ fn conditions_are_type_checked() {
     let sink = |when: &str| {
         format!("{source}sinks:\n  - plugin: probe\n    when: {when}\n    config: {{ dir: out }}\n")
     };
-    refused_at(&sink("§change.config_key.startsWith("), &[]);
+    refused_at(&sink("change.config_key.startsWith(§"), &[]);
     refused_at(&sink("change.§confg_key == 'a'"), &["confg_key", "config_key"]);
-    refused_at(&sink("§change.config_key"), &["bool"]);
+    refused_at(&sink("§change.config_key"), &["true or false", "string"]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn an_unknown_plugin_is_refused_with_the_nearest_name() {
 
 #[test]
 fn isolation_by_process_is_refused_with_its_explanation() {
-    let source = "sources:\n  - plugin: probe\n    isolation: §process\n    config: { dir: x, count: 1 }\n";
+    let source = "sources:\n  - plugin: probe\n    §isolation: process\n    config: { dir: x, count: 1 }\n";
     refused_at(&format!("{source}{SINK}"), &["isolation"]);
 }
 

@@ -73,7 +73,9 @@ sinks: [ { plugin: probe, config: { dir: SITE/by-out } } ]
     let mut host = site.start();
     host.wait_state("victim", scenario.state);
     wait_for_place(&mut host, &site, &sink, scenario.place);
-    let shown = |host: &Host| format!("{}\n{}", host.status().errors("victim"), host.log());
+    // An error about a record is shown with its dead letter, one about a component in the status and the log.
+    let dead = || site.run(["dlq", "list", "--json"]).expect_code(0).stdout;
+    let shown = |host: &Host| [host.status().errors("victim"), host.log(), dead()].join("\n");
     host.wait_until(scenario.error, LIMIT, |host| shown(host).contains(scenario.error));
     host.wait_state("victim", scenario.state);
 
