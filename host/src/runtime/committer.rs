@@ -230,11 +230,10 @@ impl<'a> Committer<'a> {
         for (source, flights, lanes) in settled {
             let end = &self.sources[source];
             end.committed(run, &lanes);
-            for flight in &flights {
-                run.in_flight.release(flight.n_records(), flight.n_bytes);
-                run.metrics.step(end.step.index).records_out.add(flight.n_records() as u64);
-            }
             if !flights.is_empty() {
+                let n_records = flights.iter().map(|flight| flight.n_records()).sum();
+                run.in_flight.release(n_records, flights.iter().map(|flight| flight.n_bytes).sum());
+                run.metrics.step(end.step.index).records_out.add(n_records as u64);
                 self.unsettled.remove(source, flights.len());
             }
         }
