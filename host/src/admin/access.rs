@@ -80,11 +80,12 @@ impl Door {
         let has_token =
             given_token(headers).is_some_and(|given| token.as_ref().is_some_and(|token| token.is(given)));
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let is_probe = is_read && PROBES.contains(&request.uri().path());
+        let is_probe = PROBES.contains(&request.uri().path());
         if !is_probe {
             check_origin(headers, *is_loopback)?;
         }
-        if !has_token && !is_probe && !(is_read && *is_loopback) {
+        let is_open = is_probe || (is_read && *is_loopback);
+        if !has_token && !is_open {
             return Err(Refusal::unauthenticated(
                 "this takes `Authorization: Bearer TOKEN` with the token in `admin.token` of the data folder",
             ));

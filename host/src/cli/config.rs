@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 const AFTER_HELP: &str = "\
-A value comes from the default, a line of `lockstep.yaml`, a variable (`LOCKSTEP_ADMIN__LISTEN` is `admin.listen`) or a
+A value comes from the default, a line of `lockstep.yaml`, a variable (`LOCKSTEP_ADMIN__LISTEN` is `admin.listen`) or a \
 flag; the last one wins.
 
 Exit codes:

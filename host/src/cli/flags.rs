@@ -3,7 +3,7 @@
 use crate::config::{self, Checked, Config, Diagnostics, Flag, LoadOptions, SettingsFile};
 use clap::Args;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the host's settings and state are.
 #[derive(Debug, Clone, Default, Args)]
@@ -38,7 +38,7 @@ pub(super) struct HostFlags {
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
     /// Log JSON lines instead of text
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     json: bool,
 }
 
@@ -46,8 +46,8 @@ fn flag(name: &str, path: &str, value: Value) -> Flag {
     Flag { name: name.into(), path: path.into(), value }
 }
 
-fn text(path: &PathBuf) -> Value {
-    Value::from(path.to_string_lossy().into_owned())
+fn text(path: impl AsRef<Path>) -> Value {
+    Value::from(path.as_ref().to_string_lossy().into_owned())
 }
 
 impl Place {

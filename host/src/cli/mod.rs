@@ -44,7 +44,7 @@ Examples:
 
 /// Moves configuration changes between transports, through plugins, according to pipeline files.
 #[derive(Debug, Parser)]
-#[command(name = "lockstep", version, about, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "lockstep", version, max_term_width = 100, after_help = AFTER_HELP)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]

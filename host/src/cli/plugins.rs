@@ -10,8 +10,8 @@ use crate::registry::Registry;
 use clap::Args;
 
 const AFTER_HELP: &str = "\
-Plugins are found in the folders of `plugin_path`; their metadata is read from the files, and nothing of them is run.
-A pipeline names a component (`plugin: kafka`), in a version if there are several (`plugin: kafka@1.2`), or a file.
+Plugins are found in the folders of `plugin_path`; their metadata is read from the files, and nothing of them is run. \
+A pipeline names a component (`plugin: kafka`), in a version if there are several (`plugin: kafka@1.2`), or a file. \
 Files and folders that are not used are named on stderr, with the reason and what to do.
 
 Exit codes:

@@ -16,9 +16,9 @@ use tracing::{error, info, warn};
 const LOOK: Duration = Duration::from_millis(20);
 
 const AFTER_HELP: &str = "\
-The host ends when every pipeline has come to the end of its input, or on SIGTERM or SIGINT: then it stops reading,
-finishes what is in flight within `grace_period`, and ends. A second signal ends it at once; what was not written
-everywhere is read again at the next start. A pipeline that fails for good does not end the host: it stays visible in
+The host ends when every pipeline has come to the end of its input, or on SIGTERM or SIGINT: then it stops reading, \
+finishes what is in flight within `grace_period`, and ends. A second signal ends it at once; what was not written \
+everywhere is read again at the next start. A pipeline that fails for good does not end the host: it stays visible in \
 `/readyz?verbose` and `/v1/pipelines` of the admin server.
 
 Exit codes:

@@ -12,8 +12,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
-Reads the files, loads the plugins they name and lets them check their configuration. No port is bound, nothing is
-connected, no state is opened. All problems of all files are shown, each at its place. For each pipeline that is good,
+Reads the files, loads the plugins they name and lets them check their configuration. No port is bound, nothing is \
+connected, no state is opened. All problems of all files are shown, each at its place. For each pipeline that is good, \
 it says what is guaranteed between each source and each sink.
 
 Exit codes:

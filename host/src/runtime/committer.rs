@@ -6,7 +6,7 @@
 use super::{
     flight::{Flight, Origin, Verdict},
     positions::PositionKeys,
-    run::Run,
+    run::{Ended, Run},
     watchdog::{Call, Watched},
 };
 use crate::registry::Replies;
@@ -17,7 +17,7 @@ use lockstep_plugin_api::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, PoisonError, mpsc::Receiver},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
     time::{Duration, Instant},
 };
 use tracing::{error, info, warn};
@@ -30,45 +30,100 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 pub enum Progress {
     /// A source is open: this is how to reply to it.
     Opened { source: usize, replies: Replies, watched: Arc<Watched> },
-    /// A batch was polled; told before any of its records can finish.
-    Started(Arc<Flight>),
     /// Everybody has let go of a batch.
     Finished(Arc<Flight>),
     /// The run is over: whatever is not finished is given up, and its authors are told.
     Close,
 }
 
-/// How many flights of each source are not settled yet; sources wait here for theirs.
-#[derive(Debug, Default)]
+/// The flights that are not settled yet; sources wait here for theirs.
+///
+/// A source adds a flight before any of its records can finish. That wakes nobody: the committer looks here when
+/// something has finished, and with small batches waking it twice per batch would cost more than all else.
+#[derive(Debug)]
 pub struct Unsettled {
-    counts: Mutex<Vec<usize>>,
+    waiting: Mutex<Waiting>,
     changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// By source, in its order.
+    flights: Vec<VecDeque<Polled>>,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Polled {
+    flight: Arc<Flight>,
+    is_finished: bool,
 }
 
 impl Unsettled {
     pub fn new(n_sources: usize) -> Self {
-        Self { counts: Mutex::new(vec![0; n_sources]), changed: Condvar::new() }
+        let flights = (0..n_sources).map(|_| VecDeque::new()).collect();
+        Self { waiting: Mutex::new(Waiting { flights, is_closed: false }), changed: Condvar::new() }
     }
 
-    pub fn add(&self, source: usize) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)[source] += 1;
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remove(&self, source: usize) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)[source] -= 1;
+    /// Adds a flight of a source; fails once the committer has given up what was left.
+    pub fn add(&self, source: usize, flight: Arc<Flight>) -> Result<(), Ended> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return Err(Ended);
+        }
+        waiting.flights[source].push_back(Polled { flight, is_finished: false });
+        Ok(())
+    }
+
+    fn mark(&self, source: usize, seq: u64) {
+        let flights = &mut self.lock().flights[source];
+        let Some(Origin::Source { seq: first, .. }) = flights.front().map(|first| &first.flight.origin)
+        else {
+            return;
+        };
+        let place = (seq - first) as usize;
+        if let Some(polled) = flights.get_mut(place) {
+            polled.is_finished = true;
+        }
+    }
+
+    /// The flights before which nothing of the source is unfinished. They stay until they are removed.
+    fn finished(&self, source: usize) -> Vec<Arc<Flight>> {
+        let waiting = self.lock();
+        let finished = waiting.flights[source].iter().take_while(|polled| polled.is_finished);
+        finished.map(|polled| polled.flight.clone()).collect()
+    }
+
+    /// Removes the first `n` flights of a source: they are settled.
+    fn remove(&self, source: usize, n: usize) {
+        self.lock().flights[source].drain(..n);
         self.changed.notify_all();
+    }
+
+    /// Takes every flight out and takes none in any more.
+    fn close(&self) -> Vec<VecDeque<Polled>> {
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        let rest = waiting.flights.iter_mut().map(std::mem::take).collect();
+        drop(waiting);
+        self.changed.notify_all();
+        rest
     }
 
     /// Waits until every flight of the source is settled; false if that takes longer than `limit`.
     pub fn wait(&self, source: usize, limit: Duration) -> bool {
         let until = Instant::now() + limit;
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        while counts[source] > 0 {
+        let mut waiting = self.lock();
+        while !waiting.flights[source].is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            counts = self.changed.wait_timeout(counts, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiting = self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -87,8 +142,6 @@ struct SourceEnd<'a> {
     step: &'a crate::pipeline::Step,
     keys: PositionKeys,
     replies: Option<(Replies, Arc<Watched>)>,
-    /// Polled and not yet settled, in the source's order; `true` once finished.
-    flights: VecDeque<(Arc<Flight>, bool)>,
 }
 
 impl<'a> Committer<'a> {
@@ -98,7 +151,6 @@ impl<'a> Committer<'a> {
             step: &source.step,
             keys: PositionKeys::new(&run.pipeline.name, &source.step.name),
             replies: None,
-            flights: VecDeque::new(),
         };
         Self { run, unsettled, sources: run.pipeline.sources.iter().enumerate().map(end).collect() }
     }
@@ -113,7 +165,6 @@ impl<'a> Committer<'a> {
                     Progress::Opened { source, replies, watched } => {
                         self.sources[source].replies = Some((replies, watched));
                     }
-                    Progress::Started(flight) => self.started(flight),
                     Progress::Finished(flight) => finished.push(flight),
                     Progress::Close => is_closing = true,
                 }
@@ -126,23 +177,17 @@ impl<'a> Committer<'a> {
         }
     }
 
-    fn started(&mut self, flight: Arc<Flight>) {
-        if let Origin::Source { source, .. } = flight.origin {
-            self.sources[source].flights.push_back((flight, false));
-        }
-    }
-
     /// Tells the authors, in the order in which their records finished, and marks what may be committed.
     fn finished(&mut self, finished: &[Arc<Flight>]) {
         let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); self.sources.len()];
         for flight in finished {
             match &flight.origin {
                 Origin::Source { source, seq } => {
-                    let end = &mut self.sources[*source];
+                    let end = &self.sources[*source];
                     if end.step.component.answers() {
                         outcomes[*source].extend(outcomes_of(flight));
                     }
-                    end.mark(*seq);
+                    self.unsettled.mark(*source, *seq);
                 }
                 Origin::DeadLetter { key } => self.delivered(flight, key),
             }
@@ -168,8 +213,8 @@ impl<'a> Committer<'a> {
         let run = self.run;
         let mut commit = Commit::default();
         let mut settled = Vec::new();
-        for end in &mut self.sources {
-            let flights = end.take_finished();
+        for end in &self.sources {
+            let flights = self.unsettled.finished(end.index);
             let mut lanes = BTreeMap::new();
             for flight in &flights {
                 lanes.extend(flight.positions.iter().cloned());
@@ -185,10 +230,11 @@ impl<'a> Committer<'a> {
         for (source, flights, lanes) in settled {
             let end = &self.sources[source];
             end.committed(run, &lanes);
-            for flight in &flights {
-                run.in_flight.release(flight.n_records(), flight.n_bytes);
-                run.metrics.step(end.step.index).records_out.add(flight.n_records() as u64);
-                self.unsettled.remove(source);
+            if !flights.is_empty() {
+                let n_records = flights.iter().map(|flight| flight.n_records()).sum();
+                run.in_flight.release(n_records, flights.iter().map(|flight| flight.n_bytes).sum());
+                run.metrics.step(end.step.index).records_out.add(n_records as u64);
+                self.unsettled.remove(source, flights.len());
             }
         }
     }
@@ -218,22 +264,21 @@ impl<'a> Committer<'a> {
     }
 
     /// The run is over: authors of unfinished records may try again, and nothing unfinished has a position.
-    fn give_up_rest(&mut self) {
+    fn give_up_rest(&self) {
         let mut n_records = 0;
-        for end in &mut self.sources {
-            let flights = std::mem::take(&mut end.flights);
-            let error = Error::rejected("unavailable", "the pipeline ended before the change was written");
+        let error = Error::rejected("unavailable", "the pipeline ended before the change was written");
+        for (end, flights) in self.sources.iter().zip(self.unsettled.close()) {
             let outcomes = flights
                 .iter()
-                .flat_map(|(flight, _)| flight.ids.clone())
+                .filter(|polled| !polled.is_finished)
+                .flat_map(|polled| polled.flight.ids.clone())
                 .map(|id| Outcome { id, result: OutcomeResult::Failed(error.clone()) });
             if end.step.component.answers() {
                 end.tell(outcomes.collect());
             }
-            for (flight, _) in &flights {
+            for Polled { flight, .. } in &flights {
                 n_records += flight.n_records();
                 self.run.in_flight.release(flight.n_records(), flight.n_bytes);
-                self.unsettled.remove(end.index);
             }
         }
         if n_records > 0 {
@@ -243,19 +288,6 @@ impl<'a> Committer<'a> {
 }
 
 impl SourceEnd<'_> {
-    fn mark(&mut self, seq: u64) {
-        let Some((first, _)) = self.flights.front() else { return };
-        let Origin::Source { seq: first, .. } = first.origin else { return };
-        if let Some((_, is_finished)) = self.flights.get_mut((seq - first) as usize) {
-            *is_finished = true;
-        }
-    }
-
-    fn take_finished(&mut self) -> Vec<Arc<Flight>> {
-        let n_finished = self.flights.iter().take_while(|(_, is_finished)| *is_finished).count();
-        self.flights.drain(..n_finished).map(|(flight, _)| flight).collect()
-    }
-
     fn tell(&self, outcomes: Vec<Outcome>) {
         let Some((replies, watched)) = self.replies.as_ref().filter(|_| !outcomes.is_empty()) else { return };
         if let Ok(Err(error)) = watched.call(Call::Outcomes, || replies.outcomes(outcomes)) {

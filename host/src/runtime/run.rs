@@ -16,7 +16,7 @@ use lockstep_plugin_api::{Error, ErrorKind, Position};
 use std::{
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
         mpsc::Sender,
     },
     thread::ThreadId,
@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 
 /// Where a run stands. Only ever goes on to a later phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub enum Phase {
     /// Components are being opened; nothing is polled yet.
     Opening,
@@ -63,6 +64,8 @@ pub struct Run {
     /// Threads that hang are reported here as ended: they are left behind.
     hung: Sender<ThreadId>,
     next_id: AtomicU64,
+    /// The state's phase once more, because every thread looks at it before every batch.
+    phase: AtomicU8,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -116,6 +119,7 @@ impl Run {
             grace: with.grace,
             hung: with.hung,
             next_id: AtomicU64::new(1),
+            phase: AtomicU8::new(Phase::Opening as u8),
             state: Mutex::new(State {
                 phase: Phase::Opening,
                 unopened: pipeline.n_steps(),
@@ -133,7 +137,9 @@ impl Run {
     }
 
     pub fn phase(&self) -> Phase {
-        self.lock().phase
+        let phase = self.phase.load(Ordering::Acquire);
+        let all = [Phase::Opening, Phase::Running, Phase::Draining, Phase::Aborting];
+        all.into_iter().find(|one| *one as u8 == phase).unwrap_or(Phase::Aborting)
     }
 
     /// Fails once the run is aborting.
@@ -148,6 +154,7 @@ impl Run {
             return;
         }
         state.phase = phase;
+        self.phase.store(phase as u8, Ordering::Release);
         for stop in &state.stops {
             if phase == Phase::Aborting || (phase == Phase::Draining && stop.is_source) {
                 stop.set();

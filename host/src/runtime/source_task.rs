@@ -183,8 +183,12 @@ impl SourceTask<'_> {
             Ok(records) => records,
             Err(end) => return Ok(end),
         };
-        let until = Instant::now() + self.run.pipeline.delivery.batch.linger;
-        while records.len() < max && !self.run.pipeline.delivery.batch.linger.is_zero() {
+        let linger = self.run.pipeline.delivery.batch.linger;
+        if records.len() == max || linger.is_zero() {
+            return Ok(Polled::Records { first_id, records });
+        }
+        let until = Instant::now() + linger;
+        while records.len() < max {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || self.run.phase() != Phase::Running {
                 break;
@@ -243,8 +247,7 @@ impl SourceTask<'_> {
         flight.positions = positions;
         let flight = Arc::new(flight);
         self.run.in_flight.add(n_records, n_bytes);
-        self.unsettled.add(self.index);
-        self.progress.send(Progress::Started(flight.clone())).map_err(|_| Ended)?;
+        self.unsettled.add(self.index, flight.clone())?;
         let records = self.set_aside_unreadable(&flight, records)?;
         self.pass(ChainInput { flight, records, from: 0 })
     }

@@ -21,10 +21,14 @@ static IS_DONE: AtomicBool = AtomicBool::new(false);
 /// How long to wait for the thread to answer; one that is blocked in the kernel without being interruptible does not.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The calling thread's number, by which its stack can be asked for.
+/// The calling thread's number, by which its stack can be asked for. Asked of the system once per thread: every call
+/// into a plugin needs it.
 pub fn thread_id() -> i32 {
-    // SAFETY: takes nothing and always succeeds.
-    unsafe { libc::gettid() }
+    thread_local! {
+        // SAFETY: takes nothing and always succeeds.
+        static ID: i32 = unsafe { libc::gettid() };
+    }
+    ID.with(|id| *id)
 }
 
 /// A stack as addresses; its names are looked up when it is written out, which may take longer than a call.

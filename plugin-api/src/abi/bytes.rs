@@ -51,6 +51,28 @@ impl Bytes {
     }
 }
 
+/// Where in its buffer a slice lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    start: u32,
+    len: u32,
+}
+
+impl Bytes {
+    pub(crate) fn place(&self) -> Place {
+        Place { start: self.start, len: self.len }
+    }
+
+    pub(crate) fn shares_buffer(&self, other: &Self) -> bool {
+        std::ptr::eq(&*self.buffer, &*other.buffer)
+    }
+
+    /// The bytes at a place of this slice's buffer.
+    pub(crate) fn at(&self, place: Place) -> Self {
+        Self { buffer: self.buffer.clone(), start: place.start, len: place.len }
+    }
+}
+
 impl Default for Bytes {
     fn default() -> Self {
         Self::new()

@@ -13,11 +13,11 @@ use clap::{Args, Subcommand};
 use queue::{Queue, QueueError};
 
 const AFTER_HELP: &str = "\
-A record that failed for good lies in the dead letter queue with where, why and after how many attempts it failed. The
-command talks to the host that runs on the data folder, over `admin.sock` in it, or to the one that --admin names. If no
+A record that failed for good lies in the dead letter queue with where, why and after how many attempts it failed. The \
+command talks to the host that runs on the data folder, over `admin.sock` in it, or to the one that --admin names. If no \
 host runs on the data folder, it reads the folder itself; only `retry` needs the host.
 
-Over --admin, the token is taken from LOCKSTEP_ADMIN_TOKEN, or, for a host on this machine, from `admin.token` in the
+Over --admin, the token is taken from LOCKSTEP_ADMIN_TOKEN, or, for a host on this machine, from `admin.token` in the \
 data folder.
 
 Exit codes:

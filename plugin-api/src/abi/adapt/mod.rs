@@ -2,6 +2,7 @@
 //! accounting by id.
 
 mod source;
+mod keep;
 mod transform;
 mod sink;
 

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{
-        adapt::checked_config,
+        adapt::{checked_config, keep::Keeper},
         guard::{Contained, answer},
         vtable::{
             Answer, Applied, ComponentParts, FailedRecord, TransformBox, TransformTask, TransformTask_TO,
@@ -43,11 +43,14 @@ fn apply<T: Transform>(transform: &mut T, batch: RVec<Record>, keep_failed: bool
     let mut output = Output { records: Vec::with_capacity(batch.len()), id: 0 };
     let (mut failed, mut dropped, mut unapplied) = (RVec::new(), RVec::new(), RVec::new());
     let mut stopped_by = RNone;
+    // Only what has somewhere to go when it fails is kept.
+    let mut keeper = Keeper::default();
     let mut records = batch.into_iter();
     for record in records.by_ref() {
         let id = record.id();
-        // The clone is a few reference counts, and only made where a failed record has somewhere to go.
-        let kept = keep_failed.then(|| record.clone());
+        if keep_failed {
+            keeper.keep(&record);
+        }
         let before = output.records.len();
         output.id = id;
         let Err(error) = transform.apply(record, &mut output) else {
@@ -57,7 +60,7 @@ fn apply<T: Transform>(transform: &mut T, batch: RVec<Record>, keep_failed: bool
             continue;
         };
         output.records.truncate(before);
-        match kept {
+        match keeper.take() {
             kept if error.kind().is_about_records() => {
                 failed.push(FailedRecord { id, error, record: kept.into() })
             }

@@ -1,13 +1,13 @@
 //! What it costs that components are plugins: CPU time and allocations per record through a chain that does nothing,
 //! beside the same components linked into the executable.
 //!
-//! `cargo bench -p lockstep-tests --bench boundary`. Positions are left out on both sides, because storing them is the
+//! `cargo bench -p lockstep --bench boundary`. Positions are left out on both sides, because storing them is the
 //! store's cost and has a benchmark of its own. Both sides use libc's allocator, so that they differ in nothing else.
 //! `LOCKSTEP_BENCH_ONLY` is one of `one_thread` and `runtime`.
 
 #[path = "../measure/mod.rs"]
 mod measure;
-#[path = "../../plugins/bench/src/components.rs"]
+#[path = "../../../tests/plugins/bench/src/components.rs"]
 mod components;
 mod allocations;
 mod linked;

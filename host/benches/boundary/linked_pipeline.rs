@@ -20,11 +20,11 @@ const MAX_IN_FLIGHT: usize = 10_000;
 pub fn run(n_records: u64, batch: usize) {
     let Linked { source, transforms, sink } = Linked::new(n_records);
     let in_flight = Arc::new(InFlight::default());
-    let (progress, news) = mpsc::channel();
+    let (finished, news) = mpsc::channel();
     let (sender, queue) = mpsc::sync_channel(QUEUED_BATCHES);
     let bound = in_flight.clone();
     let threads = [
-        thread::spawn(move || read(source, transforms, batch, &bound, &progress, &sender)),
+        thread::spawn(move || read(source, transforms, batch, &bound, &finished, &sender)),
         thread::spawn(move || write(sink, &queue)),
         thread::spawn(move || account(&news, &in_flight)),
     ];
@@ -35,12 +35,7 @@ struct Flight {
     seq: u64,
     n_records: usize,
     holders: AtomicUsize,
-    progress: Sender<Progress>,
-}
-
-enum Progress {
-    Started(Arc<Flight>),
-    Finished(Arc<Flight>),
+    finished: Sender<Arc<Flight>>,
 }
 
 struct Delivery {
@@ -51,7 +46,7 @@ struct Delivery {
 impl Flight {
     fn release(self: &Arc<Self>) {
         if self.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.progress.send(Progress::Finished(self.clone())).expect("it listens until the end");
+            self.finished.send(self.clone()).expect("it listens until the end");
         }
     }
 }
@@ -60,6 +55,8 @@ impl Flight {
 struct InFlight {
     n_records: Mutex<usize>,
     released: Condvar,
+    /// In the source's order; true once finished.
+    flights: Mutex<VecDeque<(Arc<Flight>, bool)>>,
 }
 
 impl InFlight {
@@ -83,7 +80,7 @@ fn read(
     mut transforms: Vec<Box<dyn Transform>>,
     max: usize,
     in_flight: &InFlight,
-    progress: &Sender<Progress>,
+    finished: &Sender<Arc<Flight>>,
     sink: &SyncSender<Delivery>,
 ) {
     for seq in 0.. {
@@ -95,8 +92,8 @@ fn read(
         let n_records = records.len();
         in_flight.add(n_records);
         let holders = AtomicUsize::new(1);
-        let flight = Arc::new(Flight { seq, n_records, holders, progress: progress.clone() });
-        progress.send(Progress::Started(flight.clone())).expect("it listens until the end");
+        let flight = Arc::new(Flight { seq, n_records, holders, finished: finished.clone() });
+        in_flight.flights.lock().expect("nothing panics").push_back((flight.clone(), false));
         let records = transforms.iter_mut().fold(records, |records, transform| transform.apply(records));
         flight.holders.fetch_add(1, Ordering::Relaxed);
         let delivery = Delivery { flight: flight.clone(), batch: Batch::new(records) };
@@ -113,21 +110,16 @@ fn write(mut sink: Box<dyn Sink>, queue: &Receiver<Delivery>) {
 }
 
 /// Batches finish in any order and are accounted for in the source's.
-fn account(news: &Receiver<Progress>, in_flight: &InFlight) {
-    let mut flights: VecDeque<(Arc<Flight>, bool)> = VecDeque::new();
+fn account(news: &Receiver<Arc<Flight>>, in_flight: &InFlight) {
     while let Ok(first) = news.recv() {
-        for news in std::iter::once(first).chain(news.try_iter()) {
-            match news {
-                Progress::Started(flight) => flights.push_back((flight, false)),
-                Progress::Finished(flight) => {
-                    let first = flights.front().map_or(0, |(flight, _)| flight.seq);
-                    flights[(flight.seq - first) as usize].1 = true;
-                }
-            }
+        let mut flights = in_flight.flights.lock().expect("nothing panics");
+        for flight in std::iter::once(first).chain(news.try_iter()) {
+            let first = flights.front().map_or(0, |(flight, _)| flight.seq);
+            flights[(flight.seq - first) as usize].1 = true;
         }
-        while flights.front().is_some_and(|(_, is_finished)| *is_finished) {
-            let (flight, _) = flights.pop_front().expect("there is a front");
-            in_flight.release(flight.n_records);
-        }
+        let n_finished = flights.iter().take_while(|(_, is_finished)| *is_finished).count();
+        let settled: Vec<_> = flights.drain(..n_finished).collect();
+        drop(flights);
+        settled.iter().for_each(|(flight, _)| in_flight.release(flight.n_records));
     }
 }
