@@ -92,6 +92,7 @@ impl Host {
             watchdog: Watchdog::start(settings.watchdog, settings.call_timeout),
             node_id: node_id.clone(),
             grace: settings.grace_period,
+            call_timeout: settings.call_timeout,
             watchdog_limit: settings.watchdog,
             restart: settings.restart.clone(),
         };

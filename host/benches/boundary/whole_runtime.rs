@@ -62,6 +62,7 @@ impl<'a> Host<'a> {
             watchdog: Watchdog::start(settings.watchdog, settings.call_timeout),
             node_id: "node".to_owned(),
             grace: settings.grace_period,
+            call_timeout: settings.call_timeout,
             watchdog_limit: settings.watchdog,
             restart: settings.restart,
         };

@@ -152,7 +152,9 @@ pub(super) async fn drop(
 ) -> Result<StatusCode, Refusal> {
     apart(move || {
         let entry = host.dead_letter(&id)?;
-        host.dead_letters.remove(std::slice::from_ref(&entry.key))?;
+        if !host.dead_letters.drop_letter(&entry.key)? {
+            return Err(Refusal::unavailable("it is being tried again just now"));
+        }
         let (pipeline, component) = (&entry.letter.pipeline, &entry.letter.component);
         info!(id = entry.number(), pipeline, component, "dead letter dropped");
         Ok(StatusCode::NO_CONTENT)

@@ -86,6 +86,7 @@ impl Served {
                 source: "in".into(),
                 record_id: 7,
                 attempts: 4,
+                is_undecided: false,
                 error: StoredError::from(&Error::rejected("invalid_value", "no good")),
                 first_failed_at: Timestamp::now(),
                 last_failed_at: Timestamp::now(),

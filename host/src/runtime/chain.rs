@@ -148,7 +148,7 @@ impl Link<'_> {
             metrics.failed.add(applied.failed.len() as u64);
             for one in applied.failed {
                 let Some(record) = one.record else { continue };
-                failed.push(FailedRecord { record, error: one.error, attempts: 1 });
+                failed.push(FailedRecord::new(record, one.error));
             }
             let all = match out.take() {
                 None => applied.out,
@@ -180,7 +180,7 @@ impl Link<'_> {
 /// A record whose condition could not be decided: it fails there, it does not silently pass or stay away.
 pub fn undecided(record: Record, reason: &str) -> FailedRecord {
     let error = Error::rejected("bad_message", format!("`when` cannot be decided for this record: {reason}"));
-    FailedRecord { record, error, attempts: 1 }
+    FailedRecord { is_undecided: true, ..FailedRecord::new(record, error) }
 }
 
 /// Two parts of one batch back in the order of their ids; records of one id keep their order.
@@ -212,6 +212,12 @@ fn account(given: &[u64], applied: &Applied) -> Result<(), String> {
         && applied.unapplied.is_empty()
     {
         return Ok(());
+    }
+    if applied.failed.iter().any(|failed| failed.record.is_none()) {
+        return Err("`apply` gave back a failed record without the record".to_owned());
+    }
+    if !applied.unapplied.is_empty() && applied.stopped_by.is_none() {
+        return Err("`apply` left records unapplied and did not say why".to_owned());
     }
     let back: HashSet<u64> = (applied.out.iter().chain(&applied.unapplied).map(Record::id))
         .chain(applied.failed.iter().map(|failed| failed.id))

@@ -12,7 +12,7 @@ use super::{
 use crate::registry::Replies;
 use crate::store::Commit;
 use lockstep_plugin_api::{
-    Bytes, Error,
+    Bytes, Error, ErrorKind,
     source::{Outcome, OutcomeResult},
 };
 use std::{
@@ -180,6 +180,7 @@ impl<'a> Committer<'a> {
     /// Tells the authors, in the order in which their records finished, and marks what may be committed.
     fn finished(&mut self, finished: &[Arc<Flight>]) {
         let mut outcomes: Vec<Vec<Outcome>> = vec![Vec::new(); self.sources.len()];
+        let mut delivered = Vec::new();
         for flight in finished {
             match &flight.origin {
                 Origin::Source { source, seq } => {
@@ -189,21 +190,26 @@ impl<'a> Committer<'a> {
                     }
                     self.unsettled.mark(*source, *seq);
                 }
-                Origin::DeadLetter { key } => self.delivered(flight, key),
+                Origin::DeadLetter { claim } if flight.refused().is_empty() => {
+                    delivered.push(claim.key().clone())
+                }
+                // It failed again and was stored anew under its key.
+                Origin::DeadLetter { .. } => {}
             }
         }
+        self.delivered(&delivered);
         for (end, outcomes) in self.sources.iter().zip(outcomes) {
-            end.tell(outcomes);
+            end.tell(self.run, outcomes);
         }
     }
 
-    /// A dead letter came through: it is one no more. One that failed again was stored anew under its key.
-    fn delivered(&self, flight: &Flight, key: &[u8]) {
-        if !flight.refused().is_empty() {
+    /// Dead letters that came through are ones no more.
+    fn delivered(&self, keys: &[Vec<u8>]) {
+        if keys.is_empty() {
             return;
         }
-        match self.run.dead_letters.remove(&[key.to_vec()]) {
-            Ok(()) => info!(record = flight.ids.start, "dead letter delivered"),
+        match self.run.dead_letters.remove(keys) {
+            Ok(()) => info!(records = keys.len(), "dead letters delivered"),
             Err(error) => warn!(%error, "a delivered dead letter could not be removed and may come twice"),
         }
     }
@@ -244,6 +250,9 @@ impl<'a> Committer<'a> {
     fn store(&self, commit: Commit) -> bool {
         let mut is_told = false;
         loop {
+            if self.run.is_abandoned() {
+                return false;
+            }
             match self.run.store.commit(commit.clone()) {
                 Ok(()) => {
                     if is_told {
@@ -274,7 +283,7 @@ impl<'a> Committer<'a> {
                 .flat_map(|polled| polled.flight.ids.clone())
                 .map(|id| Outcome { id, result: OutcomeResult::Failed(error.clone()) });
             if end.step.component.answers() {
-                end.tell(outcomes.collect());
+                end.tell(self.run, outcomes.collect());
             }
             for Polled { flight, .. } in &flights {
                 n_records += flight.n_records();
@@ -288,10 +297,24 @@ impl<'a> Committer<'a> {
 }
 
 impl SourceEnd<'_> {
-    fn tell(&self, outcomes: Vec<Outcome>) {
+    fn tell(&self, run: &Run, outcomes: Vec<Outcome>) {
         let Some((replies, watched)) = self.replies.as_ref().filter(|_| !outcomes.is_empty()) else { return };
         if let Ok(Err(error)) = watched.call(Call::Outcomes, || replies.outcomes(outcomes)) {
-            warn!(component = self.step.name, error = error.message(), "the source could not take outcomes");
+            self.refused(run, Call::Outcomes, &error);
+        }
+    }
+
+    /// A source that cannot be told anything any more fails; anything less is reported, for the store has the truth.
+    fn refused(&self, run: &Run, call: Call, error: &Error) {
+        if matches!(error.kind(), ErrorKind::PANIC | ErrorKind::FATAL) {
+            run.fail(self.step, call.name(), error, false);
+        } else {
+            warn!(
+                component = self.step.name,
+                call = call.name(),
+                error = error.message(),
+                "a reply was refused"
+            );
         }
     }
 
@@ -300,12 +323,7 @@ impl SourceEnd<'_> {
             run.status.set_position(self.step.index, *lane, position);
             let Some((replies, watched)) = &self.replies else { continue };
             if let Ok(Err(error)) = watched.call(Call::Commit, || replies.commit(*lane, position)) {
-                warn!(
-                    component = self.step.name,
-                    lane,
-                    error = error.message(),
-                    "the source could not commit"
-                );
+                self.refused(run, Call::Commit, &error);
             }
         }
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use lockstep_plugin_api::{Bytes, Error, Position, Record};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -25,6 +25,9 @@ pub struct DeadLetter {
     pub source: String,
     pub record_id: u64,
     pub attempts: u32,
+    /// Whether it never reached the component, because the component's `when` could not be decided.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_undecided: bool,
     pub error: StoredError,
     pub first_failed_at: Timestamp,
     pub last_failed_at: Timestamp,
@@ -161,13 +164,39 @@ pub struct DeadLetters {
 struct Queues {
     used: HashMap<QueueName, Size>,
     last_number: u64,
+    /// Keys of letters that are being tried again.
+    claimed: HashSet<Vec<u8>>,
 }
+
+/// The right to try one dead letter again; nobody else may try or drop it meanwhile. Given back when dropped.
+#[derive(Debug)]
+pub struct Claim {
+    key: Vec<u8>,
+    queues: Arc<Mutex<Queues>>,
+}
+
+impl Claim {
+    pub fn key(&self) -> &Vec<u8> {
+        &self.key
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).claimed.remove(&self.key);
+    }
+}
+
+/// The last number that was given out; in the store, so that a number never means another letter later.
+const LAST_NUMBER_KEY: &[u8] = b"dead_letters";
 
 /// Each component has a queue of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct QueueName {
     pub pipeline: String,
     pub component: String,
+    /// Sources, transforms and sinks have names of their own.
+    pub kind: String,
 }
 
 /// How much lies in a queue.
@@ -199,6 +228,8 @@ impl DeadLetters {
     /// Counts what lies there already.
     pub fn open(store: Store, limits: DeadLetterSettings) -> Result<Self, StoreError> {
         let letters = Self { store, limits, queues: Arc::default() };
+        let last = letters.store.get(Namespace::Meta, LAST_NUMBER_KEY)?;
+        letters.lock().last_number = last.map_or(0, |bytes| number(&bytes));
         let mut after = None;
         loop {
             let page = letters.store.scan(Namespace::DeadLetters, b"", after.as_deref(), 1000)?;
@@ -206,7 +237,7 @@ impl DeadLetters {
             after = Some(last.clone());
             let mut queues = letters.lock();
             for (key, value) in &page {
-                queues.last_number = number(key);
+                queues.last_number = queues.last_number.max(number(key));
                 if let Ok(letter) = serde_json::from_slice::<DeadLetter>(value) {
                     queues.add(&letter, value.len() as u64);
                 }
@@ -236,6 +267,10 @@ impl DeadLetters {
                 }
             };
             commit = commit.put(Namespace::DeadLetters, key, value);
+        }
+        if !added.is_empty() {
+            let last = self.lock().last_number;
+            commit = commit.put(Namespace::Meta, LAST_NUMBER_KEY, last.to_be_bytes());
         }
         self.store.commit(commit).inspect_err(|_| self.give_back(&added))?;
         let mut queues = self.lock();
@@ -290,7 +325,19 @@ impl DeadLetters {
         Ok(self.store.get(Namespace::DeadLetters, key)?.and_then(|value| read(&value)))
     }
 
-    /// Forgets dead letters, because they were delivered or an operator said so.
+    /// Takes the right to try a letter again; `None` if somebody has it.
+    pub fn claim(&self, key: &[u8]) -> Option<Claim> {
+        let is_new = self.lock().claimed.insert(key.to_vec());
+        is_new.then(|| Claim { key: key.to_vec(), queues: self.queues.clone() })
+    }
+
+    /// Forgets a letter because an operator said so; false if it is being tried again just now.
+    pub fn drop_letter(&self, key: &[u8]) -> Result<bool, StoreError> {
+        let Some(_claim) = self.claim(key) else { return Ok(false) };
+        self.remove(&[key.to_vec()]).map(|()| true)
+    }
+
+    /// Forgets dead letters that were delivered, or whose claim the caller has.
     pub fn remove(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
         let mut commit = Commit::default();
         let mut removed = Vec::new();
@@ -313,7 +360,8 @@ fn read(value: &[u8]) -> Option<DeadLetter> {
 
 impl Queues {
     fn slot(&mut self, letter: &DeadLetter) -> &mut Size {
-        let queue = QueueName { pipeline: letter.pipeline.clone(), component: letter.component.clone() };
+        let (pipeline, component) = (letter.pipeline.clone(), letter.component.clone());
+        let queue = QueueName { pipeline, component, kind: letter.kind.clone() };
         self.used.entry(queue).or_default()
     }
 
@@ -348,6 +396,7 @@ mod tests {
             source: if second == 1 { "in".into() } else { String::new() },
             record_id: second as u64,
             attempts,
+            is_undecided: false,
             error: StoredError::from(&Error::rejected("invalid_value", "no")),
             first_failed_at: at,
             last_failed_at: at,

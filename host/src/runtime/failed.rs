@@ -19,12 +19,25 @@ use tracing::{error, warn};
 /// How long to wait before a full disk is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// About how many bytes of records one commit of dead letters carries; as JSON they are at most twice that, and the
+/// store takes commits of a multiple of it.
+const COMMIT_BYTES: usize = 8 << 20;
+
 /// A record that failed, and after how many attempts.
 #[derive(Debug)]
 pub struct FailedRecord {
     pub record: Record,
     pub error: Error,
     pub attempts: u32,
+    /// Whether the component never saw it, because its condition could not be decided.
+    pub is_undecided: bool,
+}
+
+impl FailedRecord {
+    /// A record that failed at its first attempt.
+    pub fn new(record: Record, error: Error) -> Self {
+        Self { record, error, attempts: 1, is_undecided: false }
+    }
 }
 
 impl Run {
@@ -38,15 +51,21 @@ impl Run {
         match &flight.origin {
             Origin::Source { source, .. } if self.pipeline.sources[*source].step.component.answers() => {
                 metrics.rejected.add(failed.len() as u64);
+                let broken = failed.iter().find(|failed| failed.error.kind() != ErrorKind::REJECTED);
+                let broken = broken.map(|failed| failed.error.clone());
                 for failed in failed {
                     flight.refuse(failed.record.id(), verdict(failed.error));
                 }
-                Ok(())
+                // A rejection is the author's matter; what fails though it should not is the operator's.
+                match broken.filter(|_| step.on_error.then == Then::Stop) {
+                    Some(error) => Err(self.stop_at(step, &error)),
+                    None => Ok(()),
+                }
             }
             // A dead letter that fails again stays one, whatever `on_error` says now.
-            Origin::DeadLetter { key } => self.store_letters(step, flight, &failed, Some(key)),
+            Origin::DeadLetter { claim } => self.store_all(step, flight, &failed, Some(claim.key())),
             Origin::Source { .. } => match step.on_error.then {
-                Then::DeadLetter => self.store_letters(step, flight, &failed, None),
+                Then::DeadLetter => self.store_all(step, flight, &failed, None),
                 Then::Skip => {
                     metrics.skipped.add(failed.len() as u64);
                     for failed in &failed {
@@ -66,6 +85,27 @@ impl Run {
                 Then::Stop => Err(self.stop_at(step, &failed[0].error)),
             },
         }
+    }
+
+    /// Stores dead letters in commits of a size that the store takes.
+    fn store_all(
+        &self,
+        step: &Step,
+        flight: &Flight,
+        mut failed: &[FailedRecord],
+        key: Option<&Vec<u8>>,
+    ) -> Result<(), Ended> {
+        while !failed.is_empty() {
+            let mut n_bytes = 0;
+            let fits = failed.iter().take_while(|failed| {
+                n_bytes += failed.record.size();
+                n_bytes <= COMMIT_BYTES
+            });
+            let (now, later) = failed.split_at(fits.count().max(1));
+            self.store_letters(step, flight, now, key)?;
+            failed = later;
+        }
+        Ok(())
     }
 
     fn store_letters(
@@ -111,6 +151,10 @@ impl Run {
                 Err(full @ DeadLetterError::Full { .. }) => {
                     return Err(self.fail(step, "dead letter", &Error::fatal(full), true));
                 }
+                // Waiting would not help: too large for the store, or a store that has given up for good.
+                Err(DeadLetterError::Store(refused)) if !refused.is_transient() => {
+                    return Err(self.fail(step, "dead letter", &Error::fatal(refused), true));
+                }
                 Err(DeadLetterError::Store(refused)) => {
                     if !std::mem::replace(&mut is_told, true) {
                         error!(component = step.name, error = %refused, "the store takes no dead letters, waiting");
@@ -133,6 +177,7 @@ impl Run {
             source,
             record_id: failed.record.id(),
             attempts: failed.attempts,
+            is_undecided: failed.is_undecided,
             error: StoredError::from(&failed.error),
             first_failed_at: Timestamp::now(),
             last_failed_at: Timestamp::now(),

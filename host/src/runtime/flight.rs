@@ -2,7 +2,7 @@
 //!
 //! Invariant: a flight is finished exactly once, when the chain and every sink that was given a part of it have let go.
 
-use super::committer::Progress;
+use super::{committer::Progress, dead_letter::Claim};
 use lockstep_plugin_api::{Bytes, Error};
 use std::{
     collections::HashMap,
@@ -16,12 +16,12 @@ use std::{
 };
 
 /// Where a batch came from, which is who has to hear of its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Origin {
     /// A source of this pipeline, by its index, and the batch's place in the source's order.
     Source { source: usize, seq: u64 },
-    /// A dead letter that is tried again, by its key in the store.
-    DeadLetter { key: Vec<u8> },
+    /// A dead letter that is tried again.
+    DeadLetter { claim: Claim },
 }
 
 /// A polled batch on its way to every sink.

@@ -87,6 +87,11 @@ impl PipelineMetrics {
         self.steps[index].breaker_open.set(1);
     }
 
+    /// A new run knows of no endpoint that is away.
+    pub fn close_breakers(&self) {
+        self.steps.iter().for_each(|step| step.breaker_open.set(0));
+    }
+
     pub fn breaker_closed(&self, index: usize) {
         self.steps[index].breaker_open.set(0);
     }

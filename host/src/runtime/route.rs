@@ -40,8 +40,7 @@ impl Route {
         flight.hold(parts.len());
         for (sink, batch) in parts {
             let delivery = Delivery { flight: flight.clone(), batch, from: 0 };
-            // The sink's thread is gone only when the run is over.
-            self.sinks[sink].send(delivery).map_err(|_| Ended)?;
+            run.hand_over(&self.sinks[sink], delivery)?;
         }
         flight.release();
         Ok(())
@@ -75,9 +74,14 @@ fn choose(run: &Run, flight: &Flight, record: &Record, parts: &mut [Vec<Record>]
     let mut is_taken = false;
     for (sink, part) in sinks.iter().zip(parts.iter_mut()) {
         let Some(Gate::If(condition)) = &sink.when else { continue };
-        if takes(run, flight, sink, condition, &view, record)? {
-            is_taken = true;
-            part.push(record.clone());
+        match takes(run, flight, sink, condition, &view, record)? {
+            Some(true) => {
+                is_taken = true;
+                part.push(record.clone());
+            }
+            Some(false) => {}
+            // It has failed here, which is not the same as nobody wanting it.
+            None => is_taken = true,
         }
     }
     let others = sinks.iter().zip(parts).filter(|(sink, _)| matches!(sink.when, Some(Gate::Otherwise)));
@@ -85,6 +89,7 @@ fn choose(run: &Run, flight: &Flight, record: &Record, parts: &mut [Vec<Record>]
     Ok(())
 }
 
+/// Whether a sink takes a record; `None` if its condition cannot be decided, which is taken care of here.
 fn takes(
     run: &Run,
     flight: &Flight,
@@ -92,12 +97,12 @@ fn takes(
     condition: &Condition,
     view: &View<'_>,
     record: &Record,
-) -> Result<bool, Ended> {
+) -> Result<Option<bool>, Ended> {
     match condition.matches(view) {
-        Ok(takes) => Ok(takes),
+        Ok(takes) => Ok(Some(takes)),
         Err(reason) => {
             run.give_up(&sink.step, flight, vec![undecided(record.clone(), &reason)])?;
-            Ok(false)
+            Ok(None)
         }
     }
 }

@@ -14,15 +14,19 @@ use crate::registry::{ComponentParts, RArc, StopCell};
 use crate::store::Store;
 use lockstep_plugin_api::{Error, ErrorKind, Position};
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
-        mpsc::Sender,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        mpsc::{Sender, SyncSender, TrySendError},
     },
     thread::ThreadId,
     time::{Duration, Instant},
 };
 use tracing::{error, info, warn};
+
+/// How long to wait before a full queue is tried again.
+const FULL_QUEUE_WAIT: Duration = Duration::from_millis(2);
 
 /// Where a run stands. Only ever goes on to a later phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +64,10 @@ pub struct Run {
     pub dead_letters: DeadLetters,
     pub in_flight: InFlight,
     pub watchdog: Watchdog,
-    pub grace: Duration,
+    pub call_timeout: Duration,
+    pub watchdog_limit: Duration,
+    is_abandoned: AtomicBool,
+    n_hung: AtomicU64,
     /// Threads that hang are reported here as ended: they are left behind.
     hung: Sender<ThreadId>,
     next_id: AtomicU64,
@@ -74,6 +81,10 @@ struct State {
     phase: Phase,
     /// How many components are not open yet.
     unopened: usize,
+    /// Components that are not open and not waited for.
+    waived: HashSet<usize>,
+    /// How many sources may still be polled.
+    n_inputs: usize,
     failure: Option<Failure>,
     /// Whether the committer was told to settle what is left.
     is_closing: bool,
@@ -101,7 +112,9 @@ pub struct Surroundings {
     pub metrics: PipelineMetrics,
     pub dead_letters: DeadLetters,
     pub watchdog: Watchdog,
-    pub grace: Duration,
+    /// The deadline that calls are given.
+    pub call_timeout: Duration,
+    pub watchdog_limit: Duration,
     pub hung: Sender<ThreadId>,
 }
 
@@ -116,13 +129,18 @@ impl Run {
             metrics: with.metrics,
             dead_letters: with.dead_letters,
             watchdog: with.watchdog,
-            grace: with.grace,
+            call_timeout: with.call_timeout,
+            watchdog_limit: with.watchdog_limit,
             hung: with.hung,
+            is_abandoned: AtomicBool::new(false),
+            n_hung: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             phase: AtomicU8::new(Phase::Opening as u8),
             state: Mutex::new(State {
                 phase: Phase::Opening,
                 unopened: pipeline.n_steps(),
+                waived: HashSet::new(),
+                n_inputs: pipeline.sources.len(),
                 failure: None,
                 is_closing: false,
                 stops: Vec::new(),
@@ -155,6 +173,12 @@ impl Run {
         }
         state.phase = phase;
         self.phase.store(phase as u8, Ordering::Release);
+        // Under the lock, so that the status goes through the phases in their order.
+        match phase {
+            Phase::Running => self.status.set_state(PipelineState::Running),
+            Phase::Draining => self.status.set_state(PipelineState::Draining),
+            Phase::Opening | Phase::Aborting => {}
+        }
         for stop in &state.stops {
             if phase == Phase::Aborting || (phase == Phase::Draining && stop.is_source) {
                 stop.set();
@@ -181,9 +205,9 @@ impl Run {
     /// As [`Run::pause`], for a component that is not open yet: draining ends it too.
     fn pause_while_opening(&self, wait: Duration) -> Result<(), Ended> {
         let state = self.lock();
-        let is_opening = |state: &mut State| state.phase == Phase::Opening;
-        let waited = self.changed.wait_timeout_while(state, wait, is_opening);
-        if waited.unwrap_or_else(PoisonError::into_inner).0.phase == Phase::Opening {
+        let is_wanted = |state: &mut State| state.phase <= Phase::Running;
+        let waited = self.changed.wait_timeout_while(state, wait, is_wanted);
+        if waited.unwrap_or_else(PoisonError::into_inner).0.phase <= Phase::Running {
             Ok(())
         } else {
             Err(Ended)
@@ -194,14 +218,68 @@ impl Run {
     pub fn opened(&self, step: &Step) {
         self.status.set_component(step.index, ComponentState::Running);
         let mut state = self.lock();
-        state.unopened -= 1;
-        let is_last = state.unopened == 0;
+        if !state.waived.remove(&step.index) {
+            state.unopened -= 1;
+        }
+        self.start_if_open(state);
+    }
+
+    /// A source's endpoint is away, so the source and its own transforms are not waited for any more: the others start,
+    /// and it joins them when it is open.
+    fn waive(&self, step: &Step) {
+        let Some(source) = self.pipeline.sources.iter().find(|source| source.step.index == step.index) else {
+            return;
+        };
+        let own = source.chain.iter().map(|transform| transform.step.index);
+        let mut state = self.lock();
+        for index in std::iter::once(step.index).chain(own) {
+            if state.waived.insert(index) {
+                state.unopened -= 1;
+            }
+        }
+        self.start_if_open(state);
+    }
+
+    fn start_if_open(&self, state: std::sync::MutexGuard<'_, State>) {
+        let is_open = state.unopened == 0 && state.phase == Phase::Opening;
         drop(state);
-        if is_last {
+        if is_open {
             info!("pipeline running");
-            self.status.set_state(PipelineState::Running);
             self.enter(Phase::Running);
         }
+    }
+
+    /// One more source has come to its end, or will not be polled any more.
+    pub fn input_ended(&self) {
+        self.lock().n_inputs -= 1;
+    }
+
+    /// Whether nothing new will be polled.
+    pub fn is_input_over(&self) -> bool {
+        self.phase() >= Phase::Draining || self.lock().n_inputs == 0
+    }
+
+    /// Gives something to another thread of the run. Waits while its queue is full, but not beyond the run's end: the
+    /// other thread may hang with the queue in its hands.
+    pub fn hand_over<T>(&self, queue: &SyncSender<T>, mut item: T) -> Result<(), Ended> {
+        loop {
+            match queue.try_send(item) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(back)) => item = back,
+                // Its thread is gone only when the run is over.
+                Err(TrySendError::Disconnected(_)) => return Err(Ended),
+            }
+            self.pause(FULL_QUEUE_WAIT)?;
+        }
+    }
+
+    /// Nobody waits for this run's committer any more: another run may have begun, and its positions are the newer ones.
+    pub fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+    }
+
+    pub fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
     }
 
     /// Waits until every component is open. A drain that comes first ends the wait: there is nothing to finish.
@@ -269,17 +347,30 @@ impl Run {
         self.fail_as(component, SeenError::new("host", &error), error.message(), false);
     }
 
+    /// How many calls of this run hang, each with a thread that is left behind.
+    pub fn n_hung(&self) -> u64 {
+        self.n_hung.load(Ordering::Relaxed)
+    }
+
     pub fn failure(&self) -> Option<Failure> {
         self.lock().failure.clone()
     }
 
     /// Watches the calls of a component: one that hangs fails the run.
     pub fn watch(self: &Arc<Self>, step: &Step) -> Arc<Watched> {
+        // Components are watched by the thread that calls them.
+        self.watch_for(step, Some(std::thread::current().id()))
+    }
+
+    /// Watches the replies to a source, which the committer calls.
+    pub fn watch_replies(self: &Arc<Self>, step: &Step) -> Arc<Watched> {
+        self.watch_for(step, None)
+    }
+
+    fn watch_for(self: &Arc<Self>, step: &Step, thread: Option<ThreadId>) -> Arc<Watched> {
         let run = Arc::downgrade(self);
         let (name, index) = (step.name.clone(), step.index);
         let durations = self.metrics.call_durations(index);
-        // Components are watched by the thread that calls them.
-        let thread = std::thread::current().id();
         self.watchdog.watch(
             format!("{}/{}", self.pipeline.name, step.name),
             Some(durations),
@@ -295,7 +386,10 @@ impl Run {
                 run.status.set_component_error(index, ComponentState::Hung, seen.clone());
                 let logged = seen.message.clone();
                 run.fail_as(&name, seen, &logged, false);
-                let _ = run.hung.send(thread);
+                run.n_hung.fetch_add(1, Ordering::Relaxed);
+                if let Some(thread) = thread {
+                    let _ = run.hung.send(thread);
+                }
             },
         )
     }
@@ -344,6 +438,7 @@ impl Run {
                 }
                 Ok(Err(error)) if error.kind().is_about_endpoint() => {
                     let wait = self.tripped(step, Call::New, &error, &mut breaker);
+                    self.waive(step);
                     self.pause_while_opening(wait)?;
                 }
                 Ok(Err(error)) => return Err(self.fail(step, Call::New.name(), &error, false)),

@@ -33,9 +33,6 @@ const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// How long to wait for acks before looking for new batches again.
 const ACK_WAIT: Duration = Duration::from_millis(1);
 
-/// How long a probe may take to be acked before the other batches follow it.
-const PROBE_WAIT: Duration = Duration::from_secs(1);
-
 /// Runs the sink until its queue is closed and everything is written, or something fails.
 pub fn run(run: &Arc<Run>, index: usize, queue: &Receiver<Delivery>) -> Result<(), Ended> {
     let step = &run.pipeline.sinks[index];
@@ -52,6 +49,7 @@ pub fn run(run: &Arc<Run>, index: usize, queue: &Receiver<Delivery>) -> Result<(
         unacked: VecDeque::new(),
         failed: VecDeque::new(),
         next_seq: 1,
+        flushed_seq: 0,
         breaker: Breaker::default(),
     };
     task.chain = Some(Chain::open(run, &step.chain)?);
@@ -70,6 +68,8 @@ struct SinkTask<'a> {
     /// Failed and not yet tried again, oldest first.
     failed: VecDeque<Retry>,
     next_seq: u64,
+    /// The batch up to which the sink was asked to finish by itself.
+    flushed_seq: u64,
     breaker: Breaker,
 }
 
@@ -99,11 +99,24 @@ impl SinkTask<'_> {
                 match queue.recv_timeout(wait) {
                     Ok(delivery) => self.take(delivery)?,
                     Err(RecvTimeoutError::Timeout) if self.unacked.is_empty() => {}
-                    Err(RecvTimeoutError::Timeout) => self.ack(ACK_WAIT)?,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.flush_if_last()?;
+                        self.ack(ACK_WAIT)?;
+                    }
                     Err(RecvTimeoutError::Disconnected) => return self.finish(),
                 }
             }
         }
+    }
+
+    /// Nothing more is read, and what was put may be the last: a sink that waits for a full buffer is told not to. Its
+    /// queue is closed only later, when the sources have heard of every record.
+    fn flush_if_last(&mut self) -> Result<(), Ended> {
+        if self.flushed_seq + 1 == self.next_seq || !self.run.is_input_over() {
+            return Ok(());
+        }
+        self.flushed_seq = self.next_seq - 1;
+        self.flush()
     }
 
     /// The queue is closed: writes out what is left.
@@ -117,13 +130,21 @@ impl SinkTask<'_> {
     }
 
     fn flush(&mut self) -> Result<(), Ended> {
-        let deadline = self.run.grace;
-        let sink = self.sink.as_mut().expect("taken only when the thread ends");
-        match self.watched.call(Call::Flush, || sink.flush(deadline)) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.kind().is_about_endpoint() => self.recover(Call::Flush, error),
-            Ok(Err(error)) => Err(self.run.fail(&self.step.step, Call::Flush.name(), &error, false)),
-            Err(GivenUp) => Err(Ended),
+        // Below the watchdog, so that a sink which takes all the time it is given is not taken for hung.
+        let deadline = self.run.call_timeout;
+        loop {
+            let sink = self.sink.as_mut().expect("taken only when the thread ends");
+            match self.watched.call(Call::Flush, || sink.flush(deadline)) {
+                Ok(Ok(())) => {
+                    self.run.answered(&self.step.step, &mut self.breaker);
+                    return Ok(());
+                }
+                Ok(Err(error)) if error.kind().is_about_endpoint() => self.recover(Call::Flush, error)?,
+                Ok(Err(error)) => {
+                    return Err(self.run.fail(&self.step.step, Call::Flush.name(), &error, false));
+                }
+                Err(GivenUp) => return Err(Ended),
+            }
         }
     }
 
@@ -193,6 +214,8 @@ impl SinkTask<'_> {
             let wait = self.run.tripped(&self.step.step, call, &error, &mut self.breaker);
             self.run.pause(wait)?;
             match self.put_again()? {
+                // Nothing to put again shows nothing: the next call will.
+                Ok(()) if self.unacked.is_empty() && call == Call::Flush => return Ok(()),
                 Ok(()) => {
                     self.run.answered(&self.step.step, &mut self.breaker);
                     return Ok(());
@@ -208,8 +231,8 @@ impl SinkTask<'_> {
         if let Err(error) = self.call_put(probe, oldest.batch.clone())? {
             return Ok(Err(error));
         }
-        let until = Instant::now() + PROBE_WAIT;
-        while self.unacked.front().is_some_and(|put| put.seq == probe) && Instant::now() < until {
+        // However long the probe takes: only its ack shows that the endpoint is back.
+        while self.unacked.front().is_some_and(|put| put.seq == probe) {
             self.run.go_on()?;
             match self.call_acked(ACK_WAIT * 20)? {
                 Ok(acked) => self.acked(acked)?,
@@ -256,6 +279,7 @@ impl SinkTask<'_> {
         metrics.age.observe(put.flight.polled_at.elapsed());
         if failed.is_empty() || !put.batch.iter().any(|record| failed.contains_key(&record.id())) {
             metrics.records_out.add(put.batch.len() as u64);
+            self.run.answered(step, &mut self.breaker);
             put.flight.release();
             return Ok(());
         }
@@ -264,20 +288,43 @@ impl SinkTask<'_> {
         lost.iter().for_each(|(record, _)| drop(failed.remove(&record.id())));
         metrics.records_out.add((put.batch.len() - lost.len()) as u64);
         metrics.failed.add(lost.len() as u64);
+        self.sort_out(put, lost)
+    }
+
+    /// What failed because of the endpoint comes again when that is back, what failed by itself as often as `on_error`
+    /// says; the rest is given up.
+    fn sort_out(&mut self, put: Put, lost: Vec<(Record, Error)>) -> Result<(), Ended> {
+        let step = &self.step.step;
         let is_last = put.attempts > step.on_error.retry.attempts;
-        let (again, given_up): (Vec<_>, Vec<_>) =
-            lost.into_iter().partition(|(_, error)| !is_last && error.kind() == ErrorKind::FAILED);
-        let given_up = given_up.into_iter().map(|(record, error)| FailedRecord {
-            record,
-            error,
-            attempts: put.attempts,
-        });
-        self.run.give_up(step, &put.flight, given_up.collect())?;
+        let (mut away, mut again, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
+        let mut endpoint = None;
+        for (record, error) in lost {
+            match error.kind() {
+                kind if kind.is_about_endpoint() => {
+                    away.push(record);
+                    endpoint = Some(error);
+                }
+                ErrorKind::FAILED if !is_last => again.push(record),
+                kind if kind.is_about_records() => {
+                    let attempts = put.attempts;
+                    given_up.push(FailedRecord { attempts, ..FailedRecord::new(record, error) });
+                }
+                _ => return Err(self.run.fail(step, Call::Acked.name(), &error, false)),
+            }
+        }
+        self.run.give_up(step, &put.flight, given_up)?;
+        if let Some(error) = endpoint {
+            // One more part of the batch is on its way, beside what is tried again for its own sake.
+            put.flight.hold(1);
+            let due = Instant::now() + self.run.tripped(step, Call::Acked, &error, &mut self.breaker);
+            let (flight, batch, attempts) = (put.flight.clone(), Batch::new(away), put.attempts);
+            self.failed.push_back(Retry { due, put: Put { seq: 0, flight, batch, attempts, backoff: None } });
+        }
         if again.is_empty() {
             put.flight.release();
-            return Ok(());
+        } else {
+            self.failed.push_back(retry_of(step, put, again));
         }
-        self.failed.push_back(retry_of(step, put, again.into_iter().map(|(record, _)| record).collect()));
         Ok(())
     }
 

@@ -27,6 +27,12 @@ use std::{
 /// How long a poll or a wait for room may take before the thread looks whether it should end.
 const POLL_WAIT: Duration = Duration::from_millis(50);
 
+/// How large a record is taken to be before any was seen.
+const FIRST_RECORD_BYTES: u64 = 1 << 20;
+
+/// How long the authors of an aborted run's records may take to be told.
+const LAST_OUTCOMES: Duration = Duration::from_secs(1);
+
 /// A batch on its way into a chain.
 #[derive(Debug)]
 pub struct ChainInput {
@@ -61,12 +67,11 @@ pub fn run(run: &Arc<Run>, seat: SourceSeat) -> Result<(), Ended> {
     let (source, watched) = open(run, step, &seat)?;
     let mut open = OpenSource { source: Some(source), watched };
     let result = poll_all(run, step, &mut open, seat);
-    if result.is_ok() {
-        // The source stays until the last of its records has an outcome, so that its authors can be told.
-        unsettled.wait(index, run.grace);
-    } else {
-        unsettled.wait(index, Duration::from_secs(1));
-    }
+    run.input_ended();
+    // The source stays until the last of its records has an outcome, so that its authors can be told. A run that is
+    // aborted tells them at once.
+    while !unsettled.wait(index, POLL_WAIT) && run.go_on().is_ok() {}
+    unsettled.wait(index, LAST_OUTCOMES);
     result
 }
 
@@ -95,7 +100,7 @@ fn open(run: &Arc<Run>, step: &SourceStep, seat: &SourceSeat) -> Result<(Source,
     let source =
         run.open(&step.step, &watched, || step.step.component.open_source(&step.step.config, parts.clone()))?;
     let replies = source.replies();
-    let told = Progress::Opened { source: seat.index, replies, watched: run.watch(&step.step) };
+    let told = Progress::Opened { source: seat.index, replies, watched: run.watch_replies(&step.step) };
     seat.progress.send(told).map_err(|_| Ended)?;
     Ok((source, watched))
 }
@@ -120,7 +125,7 @@ fn poll_all(run: &Arc<Run>, step: &SourceStep, open: &mut OpenSource, seat: Sour
         progress: seat.progress,
         unsettled: seat.unsettled,
         seq: 0,
-        record_bytes: 1024,
+        record_bytes: FIRST_RECORD_BYTES,
         breaker: Breaker::default(),
     };
     task.poll_until_the_end()
@@ -232,14 +237,14 @@ impl SourceTask<'_> {
 
     /// Sends a polled batch through the source's own chain and on.
     fn send(&mut self, first_id: u64, records: Records) -> Result<(), Ended> {
-        let (n_records, n_bytes, positions) = summary(&records);
+        let Summary { n_records, n_bytes, largest, positions } = summary(&records);
         let metrics = self.run.metrics.step(self.step.step.index);
         metrics.records_in.add(n_records as u64);
         metrics.bytes_read.iter().for_each(|bytes| bytes.add(n_bytes));
         if let Some(made_at) = records.first().map(Record::timestamp_us).filter(|made_at| *made_at != 0) {
             metrics.age.observe(Duration::from_micros((time::now_us() - made_at).max(0) as u64));
         }
-        self.record_bytes = (n_bytes / n_records as u64).max(self.record_bytes * 7 / 8);
+        self.record_bytes = largest.max(self.record_bytes * 7 / 8);
         let origin = Origin::Source { source: self.index, seq: self.seq };
         self.seq += 1;
         let ids = first_id..first_id + n_records as u64;
@@ -261,7 +266,7 @@ impl SourceTask<'_> {
             records.into_iter().partition(|record| record.error().is_some());
         let failed = |record: Record| {
             let error = record.error().cloned().unwrap_or_else(Error::end_of_input);
-            FailedRecord { record, error, attempts: 1 }
+            FailedRecord::new(record, error)
         };
         self.run.metrics.step(self.step.step.index).failed.add(unreadable.len() as u64);
         self.run.give_up(&self.step.step, flight, unreadable.into_iter().map(failed).collect())?;
@@ -275,7 +280,7 @@ impl SourceTask<'_> {
         let input = ChainInput { flight, records, from: 0 };
         match &mut self.next {
             Next::Here { chain, route, .. } => through(self.run, chain, route, input),
-            Next::There(queue) => queue.send(input).map_err(|_| Ended),
+            Next::There(queue) => self.run.hand_over(queue, input),
         }
     }
 
@@ -338,17 +343,27 @@ fn check(records: &Records, first_id: u64, max: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// How many records and bytes, and the last position in each lane.
-fn summary(records: &Records) -> (usize, u64, Vec<(u32, Bytes)>) {
-    let mut n_bytes = 0;
+struct Summary {
+    n_records: usize,
+    n_bytes: u64,
+    /// The size of the largest record.
+    largest: u64,
+    /// The last position in each lane.
+    positions: Vec<(u32, Bytes)>,
+}
+
+fn summary(records: &Records) -> Summary {
+    let (mut n_bytes, mut largest) = (0, 0);
     let mut positions: Vec<(u32, Bytes)> = Vec::new();
     for record in records {
-        n_bytes += record.size() as u64;
+        let size = record.size() as u64;
+        n_bytes += size;
+        largest = largest.max(size);
         let Some(position) = record.position() else { continue };
         match positions.iter_mut().find(|(lane, _)| *lane == position.lane()) {
             Some((_, bytes)) => *bytes = position.bytes().clone(),
             None => positions.push((position.lane(), position.bytes().clone())),
         }
     }
-    (records.len(), n_bytes, positions)
+    Summary { n_records: records.len(), n_bytes, largest, positions }
 }

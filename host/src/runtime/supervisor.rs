@@ -41,6 +41,8 @@ pub struct Shared {
     pub node_id: String,
     /// How long draining may take.
     pub grace: Duration,
+    /// The deadline that calls are given.
+    pub call_timeout: Duration,
     /// After how long a call counts as hung.
     pub watchdog_limit: Duration,
     pub restart: RestartSettings,
@@ -133,10 +135,16 @@ impl RunningPipeline {
         let letter = &entry.letter;
         // A new id: the old one may be in use by this run.
         let record = letter.record.to_record(run.take_ids(1));
-        let entered = entrances.enter(&run, &letter.component, &letter.kind, entry.key.clone(), record);
+        let Some(claim) = run.dead_letters.claim(&entry.key) else {
+            return Err("it is being tried again just now".to_owned());
+        };
+        let entered = entrances.enter(&run, letter, claim, record);
         let (pipeline, kind, component) = (self.name(), &letter.kind, &letter.component);
         entered.map_err(|refused| match refused {
             Refused::Gone => format!("pipeline `{pipeline}` has no {kind} `{component}` any more"),
+            Refused::ByCondition => {
+                format!("the `when` of {kind} `{component}` does not take this record; drop it, or change the pipeline")
+            }
             Refused::Behind => {
                 format!("{kind} `{component}` of pipeline `{pipeline}` is behind; try again later")
             }
@@ -165,7 +173,7 @@ impl Supervisor {
         let metrics = PipelineMetrics::new(&self.shared.metrics, &self.pipeline);
         let mut failures = Failures::new(&self.shared.restart);
         loop {
-            match self.run_once(&metrics) {
+            match self.run_once(&metrics, &mut failures) {
                 End::Finished => break status.set_state(PipelineState::Finished),
                 End::Stopped => break status.set_state(PipelineState::Stopped),
                 End::Failed(failure) => {
@@ -183,7 +191,9 @@ impl Supervisor {
     /// False if the pipeline is not started again.
     fn wait_for_restart(&self, failure: Failure, failures: &mut Failures) -> bool {
         let status = &self.running.0.status;
-        let wait = failures.add(failure.is_permanent);
+        // A run that fails while it drains has not done what it was told to: it does not end as stopped.
+        let is_stopping = self.running.lock().is_stopping;
+        let wait = failures.add(failure.is_permanent || is_stopping);
         let state = if wait.is_some() { PipelineState::Restarting } else { PipelineState::Failed };
         status.set_failed(&failure.component, failure.error, state);
         let Some(wait) = wait else {
@@ -208,7 +218,8 @@ impl Supervisor {
         true
     }
 
-    fn run_once(&self, metrics: &PipelineMetrics) -> End {
+    fn run_once(&self, metrics: &PipelineMetrics, failures: &mut Failures) -> End {
+        metrics.close_breakers();
         let shared = self.shared.clone();
         let status = self.running.0.status.clone();
         status.set_state(PipelineState::Starting);
@@ -222,7 +233,8 @@ impl Supervisor {
             metrics: metrics.clone(),
             dead_letters: shared.dead_letters,
             watchdog: shared.watchdog,
-            grace: shared.grace,
+            call_timeout: shared.call_timeout,
+            watchdog_limit: shared.watchdog_limit,
             hung: end.clone(),
         };
         let run = Run::new(self.pipeline.clone(), surroundings);
@@ -232,7 +244,10 @@ impl Supervisor {
         self.running.lock().current = None;
         // Settles what an aborted run left; after a clean end there is nothing.
         let _ = threads.progress.send(Progress::Close);
-        self.join_committer(&threads);
+        self.join_committer(&run, &threads);
+        // Whatever components still run on threads of their own are told that it is over.
+        run.enter(Phase::Aborting);
+        failures.hung += run.n_hung();
         match run.failure() {
             Some(failure) => End::Failed(failure),
             None if self.running.lock().is_stopping => End::Stopped,
@@ -268,11 +283,9 @@ impl Supervisor {
     /// Goes on to the next phase when it is time, and says until when the present one may last.
     fn look(&self, run: &Run, threads: &Threads, deadline: Option<Instant>) -> Option<Instant> {
         let is_stopping = self.running.lock().is_stopping;
-        let status = &self.running.0.status;
         match run.phase() {
             Phase::Opening | Phase::Running if is_stopping => {
                 info!("draining");
-                status.set_state(PipelineState::Draining);
                 run.enter(Phase::Draining);
                 Some(Instant::now() + self.shared.grace)
             }
@@ -293,10 +306,13 @@ impl Supervisor {
     }
 
     /// The committer calls into sources too, so it may hang like any other.
-    fn join_committer(&self, threads: &Threads) {
+    fn join_committer(&self, run: &Run, threads: &Threads) {
         let until = Instant::now() + self.shared.watchdog_limit + ABANDON_AFTER;
         while !threads.committer.is_finished() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
+        }
+        if !threads.committer.is_finished() {
+            run.abandon();
         }
     }
 }
@@ -305,13 +321,15 @@ impl Supervisor {
 struct Failures {
     settings: RestartSettings,
     times: VecDeque<Instant>,
+    /// Calls that hang in all runs so far: each has cost a thread that never comes back.
+    hung: u64,
     backoff: Backoff,
 }
 
 impl Failures {
     fn new(settings: &RestartSettings) -> Self {
         let backoff = Backoff::new(settings.backoff.min, settings.backoff.max);
-        Self { settings: settings.clone(), times: VecDeque::new(), backoff }
+        Self { settings: settings.clone(), times: VecDeque::new(), hung: 0, backoff }
     }
 
     /// How long to wait before the next start; `None` if there is none.
@@ -325,7 +343,8 @@ impl Failures {
         while self.times.front().is_some_and(|first| now.duration_since(*first) > crash_loop.within) {
             self.times.pop_front();
         }
-        let is_crash_loop = self.times.len() >= crash_loop.failures as usize;
+        let limit = crash_loop.failures;
+        let is_crash_loop = self.times.len() >= limit as usize || self.hung >= u64::from(limit);
         (!is_permanent && !is_crash_loop).then(|| self.backoff.next_wait())
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{
     committer::{Committer, Progress, Unsettled},
+    dead_letter::{Claim, DeadLetter},
     flight::{Flight, Origin},
     route::{Delivery, Route},
     run::{Ended, Run},
@@ -41,6 +42,17 @@ pub enum Refused {
     Gone,
     /// Its queue is full.
     Behind,
+    /// The sink's condition does not take the record, or still cannot be decided.
+    ByCondition,
+}
+
+impl<T> From<TrySendError<T>> for Refused {
+    fn from(error: TrySendError<T>) -> Self {
+        match error {
+            TrySendError::Full(_) => Self::Behind,
+            TrySendError::Disconnected(_) => Self::Gone,
+        }
+    }
 }
 
 /// Where a dead letter enters the run again.
@@ -138,11 +150,23 @@ impl Threads {
 fn start_committer(run: &Arc<Run>, unsettled: Arc<Unsettled>, news: Receiver<Progress>) -> JoinHandle<()> {
     let run = run.clone();
     let body = move || {
+        let _panicking = SayPanicked(run.clone());
         let span = error_span!("task", pipeline = run.pipeline.name, component = "committer");
         let _entered = span.enter();
         Committer::new(&run, &unsettled).run(&news);
     };
     Builder::new().name("committer".to_owned()).spawn(body).expect("the system can start one more thread")
+}
+
+/// Says that the committer panicked, which would otherwise look like a pipeline that stands still.
+struct SayPanicked(Arc<Run>);
+
+impl Drop for SayPanicked {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail_by_panic("committer");
+        }
+    }
 }
 
 /// Says that its thread has ended, however it ends.
@@ -162,18 +186,12 @@ impl Drop for SayEnded {
 }
 
 impl Entrances {
-    /// Puts a dead letter where it failed. Waits for nothing: a sink that is behind takes no dead letters.
-    pub fn enter(
-        &self,
-        run: &Run,
-        component: &str,
-        kind: &str,
-        key: Vec<u8>,
-        record: Record,
-    ) -> Result<(), Refused> {
+    /// Puts a dead letter where it failed. Waits for nothing: a component that is behind takes no dead letters.
+    pub fn enter(&self, run: &Run, letter: &DeadLetter, claim: Claim, record: Record) -> Result<(), Refused> {
+        let (component, kind) = (letter.component.as_str(), letter.kind.as_str());
         let ids = record.id()..record.id() + 1;
-        let flight =
-            Flight::new(Origin::DeadLetter { key }, ids, record.size() as u64, self.progress.clone());
+        let origin = Origin::DeadLetter { claim };
+        let flight = Flight::new(origin, ids, record.size() as u64, self.progress.clone());
         let flight = Arc::new(flight);
         let pipeline = &run.pipeline;
         let in_chain = |chain: &[crate::pipeline::TransformStep]| {
@@ -184,21 +202,23 @@ impl Entrances {
         for (source, sender) in pipeline.sources.iter().zip(&self.sources) {
             let is_here = kind == "source" && source.step.name == component;
             if let Some(from) = in_chain(&source.chain).or(is_here.then_some(0)) {
-                return sender.send(input(from)).map_err(|_| Refused::Gone);
+                return sender.try_send(input(from)).map_err(Refused::from);
             }
         }
         if let Some(from) = in_chain(&pipeline.transforms) {
-            return self.chain.send(input(from)).map_err(|_| Refused::Gone);
+            return self.chain.try_send(input(from)).map_err(Refused::from);
         }
         for (sink, sender) in pipeline.sinks.iter().zip(&self.sinks) {
             let is_here = kind == "sink" && sink.step.name == component;
-            if let Some(from) = in_chain(&sink.chain).or(is_here.then_some(sink.chain.len())) {
+            // A record that the sink's condition could not decide about has not been through the sink's own chain.
+            let at_sink = if letter.is_undecided { 0 } else { sink.chain.len() };
+            if let Some(from) = in_chain(&sink.chain).or(is_here.then_some(at_sink)) {
+                if is_here && letter.is_undecided && !sink.takes(&record) {
+                    return Err(Refused::ByCondition);
+                }
                 let batch = Batch::new(vec![record.clone()]);
                 let delivery = Delivery { flight: flight.clone(), batch, from };
-                return sender.try_send(delivery).map_err(|error| match error {
-                    TrySendError::Full(_) => Refused::Behind,
-                    TrySendError::Disconnected(_) => Refused::Gone,
-                });
+                return sender.try_send(delivery).map_err(Refused::from);
             }
         }
         Err(Refused::Gone)

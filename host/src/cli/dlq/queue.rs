@@ -151,7 +151,7 @@ impl Queue {
             }
             Self::Stored(letters) => {
                 let entry = letters.get(number)?.ok_or(QueueError::NotFound(number))?;
-                letters.remove(&[entry.key])?;
+                letters.drop_letter(&entry.key)?;
             }
         }
         Ok(())
