@@ -57,8 +57,12 @@ changed-abi:
 
 SUITE_LIMIT := 1500
 suite:
-	$(call stage,running the tests,$(SUITE_LIMIT),bash -c 'set -o pipefail; $(CARGO_TEST) 2>&1 | tee $(TARGET)/test.log')
-	@awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "\n%d passed, %d failed\n", passed, failed; exit failed > 0 || passed == 0 }' $(TARGET)/test.log
+	$(call stage,running the tests,$(SUITE_LIMIT),bash -c '$(RUN_AND_SUM)')
+
+# Runs the tests and ends with one line that sums up what every test binary said.
+RUN_AND_SUM := set -o pipefail; $(CARGO_TEST) 2>&1 | tee $(TARGET)/test.log; code=$$?; \
+awk "/^test result:/ { passed += \$$4; failed += \$$6 } \
+END { printf \"\\n%d passed, %d failed\\n\", passed, failed; exit passed == 0 }" $(TARGET)/test.log && exit $$code
 
 # What building and testing need of the system. Asked for only if it is missing.
 tools:
