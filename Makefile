@@ -11,7 +11,7 @@ CARGO_TEST := cargo test --profile ci --workspace --locked --no-fail-fast
 
 # $(call stage,what happens,limit in seconds,command): says what it does, for how long, and ends it at the limit.
 define stage
-@printf '\n==> %s\n' '$(1)'; start=$$SECONDS; \
+printf '\n==> %s\n' '$(1)'; start=$$SECONDS; \
 timeout -k 10 $(2) $(3) && code=0 || code=$$?; \
 if [ $$code = 124 ]; then printf '==> ended after its limit of %s s: %s\n' '$(2)' '$(1)'; fi; \
 printf '==> %s s: %s\n' $$((SECONDS - start)) '$(1)'; exit $$code
@@ -34,31 +34,35 @@ run: tools
 	@exec $(TARGET)/release/lockstep run pipelines/quickstart.yaml
 
 test: tools peer
-	$(call stage,checking the format of the code,60,cargo fmt --check)
+	@$(call stage,checking the format of the code,60,cargo fmt --check)
 	@$(MAKE) --no-print-directory build changed-abi lint suite
 
 soak: tools peer
 	@LOCKSTEP_SCALE=full $(MAKE) --no-print-directory build changed-abi suite SUITE_LIMIT=14400
 
 bench: tools
-	$(call stage,running the benchmarks,7200,cargo bench --workspace --locked)
+	@$(call stage,running the benchmarks,7200,cargo bench --workspace --locked)
 
 lint:
-	$(call stage,checking the code with clippy,900,cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings)
+	@$(call stage,checking the code with clippy,900,cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings)
 	@if command -v cargo-deny >/dev/null; then cargo deny check; fi
 
 # One set of features for everything, so that what is built here is what the tests find.
 build:
-	$(call stage,building the host and the plugins and the tests,1500,cargo build --profile ci --workspace --lib --bins --examples --tests --locked)
+	@$(call stage,building the host and the plugins and the tests,1500,cargo build --profile ci --workspace --lib --bins --examples --tests --locked)
 
 # A second host and a plugin against a changed record, for the tests of the handshake.
 changed-abi:
-	$(call stage,building a host and a plugin whose records have another layout,900,tests/support/changed_abi.sh $(TARGET))
+	@$(call stage,building a host and a plugin whose records have another layout,900,tests/support/changed_abi.sh $(TARGET))
 
 SUITE_LIMIT := 1500
 suite:
-	$(call stage,running the tests,$(SUITE_LIMIT),bash -c 'set -o pipefail; $(CARGO_TEST) 2>&1 | tee $(TARGET)/test.log')
-	@awk '/^test result:/ { passed += $$4; failed += $$6 } END { printf "\n%d passed, %d failed\n", passed, failed; exit failed > 0 || passed == 0 }' $(TARGET)/test.log
+	@($(call stage,running the tests,$(SUITE_LIMIT),bash -c 'set -o pipefail; $(CARGO_TEST) 2>&1 | tee $(TARGET)/test.log')) \
+	&& code=0 || code=$$?; $(SUM); exit $$code
+
+# One line that sums up what every test binary said; a run of no test is a failure.
+SUM = awk '/^test result:/ { passed += $$4; failed += $$6 } \
+	END { printf "\n%d passed, %d failed\n", passed, failed; exit passed == 0 }' $(TARGET)/test.log || code=1
 
 # What building and testing need of the system. Asked for only if it is missing.
 tools:

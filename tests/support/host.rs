@@ -35,6 +35,11 @@ impl Host {
             assert!(host.is_running(), "the host ended while it started\n{}", host.log_tail());
             host.logged("admin server listening").first().and_then(|line| find_text(line, "addr"))
         });
+        // The server answers from the first moment on, the pipelines are there a moment later.
+        host.wait_until("the pipelines", LIMIT, |host| {
+            assert!(host.is_running(), "the host ended while it started\n{}", host.log_tail());
+            http(&host.admin, "GET", "/v1/pipelines").is_ok_and(|answer| answer.body.contains("\"name\""))
+        });
         host
     }
 
