@@ -2,7 +2,7 @@
 
 use abi_stable::{
     StableAbi,
-    std_types::{RNone, ROption, RSome, RString},
+    std_types::{RBox, RNone, ROption, RSome, RString},
 };
 use std::{fmt, time::Duration};
 
@@ -16,6 +16,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[repr(C)]
 #[derive(StableAbi, Clone)]
 pub struct Error {
+    /// Boxed, because nearly no call has one and the answer of every call has room for one.
+    parts: RBox<Parts>,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Clone)]
+struct Parts {
     kind: ErrorKind,
     code: RString,
     message: RString,
@@ -87,7 +94,13 @@ impl Error {
     fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
         let (code, detail) = (RString::new(), RString::new());
         let message = RString::from(message.to_string());
-        Self { kind, code, message, detail, details: RNone, retry_after_ms: 0 }
+        let parts = Parts { kind, code, message, detail, details: RNone, retry_after_ms: 0 };
+        Self { parts: RBox::new(parts) }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(&mut self.parts);
+        self
     }
 
     /// The configuration cannot work; say which field with [`Error::at`].
@@ -98,7 +111,7 @@ impl Error {
     /// This record can never succeed. `code` is one of the wire contract's (`invalid_value`, `too_large`, …) or the
     /// plugin's own; `message` should be a fixed text, what varies goes into [`Error::with_details`].
     pub fn rejected(code: &str, message: impl fmt::Display) -> Self {
-        Self { code: RString::from(code), ..Self::new(ErrorKind::REJECTED, message) }
+        Self::new(ErrorKind::REJECTED, message).with(|parts| parts.code = RString::from(code))
     }
 
     /// This record failed, perhaps not for ever. Keeps the causes of a `std::error::Error`.
@@ -109,12 +122,12 @@ impl Error {
             causes.push_str(&format!("caused by: {error}\n"));
             cause = error.source();
         }
-        Self { detail: RString::from(causes), ..Self::new(ErrorKind::FAILED, error) }
+        Self::new(ErrorKind::FAILED, error).with(|parts| parts.detail = RString::from(causes))
     }
 
     /// The endpoint asks to come back after this time.
     pub fn retry(after: Duration, message: impl fmt::Display) -> Self {
-        Self { retry_after_ms: after.as_millis() as u64, ..Self::new(ErrorKind::RETRY, message) }
+        Self::new(ErrorKind::RETRY, message).with(|parts| parts.retry_after_ms = after.as_millis() as u64)
     }
 
     /// The endpoint cannot be reached.
@@ -140,44 +153,43 @@ impl Error {
     /// The message says where, the detail what: a panic's text may quote a value, and messages are logged.
     #[doc(hidden)]
     pub fn panic(message: impl fmt::Display, detail: String) -> Self {
-        Self { detail: RString::from(detail), ..Self::new(ErrorKind::PANIC, message) }
+        Self::new(ErrorKind::PANIC, message).with(|parts| parts.detail = RString::from(detail))
     }
 
     /// The field of the configuration the error is about, as a path from `config` on: `ssl_context.certfile`.
-    pub fn at(mut self, field: impl fmt::Display) -> Self {
-        self.detail = RString::from(field.to_string());
-        self
+    pub fn at(self, field: impl fmt::Display) -> Self {
+        self.with(|parts| parts.detail = RString::from(field.to_string()))
     }
 
     /// Adds machine-readable details, such as `[{"path": "/port", "reason": "is a string"}]`.
-    pub fn with_details<T: serde::Serialize>(mut self, details: &T) -> Self {
-        self.details = serde_json::to_string(details).map(RString::from).ok().into();
-        self
+    pub fn with_details<T: serde::Serialize>(self, details: &T) -> Self {
+        let details = serde_json::to_string(details).map(RString::from).ok().into();
+        self.with(|parts| parts.details = details)
     }
 
     /// What the host should do.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.parts.kind
     }
 
     /// The code of a rejection, as its author sees it.
     pub fn code(&self) -> Option<&str> {
-        Some(self.code.as_str()).filter(|code| !code.is_empty())
+        Some(self.parts.code.as_str()).filter(|code| !code.is_empty())
     }
 
     /// What went wrong, in one sentence.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.parts.message
     }
 
     /// The causes, the backtrace of a panic, or the field a configuration error is about; may be empty.
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.parts.detail
     }
 
     /// Machine-readable details, as JSON.
     pub fn details(&self) -> Option<&str> {
-        match &self.details {
+        match &self.parts.details {
             RSome(details) => Some(details),
             RNone => None,
         }
@@ -185,20 +197,20 @@ impl Error {
 
     /// When to try again, for [`ErrorKind::RETRY`].
     pub fn retry_after(&self) -> Duration {
-        Duration::from_millis(self.retry_after_ms)
+        Duration::from_millis(self.parts.retry_after_ms)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.parts.message)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.message)?;
-        if self.detail.is_empty() { Ok(()) } else { write!(f, "\n{}", self.detail) }
+        write!(f, "{:?}: {}", self.parts.kind, self.parts.message)?;
+        if self.parts.detail.is_empty() { Ok(()) } else { write!(f, "\n{}", self.parts.detail) }
     }
 }
 

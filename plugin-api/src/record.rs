@@ -27,8 +27,7 @@ pub struct Record {
     headers: RVec<Header>,
     position: ROption<Position>,
     change: ROption<RBox<Change>>,
-    /// Boxed, because nearly no record has one and every record is moved.
-    error: ROption<RBox<Error>>,
+    error: ROption<Error>,
 }
 
 /// A named piece of data beside the value, for example `event_type`.
@@ -121,18 +120,18 @@ impl Record {
     /// assert_eq!(record.error().and_then(Error::code), Some("bad_message"));
     /// ```
     pub fn with_error(mut self, error: Error) -> Self {
-        self.error = RSome(RBox::new(error));
+        self.error = RSome(error);
         self
     }
 
     /// Why the source could not read this piece of input, if it could not; see [`Record::with_error`].
     pub fn error(&self) -> Option<&Error> {
-        self.error.as_ref().into_option().map(|error| &**error)
+        self.error.as_ref().into_option()
     }
 
     /// Takes the source's error out, so that the record can be tried after all.
     pub fn take_error(&mut self) -> Option<Error> {
-        std::mem::replace(&mut self.error, RNone).into_option().map(RBox::into_inner)
+        std::mem::replace(&mut self.error, RNone).into_option()
     }
 
     /// The number the host gave this record when it was polled; what a transform makes of it inherits the number.

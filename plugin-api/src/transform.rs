@@ -64,8 +64,11 @@ pub struct Output {
 
 impl Output {
     /// Passes a record on; it is counted as a child of the one that `apply` was given.
-    pub fn push(&mut self, mut record: Record) {
-        record.set_id(self.id);
+    pub fn push(&mut self, record: Record) {
         self.records.push(record);
+        // Set where it lies now: set before, the move that follows would wait for it.
+        if let Some(pushed) = self.records.last_mut() {
+            pushed.set_id(self.id);
+        }
     }
 }

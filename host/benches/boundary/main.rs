@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p lockstep --bench boundary`. Positions are left out on both sides, because storing them is the
 //! store's cost and has a benchmark of its own. Both sides use libc's allocator, so that they differ in nothing else.
-//! `LOCKSTEP_BENCH_ONLY` is one of `one_thread` and `runtime`.
+//! `LOCKSTEP_BENCH_ONLY` is one of `one_thread` and `runtime`, `LOCKSTEP_BENCH_BATCH` the only batch size: for profiles.
 
 #[path = "../measure/mod.rs"]
 mod measure;
@@ -22,8 +22,14 @@ use lockstep::{
     telemetry,
 };
 
-const BATCHES: [usize; 4] = [1, 16, 100, 1000];
 const N_TRANSFORMS: usize = 3;
+
+fn batches() -> Vec<usize> {
+    match std::env::var("LOCKSTEP_BENCH_BATCH") {
+        Ok(batch) => vec![batch.parse().expect("a number of records")],
+        Err(_) => vec![1, 16, 100, 1000],
+    }
+}
 
 fn main() {
     allocator::tune_libc();

@@ -24,7 +24,7 @@ const N_SLICES: usize = 12;
 
 pub fn run(registry: &Registry) {
     table::title("one thread calls the chain", ["linked", "adapters", "plugin"]);
-    for batch in crate::BATCHES {
+    for batch in crate::batches() {
         let mut linked = Linked::new(u64::MAX);
         let mut adapted = Adapted::new();
         let mut plugin = Plugin::open(registry);

@@ -24,7 +24,7 @@ const N_SLICES: usize = 5;
 pub fn run(registry: &Registry, dir: &Path) {
     table::title("the runtime runs the chain", ["linked", "host"]);
     let host = Host::start(registry, dir);
-    for batch in crate::BATCHES {
+    for batch in crate::batches() {
         // About a tenth of a second each.
         let n_records = if batch < 10 { 100_000 } else { 600_000 };
         let mut runs: [&mut dyn FnMut(); 2] =

@@ -46,11 +46,13 @@ fn apply<T: Transform>(transform: &mut T, batch: RVec<Record>, keep_failed: bool
     // Only what has somewhere to go when it fails is kept.
     let mut keeper = Keeper::default();
     let mut records = batch.into_iter();
-    for record in records.by_ref() {
-        let id = record.id();
+    while let Some(next) = records.as_slice().first() {
+        let id = next.id();
+        // Before it is moved: reading what was moved a moment ago waits for the move.
         if keep_failed {
-            keeper.keep(&record);
+            keeper.keep(next);
         }
+        let Some(record) = records.next() else { break };
         let before = output.records.len();
         output.id = id;
         let Err(error) = transform.apply(record, &mut output) else {
