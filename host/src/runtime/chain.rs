@@ -219,10 +219,17 @@ fn account(given: &[u64], applied: &Applied) -> Result<(), String> {
     if !applied.unapplied.is_empty() && applied.stopped_by.is_none() {
         return Err("`apply` left records unapplied and did not say why".to_owned());
     }
-    let back: HashSet<u64> = (applied.out.iter().chain(&applied.unapplied).map(Record::id))
-        .chain(applied.failed.iter().map(|failed| failed.id))
-        .chain(applied.dropped.iter().copied())
-        .collect();
+    let ways: [HashSet<u64>; 4] = [
+        applied.out.iter().map(Record::id).collect(),
+        applied.unapplied.iter().map(Record::id).collect(),
+        applied.failed.iter().map(|failed| failed.id).collect(),
+        applied.dropped.iter().copied().collect(),
+    ];
+    let back: HashSet<u64> = ways.iter().flatten().copied().collect();
+    let twice = ways.iter().map(HashSet::len).sum::<usize>() - back.len();
+    if twice > 0 {
+        return Err(format!("`apply` gave back {twice} records in two ways, such as passed on and dropped"));
+    }
     let given: HashSet<u64> = given.iter().copied().collect();
     let (missing, unknown) = (given.difference(&back).count(), back.difference(&given).count());
     match (missing, unknown) {
@@ -260,6 +267,7 @@ mod tests {
     fn every_id_has_to_come_back() {
         assert!(account(&[1, 2, 3], &applied(&[1, 2, 3], &[])).is_ok());
         assert!(account(&[1, 2, 3], &applied(&[1, 1, 3], &[2])).is_ok(), "one split, one dropped");
+        assert!(account(&[1, 2], &applied(&[1, 2], &[2])).expect_err("both").contains("in two ways"));
         assert!(account(&[1, 2, 3], &applied(&[1, 2], &[])).expect_err("lost").contains("lost 1 of 3"));
         assert!(
             account(&[1], &applied(&[1, 9], &[]))
