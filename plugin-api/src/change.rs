@@ -88,6 +88,28 @@ fn bad_message(error: serde_json::Error) -> Error {
     Error::rejected("bad_message", format!("{what} (line {}, column {})", error.line(), error.column()))
 }
 
+/// How many arrays and objects lie inside each other in valid JSON.
+///
+/// Parsers that recurse stop somewhere; a receiver that wants to be told before that asks here.
+pub fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// `event_type` of a change that creates a key.
 pub const CONFIG_CREATED: &str = "config_created";
 /// `event_type` of a change that gives a key a new value.
@@ -405,6 +427,13 @@ mod tests {
         assert_eq!(change.tenant_id(), None);
         assert!(change.old_value().is_none());
         assert_eq!(change.new_value().as_str(), "null");
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        assert_eq!(depth(r#"{"a[[\"[[":["\\",{}]}"#), 3);
+        assert_eq!(depth(r#"{"a":[1,[2]],"b":"[[[\"[["}"#), 3);
+        assert_eq!(depth("1"), 0);
     }
 
     #[test]

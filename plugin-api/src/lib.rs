@@ -22,6 +22,7 @@ pub mod context;
 pub mod error;
 pub mod config;
 pub mod glob;
+pub mod names;
 pub mod backoff;
 pub mod time;
 #[cfg(feature = "testing")]

@@ -1,7 +1,6 @@
 //! What `plugin: validate` accepts under `config:`.
 
-use crate::names::LONGEST_KEY;
-use lockstep_plugin_api::prelude::*;
+use lockstep_plugin_api::{names::MAX_KEY_BYTES, prelude::*};
 use serde_json::{Map, Value};
 
 #[config]
@@ -74,8 +73,8 @@ pub enum OnOther {
 impl ValidateConfig {
     /// Checks what the types do not.
     pub fn check(&self) -> Result<()> {
-        if !(1..=LONGEST_KEY).contains(&self.max_key_bytes) {
-            let message = format!("`max_key_bytes` must lie between 1 and {LONGEST_KEY}");
+        if !(1..=MAX_KEY_BYTES).contains(&(self.max_key_bytes as usize)) {
+            let message = format!("`max_key_bytes` must lie between 1 and {MAX_KEY_BYTES}");
             return Err(Error::config(message).at("max_key_bytes"));
         }
         if self.max_value_bytes.0 == 0 {
@@ -86,7 +85,7 @@ impl ValidateConfig {
 }
 
 fn max_key_bytes() -> u32 {
-    LONGEST_KEY
+    MAX_KEY_BYTES as u32
 }
 
 fn max_value_bytes() -> Size {

@@ -6,7 +6,10 @@ use crate::{
     reason, schema,
 };
 use jsonschema::Validator;
-use lockstep_plugin_api::{change::Field, prelude::*};
+use lockstep_plugin_api::{
+    change::{Field, depth},
+    prelude::*,
+};
 use serde_json::Value;
 
 /// How deep JSON may be nested: what every reader of it takes.
@@ -143,26 +146,6 @@ fn check_depth(change: &Change) -> Result<()> {
             Err(Error::rejected("bad_message", "the JSON is nested too deeply").with_details(&details))
         }
     }
-}
-
-/// How many arrays and objects of valid JSON lie inside each other.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 fn glob(text: &str, at: &str) -> Result<Glob> {

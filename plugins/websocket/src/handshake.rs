@@ -1,9 +1,7 @@
 //! From a byte stream to a WebSocket: who asks, for which tenant, and whether there is room.
 
-use crate::{
-    names,
-    server::{Connection, Server},
-};
+use crate::server::{Connection, Server};
+use lockstep_plugin_api::names::tenant_problem;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
@@ -71,7 +69,7 @@ fn admit(
     admitted: &mut Option<Connection>,
 ) -> Result<Response, ErrorResponse> {
     let tenant = tenant(request.uri());
-    if tenant.is_some_and(|tenant| !names::is_tenant(tenant)) {
+    if tenant.is_some_and(|tenant| tenant_problem(tenant).is_some()) {
         return Err(refusal(StatusCode::BAD_REQUEST, "the tenant is not valid\n"));
     }
     match server.connect(tenant) {

@@ -7,7 +7,6 @@
 
 mod config;
 mod tls;
-mod names;
 mod wire;
 mod outbox;
 mod subscriptions;

@@ -1,14 +1,17 @@
 //! What one client asks for, and the answers.
 
 use crate::{
-    names,
     outbox::Outbox,
     server::{Connection, Intake, MAX_BYTES_IN_PIPELINE},
     unanswered::{Asked, Fate, PendingFate},
     wire::{self, About, ChangeRequest, Refusal, Request, SubscribeRequest},
 };
 use futures_util::future::BoxFuture;
-use lockstep_plugin_api::{prelude::*, time};
+use lockstep_plugin_api::{
+    names::{key_problem, tenant_problem},
+    prelude::*,
+    time,
+};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -84,7 +87,7 @@ impl Connection {
     /// The tenant of a message: the connection's own, or without one the message's.
     fn tenant(&self, asked: Option<String>) -> Result<Option<String>, Refusal> {
         match (&self.tenant, asked) {
-            (_, Some(asked)) if !names::is_tenant(&asked) => Err(wire::BAD_TENANT),
+            (_, Some(asked)) if tenant_problem(&asked).is_some() => Err(wire::BAD_TENANT),
             (Some(own), Some(asked)) if *own != asked => Err(wire::OTHER_TENANT),
             (own, asked) => Ok(asked.or_else(|| own.clone())),
         }
@@ -114,7 +117,7 @@ impl Connection {
     }
 
     fn to_change(&self, request: ChangeRequest<'_>, event: Uuid) -> Result<Change, Refusal> {
-        if !names::is_key(&request.config_key) {
+        if key_problem(&request.config_key).is_some() {
             return Err(wire::BAD_KEY);
         }
         request.check_depth()?;

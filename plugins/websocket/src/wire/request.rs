@@ -2,6 +2,7 @@
 //! whatever its fields hold, and an answer can carry the `id` of a message whose other fields are wrong.
 
 use super::{BAD_FIELD, NOT_JSON, Refusal, TOO_DEEP};
+use lockstep_plugin_api::change::depth;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -175,25 +176,6 @@ fn name(field: Option<&RawValue>) -> Result<Option<String>, Refusal> {
         .map_or(Ok(None), |name| if name.len() > MAX_NAME_BYTES { Err(BAD_FIELD) } else { Ok(Some(name)) })
 }
 
-/// How many arrays and objects lie inside each other in valid JSON.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,8 +245,6 @@ mod tests {
 
     #[test]
     fn depth_counts_what_is_open_outside_of_strings() {
-        assert_eq!(depth(r#"{"a":[1,[2]],"b":"[[[\"[["}"#), 3);
-        assert_eq!(depth("1"), 0);
         let text = |n: usize| {
             format!(
                 r#"{{"type":"config_change","config_key":"k","new_value":{}{}}}"#,
