@@ -46,6 +46,15 @@ impl Context {
         self.parts.keep_failed
     }
 
+    pub(crate) fn hears_outcomes(&self) -> bool {
+        self.parts.answers
+    }
+
+    /// How long a call may take before the host gives the component up.
+    pub(crate) fn watchdog(&self) -> Duration {
+        Duration::from_millis(self.parts.watchdog_ms)
+    }
+
     /// The pipeline this component belongs to.
     pub fn pipeline(&self) -> &str {
         &self.parts.pipeline

@@ -11,7 +11,8 @@
 /// ```
 /// Kinds: `source`, `async_source`, `transform`, `sink`, `async_sink`, `pipelined_sink`. Flags go in parentheses after the
 /// name: `transform "resolver" (commits) => Resolver` for a component that commits to the log, `(notices)` for one that
-/// is given notices beside changes, `(answers)` for a source that tells the author of a record what became of it,
+/// is given notices beside changes, `(answers)` for a source that tells the author of a record what became of it
+/// (`Emitter::request` needs it),
 /// `(replays)` for a source that reads again from the last committed position after a crash, `(may_replay)` if that
 /// depends on its configuration. `lockstep validate` says by these flags what a pipeline guarantees.
 ///
@@ -24,18 +25,23 @@ macro_rules! export_plugin {
         const _: () = {
             use $crate::__private as p;
 
-            const METADATA: &str = concat!(
+            const BEFORE: &str = concat!(
                 "{\"package\":\"", env!("CARGO_PKG_NAME"),
                 "\",\"version\":\"", env!("CARGO_PKG_VERSION"),
-                "\",\"description\":\"", env!("CARGO_PKG_DESCRIPTION"),
-                "\",\"plugin_api\":\"", $crate::__api_version!(),
+                "\",\"description\":",
+            );
+            // The one text that is not made of plain letters.
+            const DESCRIPTION: &str = env!("CARGO_PKG_DESCRIPTION");
+            const AFTER: &str = concat!(
+                ",\"plugin_api\":\"", $crate::__api_version!(),
                 "\",\"components\":[",
                 $crate::__components!($([$kind $name $($($flag)+)?])+),
                 "]}"
             );
             #[used]
             #[unsafe(link_section = ".lockstep.meta")]
-            static METADATA_BYTES: [u8; METADATA.len()] = p::bytes_of(METADATA);
+            static METADATA: [u8; BEFORE.len() + p::json_len(DESCRIPTION) + AFTER.len()] =
+                p::metadata(BEFORE, DESCRIPTION, AFTER);
 
             extern "C" fn init(host: p::LogHostBox) -> p::Answer<()> {
                 p::answer(p::init(host, env!("CARGO_PKG_NAME")))
@@ -85,7 +91,7 @@ macro_rules! export_plugin {
             }
             fn root_module() -> p::PluginModuleRef {
                 // Read through the section's bytes, so that the linker keeps them.
-                let metadata = ::core::str::from_utf8(&METADATA_BYTES).unwrap_or(METADATA);
+                let metadata = ::core::str::from_utf8(&METADATA).unwrap_or_default();
                 p::root_module(metadata, init, config_schema, check_config, new_source, new_transform, new_sink)
             }
             extern "C" fn load_root_module() -> p::RootModuleResult {
@@ -205,8 +211,73 @@ macro_rules! __api_version {
     };
 }
 
+/// How many bytes a text is as a JSON string.
+pub const fn json_len(text: &str) -> usize {
+    let (text, mut len, mut i) = (text.as_bytes(), 2, 0);
+    while i < text.len() {
+        len += match text[i] {
+            b'"' | b'\\' => 2,
+            ..0x20 => 6,
+            _ => 1,
+        };
+        i += 1;
+    }
+    len
+}
+
+/// The bytes of the metadata section: JSON with a text in it that is still to be quoted. `N` is the sum of the lengths,
+/// with [`json_len`] for the text.
+pub const fn metadata<const N: usize>(before: &str, text: &str, after: &str) -> [u8; N] {
+    let (mut bytes, mut end) = ([0; N], 0);
+    end = copy(&mut bytes, end, before.as_bytes());
+    end = copy(&mut bytes, end, b"\"");
+    let (text, mut i) = (text.as_bytes(), 0);
+    while i < text.len() {
+        end = match text[i] {
+            byte @ (b'"' | b'\\') => copy(&mut bytes, end, &[b'\\', byte]),
+            byte @ ..0x20 => copy(
+                &mut bytes,
+                end,
+                &[b'\\', b'u', b'0', b'0', HEX[(byte >> 4) as usize], HEX[(byte & 15) as usize]],
+            ),
+            byte => copy(&mut bytes, end, &[byte]),
+        };
+        i += 1;
+    }
+    end = copy(&mut bytes, end, b"\"");
+    end = copy(&mut bytes, end, after.as_bytes());
+    assert!(end == N);
+    bytes
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Copies a part to where the last one ended, and gives the new end.
+const fn copy(bytes: &mut [u8], start: usize, part: &[u8]) -> usize {
+    let mut i = 0;
+    while i < part.len() {
+        bytes[start + i] = part[i];
+        i += 1;
+    }
+    start + part.len()
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::abi::handshake::Metadata;
+
+    #[test]
+    fn a_description_with_quotes_and_lines_is_still_json() {
+        const BEFORE: &str = r#"{"package":"p","version":"1","description":"#;
+        const DESCRIPTION: &str = "says \"no\" to C:\\ — in\ntwo lines";
+        const AFTER: &str = r#","plugin_api":"1.0.0","components":[]}"#;
+        static BYTES: [u8; BEFORE.len() + json_len(DESCRIPTION) + AFTER.len()] =
+            metadata(BEFORE, DESCRIPTION, AFTER);
+        let read: Metadata = serde_json::from_slice(&BYTES).expect("JSON");
+        assert_eq!(read.description, DESCRIPTION);
+    }
+
     #[test]
     fn the_metadata_names_this_crates_version() {
         assert_eq!(crate::__api_version!(), crate::abi::handshake::API_VERSION);

@@ -25,7 +25,7 @@ pub mod glob;
 pub mod names;
 pub mod backoff;
 pub mod time;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod export;
 #[doc(hidden)]
@@ -78,22 +78,12 @@ pub mod __private {
             TransformBox,
         },
     };
+    pub use crate::export::{json_len, metadata};
     use abi_stable::prefix_type::PrefixTypeTrait;
     pub use abi_stable::{
         library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult},
         std_types::{RStr, RString},
     };
-
-    /// Copies a string into the array that goes into the metadata section.
-    pub const fn bytes_of<const N: usize>(text: &str) -> [u8; N] {
-        let mut bytes = [0; N];
-        let mut i = 0;
-        while i < N {
-            bytes[i] = text.as_bytes()[i];
-            i += 1;
-        }
-        bytes
-    }
 
     /// The first call into a plugin: logging and the panic hook.
     pub fn init(host: LogHostBox, package: &'static str) -> crate::Result<()> {

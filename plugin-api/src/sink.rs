@@ -72,7 +72,8 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// This record could not be written; the others of the batch were.
+    /// This record could not be written; the others of the batch were. Records that a transform made of one share its id,
+    /// and all of them in this batch count as failed with it.
     pub fn push(&mut self, record: &Record, error: Error) {
         self.failed.push((record.id(), error));
     }
@@ -101,7 +102,8 @@ pub trait AsyncSink: Sized + Send + 'static {
     /// As [`Sink::new`].
     fn new(config: Self::Config, context: &Context) -> Result<Self>;
 
-    /// As [`Sink::write`].
+    /// As [`Sink::write`]. A write that takes longer than the host's watchdog (30 s) ends the component, so give what it
+    /// waits for a timeout of its own.
     ///
     /// # Errors
     /// As [`Sink::write`].

@@ -9,8 +9,8 @@ use crate::{
 use abi_stable::std_types::{RNone, ROption, RSome};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// A source that is asked for records by one thread.
 ///
@@ -68,6 +68,11 @@ pub trait Source: Sized + Send + 'static {
     /// `EndOfInput` drains the pipeline, `NotConnected` and `Retry` open the breaker, anything else starts the pipeline
     /// again from the committed positions.
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>>;
+
+    /// Called after each poll: record `i` of the `n_records` has the id `first_id + i` in [`Replies::outcomes`].
+    fn polled(&mut self, first_id: u64, n_records: usize) {
+        let _ = (first_id, n_records);
+    }
 
     /// Where the host says what became of this source's records. Asked once, right after `new`.
     fn replies(&mut self) -> Box<dyn Replies> {
@@ -177,10 +182,12 @@ pub trait AsyncSource: Sized + Send + 'static {
 
     /// Emits until there is no more, or until the emitter says the host has stopped listening.
     ///
-    /// `Ok` means the end of input.
+    /// `Ok` means the end of input. When `run` returns it is over for good: what was emitted before is still written,
+    /// what a task of the source emits later is not.
     ///
     /// # Errors
-    /// As [`Source::poll`].
+    /// An error ends the component, and the host starts the pipeline again from the committed positions. Reconnect
+    /// inside `run`: there is no `run` to call again, so `NotConnected` and `Retry` become `Fatal` here.
     fn run(self, emitter: Emitter) -> impl Future<Output = Result<()>> + Send;
 
     /// Where the host says what became of this source's records. Asked once, before `run`.
@@ -189,10 +196,17 @@ pub trait AsyncSource: Sized + Send + 'static {
     }
 }
 
-/// Takes records from an [`AsyncSource`]. Cheap to clone; it holds at most 1,024 records and then lets the caller wait.
+/// How many bytes an emitter and its clones hold; a larger record passes alone.
+pub(crate) const EMITTED_BYTES: usize = 16 << 20;
+
+/// Takes records from an [`AsyncSource`]. Cheap to clone; it holds at most 1,024 records and 16 MiB, or one record that
+/// is larger, and then lets the caller wait.
 #[derive(Debug, Clone)]
 pub struct Emitter {
     pub(crate) items: mpsc::Sender<Item>,
+    /// In bytes; closed with the channel.
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) hears_outcomes: bool,
 }
 
 impl Emitter {
@@ -201,21 +215,33 @@ impl Emitter {
     /// # Errors
     /// `Fatal` if the host has stopped polling: end `run`.
     pub async fn emit(&self, record: Record) -> Result<()> {
-        self.send(Item { record, reply: None }).await
+        self.send(record, None).await
     }
 
-    /// Hands over one record and gives a way to wait for what became of it.
+    /// Hands over one record and gives a way to wait for what became of it. Needs `(answers)` in
+    /// [`export_plugin!`](crate::export_plugin).
     ///
     /// # Errors
-    /// As [`Emitter::emit`].
+    /// As [`Emitter::emit`], and `Fatal` without `(answers)`: nobody would hear the outcome.
     pub async fn request(&self, record: Record) -> Result<PendingOutcome> {
+        if !self.hears_outcomes {
+            return Err(Error::fatal("export the source with `(answers)` to hear outcomes"));
+        }
         let (reply, pending) = oneshot::channel();
-        self.send(Item { record, reply: Some(reply) }).await?;
+        self.send(record, Some(reply)).await?;
         Ok(PendingOutcome(pending))
     }
 
-    async fn send(&self, item: Item) -> Result<()> {
-        self.items.send(item).await.map_err(|_| Error::fatal("the host has stopped listening"))
+    async fn send(&self, record: Record, reply: Option<oneshot::Sender<OutcomeResult>>) -> Result<()> {
+        let stopped = || Error::fatal("the host has stopped listening");
+        let n_bytes = record.size();
+        let item = Item { record, reply, n_bytes };
+        let room = self.room.acquire_many(item.room() as u32).await.map_err(|_| stopped())?;
+        let place = self.items.reserve().await.map_err(|_| stopped())?;
+        // `poll` gives the room back. Until here the caller may give up, and nothing is held.
+        room.forget();
+        place.send(item);
+        Ok(())
     }
 }
 

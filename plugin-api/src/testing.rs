@@ -53,11 +53,20 @@ pub struct Place {
     pub base_dir: PathBuf,
     /// The positions a source starts from.
     pub positions: Vec<Position>,
+    /// Whether it was exported with `(answers)`.
+    pub answers: bool,
+    /// How long a call may take.
+    pub watchdog: Duration,
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { base_dir: PathBuf::from("."), positions: Vec::new() }
+        Self {
+            base_dir: PathBuf::from("."),
+            positions: Vec::new(),
+            answers: true,
+            watchdog: Duration::from_secs(30),
+        }
     }
 }
 
@@ -69,6 +78,8 @@ impl Place {
             node_id: "node-test".into(),
             base_dir: self.base_dir.to_string_lossy().into_owned().into(),
             keep_failed: true,
+            answers: self.answers,
+            watchdog_ms: self.watchdog.as_millis() as u64,
             positions: self.positions.clone().into(),
             stop: RArc::new(StopCell { stopping: 0.into() }),
             host: ComponentHost_TO::from_ptr(RArc::new(NoHost::default()), TD_Opaque),
@@ -160,7 +171,16 @@ impl SourceDriver {
     /// # Errors
     /// What the source says.
     pub fn poll(&mut self, max: u32, wait: Duration) -> Result<Vec<Record>> {
-        let records = self.task.poll(self.next_id, max, wait.as_millis() as u32).into_result()?;
+        self.poll_bytes(max, u64::MAX, wait)
+    }
+
+    /// As [`SourceDriver::poll`], with a bound on the bytes of what an async source emitted.
+    ///
+    /// # Errors
+    /// What the source says.
+    pub fn poll_bytes(&mut self, max: u32, max_bytes: u64, wait: Duration) -> Result<Vec<Record>> {
+        let wait_ms = wait.as_millis() as u32;
+        let records = self.task.poll(self.next_id, max, max_bytes, wait_ms).into_result()?;
         self.next_id += records.len() as u64;
         Ok(records.into_iter().collect())
     }

@@ -87,7 +87,7 @@ impl Plugin {
     }
 
     fn round(&mut self, max: usize) {
-        let mut records = self.source.poll(self.next_id, max, Duration::ZERO).expect("never ends");
+        let mut records = self.source.poll(self.next_id, max, u64::MAX, Duration::ZERO).expect("never ends");
         self.next_id += records.len() as u64;
         for transform in &mut self.transforms {
             records = transform.apply(records).expect("nothing fails").out;
@@ -122,7 +122,7 @@ impl Adapted {
     }
 
     fn round(&mut self, max: usize) {
-        let polled = self.source.task.poll(self.next_id, max as u32, 0);
+        let polled = self.source.task.poll(self.next_id, max as u32, u64::MAX, 0);
         let mut records = polled.into_result().expect("never ends");
         self.next_id += records.len() as u64;
         for transform in &mut self.transforms {
@@ -147,6 +147,8 @@ fn parts() -> ComponentParts {
         node_id: "node".into(),
         base_dir: ".".into(),
         keep_failed: true,
+        answers: false,
+        watchdog_ms: 30_000,
         positions: Vec::new().into(),
         stop: RArc::new(StopCell { stopping: 0.into() }),
         host: component_host(Metrics::new().scope(&[])),

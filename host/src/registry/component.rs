@@ -198,13 +198,20 @@ impl fmt::Debug for Component {
 }
 
 impl Source {
-    /// At most `max` records, waiting at most `wait` for the first; record `i` has the id `first_id + i`.
+    /// At most `max` records, waiting at most `wait` for the first; record `i` has the id `first_id + i`. An async source
+    /// gives at most `max_bytes`, or one record that is larger; a blocking one does not know of them.
     ///
     /// # Errors
     /// What the source says.
-    pub fn poll(&mut self, first_id: u64, max: usize, wait: Duration) -> Result<Records, Error> {
+    pub fn poll(
+        &mut self,
+        first_id: u64,
+        max: usize,
+        max_bytes: u64,
+        wait: Duration,
+    ) -> Result<Records, Error> {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
-        self.task.poll(first_id, max, milliseconds(wait)).into_result()
+        self.task.poll(first_id, max, max_bytes, milliseconds(wait)).into_result()
     }
 
     /// The way to tell the source what became of its records, also while it polls.

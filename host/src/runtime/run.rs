@@ -410,6 +410,8 @@ impl Run {
             node_id: self.node_id.as_str().into(),
             base_dir: step.base_dir.to_string_lossy().as_ref().into(),
             keep_failed: true,
+            answers: step.component.answers(),
+            watchdog_ms: 30_000,
             positions: positions.into(),
             stop: cell,
             host: self.metrics.component_host(step.index),

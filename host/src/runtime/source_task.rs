@@ -217,7 +217,7 @@ impl SourceTask<'_> {
         let step = &self.step.step;
         let OpenSource { source, watched } = &mut *self.open;
         let source = source.as_mut().expect("taken only when the thread ends");
-        match watched.call(Call::Poll, || source.poll(first_id, max, wait)) {
+        match watched.call(Call::Poll, || source.poll(first_id, max, u64::MAX, wait)) {
             Err(GivenUp) => Err(Ended),
             Ok(Ok(records)) => {
                 self.run.answered(step, &mut self.breaker);

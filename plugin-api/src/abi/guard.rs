@@ -10,11 +10,15 @@ use std::{
     any::Any,
     backtrace::Backtrace,
     cell::RefCell,
-    collections::HashMap,
-    mem::ManuallyDrop,
+    collections::VecDeque,
+    mem,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
-    sync::{Mutex, Once},
+    sync::{
+        Mutex, MutexGuard, Once,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+use tokio::task;
 
 /// Where a panic happened, taken by the hook because the payload does not say.
 #[derive(Default)]
@@ -28,7 +32,31 @@ thread_local! {
 }
 
 /// Panics of runtime tasks surface on another thread, so their place is kept by task.
-static TASK_PANICS: Mutex<Option<HashMap<tokio::task::Id, Place>>> = Mutex::new(None);
+static TASK_PANICS: Mutex<TaskPanics> = Mutex::new(TaskPanics(VecDeque::new()));
+
+/// How many places are kept for tasks that nobody has joined yet. A task whose handle was dropped is never joined.
+const KEPT_TASK_PANICS: usize = 64;
+
+/// Where the last tasks that panicked did so, the oldest first.
+struct TaskPanics(VecDeque<(task::Id, Place)>);
+
+impl TaskPanics {
+    fn lock() -> MutexGuard<'static, Self> {
+        TASK_PANICS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn insert(&mut self, task: task::Id, place: Place) {
+        if self.0.len() == KEPT_TASK_PANICS {
+            self.0.pop_front();
+        }
+        self.0.push_back((task, place));
+    }
+
+    fn remove(&mut self, task: task::Id) -> Option<Place> {
+        let index = self.0.iter().position(|(of, _)| *of == task)?;
+        self.0.remove(index).map(|(_, place)| place)
+    }
+}
 
 /// Makes every panic of this library a log line of the host and remembers where it was. The hook is this library's own:
 /// each library has its own copy of the standard library's state.
@@ -43,11 +71,8 @@ fn remember(package: &str, panic: &PanicHookInfo<'_>) {
     // where it is needed.
     tracing::error!(package, location, "a plugin panicked");
     let place = Place { location, backtrace: Backtrace::force_capture().to_string() };
-    match tokio::task::try_id() {
-        Some(task) => {
-            let mut places = TASK_PANICS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            places.get_or_insert_default().insert(task, place);
-        }
+    match task::try_id() {
+        Some(task) => TaskPanics::lock().insert(task, place),
         None => LAST_PANIC.with(|last| *last.borrow_mut() = Some(place)),
     }
 }
@@ -59,7 +84,9 @@ fn panic_error(entry: &str, payload: Box<dyn Any + Send>, place: Place) -> Error
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a payload that is no text".to_owned());
     // A payload's own Drop may panic too; forgetting what it held is all that is left to do then.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(another);
+    }
     Error::panic(format!("panicked in {entry} at {}", place.location), format!("{text}\n{}", place.backtrace))
 }
 
@@ -72,12 +99,9 @@ pub fn guard<T>(entry: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// What a runtime task ended with, as an error if it panicked.
-pub fn join<T>(entry: &str, joined: Result<T, tokio::task::JoinError>) -> Result<T> {
+pub fn join<T>(entry: &str, joined: Result<T, task::JoinError>) -> Result<T> {
     joined.map_err(|error| {
-        let task = error.id();
-        let mut places = TASK_PANICS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let place = places.get_or_insert_default().remove(&task).unwrap_or_default();
-        drop(places);
+        let place = TaskPanics::lock().remove(error.id()).unwrap_or_default();
         match error.try_into_panic() {
             Ok(payload) => panic_error(entry, payload, place),
             Err(_) => Error::fatal(format!("{entry} was cancelled")),
@@ -93,51 +117,100 @@ pub fn answer<T>(result: Result<T>) -> Answer<T> {
     }
 }
 
+/// Drops what is an author's: a panic in its `Drop` is logged and goes no further.
+pub fn drop_contained<T>(component: &str, value: T) {
+    let dropped = guard("drop", || {
+        drop(value);
+        Ok(())
+    });
+    if let Err(error) = dropped {
+        log_panic_in_drop(component, &error);
+    }
+}
+
+pub(crate) fn log_panic_in_drop(component: &str, error: &Error) {
+    tracing::error!(component, error = error.message(), "a component panicked while it was dropped");
+}
+
 /// Holds a component: after a panic it is never entered again, and a panic in its `Drop` is contained.
 pub struct Contained<T> {
-    component: ManuallyDrop<T>,
+    /// There until it is dropped or taken out.
+    component: Option<T>,
     name: String,
-    dead: bool,
+    dead: AtomicBool,
     fault: Fault,
 }
 
 impl<T> Contained<T> {
     pub(crate) fn new(component: T, name: &str, fault: Fault) -> Self {
-        Self { component: ManuallyDrop::new(component), name: name.to_owned(), dead: false, fault }
+        Self { component: Some(component), name: name.to_owned(), dead: AtomicBool::new(false), fault }
     }
 
     /// Enters the component, unless it panicked before, here or in a task it spawned.
     pub fn enter<R>(&mut self, entry: &str, run: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
-        if self.dead {
+        self.check_alive()?;
+        let component = self.component.as_mut().expect("there until the drop");
+        let result = guard(entry, || run(component));
+        self.note(&result);
+        result
+    }
+
+    /// As [`Contained::enter`], for what several threads may enter at once.
+    pub fn enter_shared<R>(&self, entry: &str, run: impl FnOnce(&T) -> Result<R>) -> Result<R> {
+        self.check_alive()?;
+        let component = self.component.as_ref().expect("there until the drop");
+        let result = guard(entry, || run(component));
+        self.note(&result);
+        result
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        if self.dead.load(Ordering::Relaxed) {
             return Err(Error::panic(
                 "the component panicked before and is not entered again",
                 String::new(),
             ));
         }
-        if let Some(error) = self.fault.take() {
-            self.dead = true;
-            return Err(error);
+        let Some(error) = self.fault.take() else { return Ok(()) };
+        self.dead.store(true, Ordering::Relaxed);
+        Err(error)
+    }
+
+    fn note<R>(&self, result: &Result<R>) {
+        if matches!(result, Err(error) if error.kind() == ErrorKind::PANIC) {
+            self.dead.store(true, Ordering::Relaxed);
         }
-        let result = guard(entry, || run(&mut self.component));
-        self.dead = matches!(&result, Err(error) if error.kind() == ErrorKind::PANIC);
-        result
+    }
+
+    /// Takes the component out, to be contained elsewhere.
+    pub(crate) fn into_inner(mut self) -> T {
+        self.component.take().expect("there until the drop")
     }
 }
 
 impl<T> Drop for Contained<T> {
     fn drop(&mut self) {
-        let component = &mut self.component;
-        let dropped = guard("drop", || {
-            // SAFETY: the component is dropped here and nowhere else, and nothing touches it afterwards.
-            unsafe { ManuallyDrop::drop(component) };
-            Ok(())
-        });
-        if let Err(error) = dropped {
-            tracing::error!(
-                component = self.name,
-                error = error.message(),
-                "a component panicked while it was dropped"
-            );
+        if let Some(component) = self.component.take() {
+            drop_contained(&self.name, component);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::runtime;
+
+    #[test]
+    fn the_places_of_panics_that_nobody_asks_for_are_bounded() {
+        let mut panics = TaskPanics(VecDeque::new());
+        let tasks: Vec<_> = (0..=KEPT_TASK_PANICS).map(|_| runtime::handle().spawn(async {}).id()).collect();
+        for (n, task) in tasks.iter().enumerate() {
+            panics.insert(*task, Place { location: n.to_string(), ..Place::default() });
+        }
+        assert_eq!(panics.0.len(), KEPT_TASK_PANICS);
+        assert!(panics.remove(tasks[0]).is_none(), "the oldest is out");
+        assert_eq!(panics.remove(tasks[1]).expect("kept").location, "1");
+        assert!(panics.remove(tasks[1]).is_none(), "told once");
     }
 }

@@ -1,7 +1,10 @@
 //! One small tokio runtime per plugin library. The host's own runtime is invisible in here: every library has its own
 //! copy of tokio's thread-locals, and `Handle::current` would panic.
 
-use crate::{record::Record, source::OutcomeResult};
+use crate::{
+    record::Record,
+    source::{EMITTED_BYTES, OutcomeResult},
+};
 use std::sync::OnceLock;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -13,6 +16,14 @@ use tokio::{
 pub struct Item {
     pub record: Record,
     pub reply: Option<oneshot::Sender<OutcomeResult>>,
+    pub n_bytes: usize,
+}
+
+impl Item {
+    /// What it takes of the emitters' room in bytes: all of it if it is larger.
+    pub fn room(&self) -> usize {
+        self.n_bytes.min(EMITTED_BYTES)
+    }
 }
 
 /// Overrides how many worker threads a plugin library has; 1 is enough to drive sockets.

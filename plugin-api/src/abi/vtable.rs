@@ -70,9 +70,17 @@ pub struct AckedParts {
 
 #[sabi_trait]
 pub trait SourceTask: Send {
-    /// At most `max_records`, waiting at most `max_wait_ms` for the first; record `i` has the id `first_id + i`.
+    /// At most `max_records`, waiting at most `max_wait_ms` for the first; record `i` has the id `first_id + i`. Of
+    /// what an async source emitted, at most `max_bytes` are given, or one record that is larger; a blocking source is
+    /// asked for records alone, for it cannot put back what it has read.
     #[sabi(last_prefix_field)]
-    fn poll(&mut self, first_id: u64, max_records: u32, max_wait_ms: u32) -> Answer<RVec<Record>>;
+    fn poll(
+        &mut self,
+        first_id: u64,
+        max_records: u32,
+        max_bytes: u64,
+        max_wait_ms: u32,
+    ) -> Answer<RVec<Record>>;
 }
 
 /// Callable from any thread while `poll` blocks.
@@ -175,6 +183,10 @@ pub struct ComponentParts {
     pub node_id: RString,
     pub base_dir: RString,
     pub keep_failed: bool,
+    /// Whether the component was exported with `(answers)`, so that every record of it gets an outcome.
+    pub answers: bool,
+    /// How long a call may take before the host gives the component up.
+    pub watchdog_ms: u64,
     pub positions: RVec<Position>,
     pub stop: RArc<StopCell>,
     pub host: ComponentHostBox,

@@ -2,18 +2,30 @@
 //! accounting by id.
 
 mod source;
+mod async_source;
+mod replies;
 mod keep;
 mod transform;
 mod sink;
+mod async_sink;
+#[cfg(test)]
+mod tests;
 
-pub use sink::{async_sink, pipelined_sink, sink};
-pub use source::{async_source, source};
+pub use async_sink::async_sink;
+pub use async_source::async_source;
+pub use sink::{pipelined_sink, sink};
+pub use source::source;
 pub use transform::transform;
 
-use crate::error::{Error, Result};
+use crate::{
+    abi::{guard, runtime},
+    error::{Error, ErrorKind, Result},
+};
 use abi_stable::std_types::RString;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::{task::JoinHandle, time::timeout};
 
 /// Reads a component's configuration; an error says at which field.
 pub fn read_config<C: DeserializeOwned>(json: &str) -> Result<C> {
@@ -43,4 +55,17 @@ pub fn schema_of<C: JsonSchema>() -> Result<RString> {
 /// The answer to a name this library does not have.
 pub fn unknown(kind: &str, name: &str) -> Error {
     Error::config(format!("this plugin has no {kind} named `{name}`"))
+}
+
+/// Ends a task of an author's, so that whatever it owned (sockets, ports) is free again when the component is gone,
+/// unless the task does not come back to the runtime in time. A panic in the drop of what it owned is logged.
+fn abort<T>(component: &str, task: &mut JoinHandle<T>) {
+    task.abort();
+    let joined = runtime::handle().block_on(async { timeout(Duration::from_secs(1), task).await });
+    let Ok(joined) = joined else { return };
+    if let Err(error) = guard::join("drop", joined).map(drop)
+        && error.kind() == ErrorKind::PANIC
+    {
+        guard::log_panic_in_drop(component, &error);
+    }
 }

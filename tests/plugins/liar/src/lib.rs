@@ -12,23 +12,24 @@ use lie::LieConfig;
 use lockstep_plugin_api::{
     __private::{
         __call_root_module_loader, Answer, CheckTypeLayout, ComponentParts, LibHeader, LogHostBox,
-        OpenedSource, PluginModuleRef, RootModuleResult, SinkBox, TransformBox, answer, bytes_of, guard,
-        init, read_config, root_module, schema_of,
+        OpenedSource, PluginModuleRef, RootModuleResult, SinkBox, TransformBox, answer, guard, init,
+        json_len, metadata, read_config, root_module, schema_of,
     },
     Error,
 };
 
-const METADATA: &str = concat!(
+const BEFORE: &str = concat!(
     r#"{"package":"lockstep-plugin-liar","version":""#,
     env!("CARGO_PKG_VERSION"),
-    r#"","description":""#,
-    env!("CARGO_PKG_DESCRIPTION"),
-    r#"","plugin_api":"1.0.0","components":[{"kind":"source","name":"liar"},{"kind":"transform","name":"liar"}]}"#
+    r#"","description":"#
 );
+const DESCRIPTION: &str = env!("CARGO_PKG_DESCRIPTION");
+const AFTER: &str = r#","plugin_api":"1.0.0","components":[{"kind":"source","name":"liar"},{"kind":"transform","name":"liar"}]}"#;
 
 #[used]
 #[unsafe(link_section = ".lockstep.meta")]
-static METADATA_BYTES: [u8; METADATA.len()] = bytes_of(METADATA);
+static METADATA: [u8; BEFORE.len() + json_len(DESCRIPTION) + AFTER.len()] =
+    metadata(BEFORE, DESCRIPTION, AFTER);
 
 extern "C" fn start(host: LogHostBox) -> Answer<()> {
     answer(init(host, env!("CARGO_PKG_NAME")))
@@ -59,8 +60,8 @@ extern "C" fn new_sink(_name: RStr<'_>, _config: RStr<'_>, _parts: ComponentPart
 }
 
 fn module() -> PluginModuleRef {
-    let metadata = std::str::from_utf8(&METADATA_BYTES).unwrap_or(METADATA);
-    root_module(metadata, start, config_schema, check_config, new_source, new_transform, new_sink)
+    let text = std::str::from_utf8(&METADATA).unwrap_or_default();
+    root_module(text, start, config_schema, check_config, new_source, new_transform, new_sink)
 }
 
 extern "C" fn load_root_module() -> RootModuleResult {

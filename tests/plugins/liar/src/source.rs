@@ -28,7 +28,13 @@ pub fn open(config: LieConfig, parts: ComponentParts) -> Result<OpenedSource> {
 }
 
 impl SourceTask for Liar {
-    fn poll(&mut self, first_id: u64, max_records: u32, _max_wait_ms: u32) -> Answer<RVec<Record>> {
+    fn poll(
+        &mut self,
+        first_id: u64,
+        max_records: u32,
+        _max_bytes: u64,
+        _max_wait_ms: u32,
+    ) -> Answer<RVec<Record>> {
         if self.last == self.config.count {
             std::thread::sleep(Duration::from_millis(2));
             return ROk(RVec::new());
