@@ -411,7 +411,7 @@ impl Run {
             base_dir: step.base_dir.to_string_lossy().as_ref().into(),
             keep_failed: true,
             answers: step.component.answers(),
-            watchdog_ms: 30_000,
+            watchdog_ms: self.watchdog_limit.as_millis() as u64,
             positions: positions.into(),
             stop: cell,
             host: self.metrics.component_host(step.index),

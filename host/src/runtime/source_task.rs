@@ -183,7 +183,7 @@ impl SourceTask<'_> {
         let by_bytes = (room.bytes / self.record_bytes.max(1)).max(1) as usize;
         let max = self.run.pipeline.delivery.batch.records.min(room.records).min(by_bytes);
         let first_id = self.run.take_ids(max as u64);
-        let mut records = match self.poll_once(first_id, max, POLL_WAIT)? {
+        let mut records = match self.poll_once(first_id, Used { records: max, ..room }, POLL_WAIT)? {
             Ok(records) if records.is_empty() => return Ok(Polled::Nothing),
             Ok(records) => records,
             Err(end) => return Ok(end),
@@ -198,7 +198,8 @@ impl SourceTask<'_> {
             if left.is_zero() || self.run.phase() != Phase::Running {
                 break;
             }
-            let (next_id, room) = (first_id + records.len() as u64, max - records.len());
+            let next_id = first_id + records.len() as u64;
+            let room = Used { records: max - records.len(), ..room };
             match self.poll_once(next_id, room, left.min(POLL_WAIT))? {
                 Ok(more) => records.extend(more),
                 // What came before the end is sent; the next poll meets the end again.
@@ -211,17 +212,17 @@ impl SourceTask<'_> {
     fn poll_once(
         &mut self,
         first_id: u64,
-        max: usize,
+        room: Used,
         wait: Duration,
     ) -> Result<Result<Records, Polled>, Ended> {
         let step = &self.step.step;
         let OpenSource { source, watched } = &mut *self.open;
         let source = source.as_mut().expect("taken only when the thread ends");
-        match watched.call(Call::Poll, || source.poll(first_id, max, u64::MAX, wait)) {
+        match watched.call(Call::Poll, || source.poll(first_id, room.records, room.bytes, wait)) {
             Err(GivenUp) => Err(Ended),
             Ok(Ok(records)) => {
                 self.run.answered(step, &mut self.breaker);
-                check(&records, first_id, max)
+                check(&records, first_id, room.records)
                     .map_err(|lie| self.run.fail(step, Call::Poll.name(), &Error::fatal(lie), false))?;
                 Ok(Ok(records))
             }
