@@ -64,6 +64,9 @@ pub trait Source: Sized + Send + 'static {
     /// Gives at most `max` records, waiting at most `wait` for the first one. None is an answer. A piece of input that
     /// cannot be read is given too, as a record with an error ([`Record::with_error`]).
     ///
+    /// The host bounds what is in flight in bytes too, but cannot know how large the next records are: keep one answer
+    /// to a few MiB where records are large.
+    ///
     /// # Errors
     /// `EndOfInput` drains the pipeline, `NotConnected` and `Retry` open the breaker, anything else starts the pipeline
     /// again from the committed positions.

@@ -9,16 +9,16 @@ mod site;
 
 use measure::Goal;
 use site::Site;
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 const N_STARTS: usize = 15;
 const FIRST_RECORD_MS: f64 = 100.0;
 const IDLE_MIB: f64 = 30.0;
 
 fn main() {
-    let packages =
-        ["lockstep", "lockstep-plugin-file", "lockstep-plugin-validate", "lockstep-plugin-websocket"];
-    let site = Site::new(&measure::build(&packages), &measure::empty_dir());
+    let plugins = ["lockstep-plugin-file", "lockstep-plugin-validate", "lockstep-plugin-websocket"];
+    let host = Path::new(env!("CARGO_BIN_EXE_lockstep"));
+    let site = Site::new(host, &measure::build(&plugins), &measure::empty_dir());
     println!("\nprocess start -> first record written, file -> validate -> file, all plugins loaded, ms");
     println!("{:<34}{:>8}{:>8}{:>8}", "", "best", "median", "worst");
     row("the very first (nothing in the cache)", &starts(&site, true));

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -36,19 +37,18 @@ pub struct Site {
 pub struct Host(Child);
 
 impl Site {
-    pub fn new(built: &Path, dir: &Path) -> Self {
+    pub fn new(host: &Path, plugins: &Path, dir: &Path) -> Self {
         for folder in ["plugins", "pipelines"] {
             fs::create_dir(dir.join(folder)).expect("a folder");
         }
-        strip(&built.join("lockstep"), &dir.join("lockstep"));
+        strip(host, &dir.join("lockstep"));
         for plugin in ["file", "validate", "websocket"] {
             let library = format!("liblockstep_plugin_{plugin}.so");
-            strip(&built.join(&library), &dir.join("plugins").join(&library));
+            strip(&plugins.join(&library), &dir.join("plugins").join(&library));
         }
         let pipelines = dir.join("pipelines");
         fs::write(pipelines.join("files.yaml"), FILES).expect("a pipeline");
         fs::write(pipelines.join("sockets.yaml"), SOCKETS).expect("a pipeline");
-        fs::write(pipelines.join("in.ndjson"), LINE).expect("a line");
         Self { dir: dir.to_owned() }
     }
 
@@ -61,9 +61,9 @@ impl Site {
     pub fn start(&self) -> (Host, Duration) {
         let (input, output) = (self.dir.join("pipelines/in.ndjson"), self.dir.join("pipelines/out.ndjson"));
         let _ = fs::remove_file(&output);
-        // A new file each time: the position in the old one is stored.
-        fs::remove_file(&input).expect("it is there");
-        fs::write(&input, LINE).expect("a line");
+        // One line more each time: the position behind the others is stored.
+        let mut lines = fs::OpenOptions::new().append(true).create(true).open(input).expect("the input");
+        lines.write_all(LINE.as_bytes()).expect("a line");
         let started = Instant::now();
         let child = Command::new(self.dir.join("lockstep"))
             .args(["run", "pipelines", "--plugin-path", "plugins", "--data-dir", "data"])

@@ -34,6 +34,7 @@ impl Log {
         let place = TestPlace {
             base_dir: self.folder.path().to_owned(),
             positions: position.into_iter().cloned().collect(),
+            ..TestPlace::default()
         };
         testing::source::<FileSource>(&format!(r#"{{"path":"log"{more}}}"#), &place)
     }
