@@ -61,9 +61,8 @@ fn settled(host: &mut Host, number: impl Fn(&Host) -> f64) -> f64 {
     })
 }
 
-#[test]
-fn a_subscriber_that_stops_reading_is_closed_and_the_others_do_not_notice() {
-    let _quiet = quiet();
+/// A host with one WebSocket endpoint, on a port.
+fn start() -> (Site, Host, u16) {
     let port = free_port();
     let yaml = format!(
         "
@@ -74,22 +73,52 @@ sinks: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port}, max_messages
     let site = Site::new().pipeline("sync", &yaml);
     let mut host = site.start();
     host.wait_ready();
+    (site, host, port)
+}
+
+#[test]
+fn a_subscriber_that_stops_reading_costs_no_memory() {
+    let (_site, mut host, port) = start();
+    // Warm: every path has run once before memory is looked at.
+    fan_out(port, 20);
+    let before = host.rss();
+    let large = LargeChanges::start(port, false);
+    let mut highest = 0;
+    host.wait_until("100 MB to be offered", 4 * LIMIT, |host| {
+        highest = highest.max(host.rss());
+        large.is_finished()
+    });
+    let grown = highest.saturating_sub(before);
+    println!(
+        "memory grew by {} KiB while 100 MB were offered to a subscriber that does not read",
+        grown / 1024
+    );
+    assert!(grown <= MIB + SLACK, "memory grew by {grown} bytes");
+    assert_eq!(host.metrics().sum("lockstep_plugin_slow_closed_total", &[]), 1.0, "it was closed");
+}
+
+#[test]
+fn a_subscriber_that_stops_reading_is_closed_and_the_others_do_not_notice() {
+    let _quiet = quiet();
+    let (_site, host, port) = start();
     // Warm: every path has run once before memory and time are looked at.
     fan_out(port, 20);
 
-    // The two kinds of run take turns, so that whatever else the machine does meets both.
+    // The two kinds of run differ in nothing but whether the subscriber of large changes reads, and take turns, so that
+    // whatever else the machine does meets both.
     let before = host.rss();
     let (mut without, mut with) = (Vec::new(), Vec::new());
-    for _ in 0..scale(3, 9) {
-        without.push(fan_out(port, 200));
-        let stalled = Stalled::new(port);
-        with.push(fan_out(port, 200));
-        drop(stalled);
+    for _ in 0..scale(5, 15) {
+        for (times, reads) in [(&mut without, true), (&mut with, false)] {
+            let large = LargeChanges::start(port, reads);
+            times.push(fan_out(port, 200));
+            drop(large);
+        }
     }
     let grown = host.rss().saturating_sub(before);
     let (without, with) = (middle(&mut without), middle(&mut with));
     println!(
-        "p99 of 50 subscribers: {without:?} alone, {with:?} beside one that does not read; memory +{} KiB",
+        "p99 of 50 subscribers: {without:?} beside one that reads, {with:?} beside one that does not; memory +{} KiB",
         grown / 1024
     );
     assert!(grown <= MIB + SLACK, "memory grew by {grown} bytes");
@@ -105,14 +134,15 @@ fn middle(times: &mut [Duration]) -> Duration {
     times[times.len() / 2]
 }
 
-/// A subscriber of `big.*` that reads nothing, and an author that offers it 100 MB.
-struct Stalled {
-    _subscriber: WsClient,
-    author: tokio::task::JoinHandle<()>,
+/// An author of large changes, 100 MB of them, and one subscriber that wants them: it reads, or it does not.
+struct LargeChanges {
+    /// Held, and so connected, for as long as it is not read.
+    _stalled: Option<WsClient>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
-impl Stalled {
-    fn new(port: u16) -> Self {
+impl LargeChanges {
+    fn start(port: u16, reads: bool) -> Self {
         let mut subscriber = WsClient::connect(port);
         subscriber.subscribe(&["big.*"]);
         let mut author = WsClient::connect(port);
@@ -121,25 +151,36 @@ impl Stalled {
         let value = "x".repeat(100_000);
         let change =
             json!({ "type": "config_change", "config_key": "big.key", "new_value": value }).to_string();
-        let author = runtime().spawn(async move {
+        let mut tasks = vec![runtime().spawn(async move {
             for _ in 0..1_000 {
                 if author.send(Message::text(change.clone())).await.is_err() {
                     return;
                 }
-                while let Some(Ok(answer)) = author.next().await {
-                    if answer.is_text() {
-                        break;
-                    }
+                while author.next().await.is_some_and(|answer| answer.is_ok_and(|answer| !answer.is_text())) {
                 }
             }
-        });
-        Self { _subscriber: subscriber, author }
+        })];
+        let stalled = if reads {
+            let mut subscriber = subscriber.into_stream();
+            tasks.push(runtime().spawn(async move { while let Some(Ok(_)) = subscriber.next().await {} }));
+            None
+        } else {
+            Some(subscriber)
+        };
+        Self { _stalled: stalled, tasks }
     }
 }
 
-impl Drop for Stalled {
+impl LargeChanges {
+    /// Whether the author has sent everything.
+    fn is_finished(&self) -> bool {
+        self.tasks[0].is_finished()
+    }
+}
+
+impl Drop for LargeChanges {
     fn drop(&mut self) {
-        self.author.abort();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 

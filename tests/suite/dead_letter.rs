@@ -1,7 +1,7 @@
 //! Records that fail: retried, then kept with everything one needs to know, then delivered when the cause is gone.
 
-use lockstep_test_support::{Host, LIMIT, Probe, Site};
-use serde_json::Value;
+use lockstep_test_support::{Host, LIMIT, Probe, Site, WsClient, free_port};
+use serde_json::{Value, json};
 
 fn pipeline(then: &str) -> String {
     format!(
@@ -25,13 +25,13 @@ fn failing(then: &str) -> (Site, Probe, Host) {
     (site, sink, host)
 }
 
-fn dead_letters(site: &Site) -> Vec<Value> {
+pub(crate) fn dead_letters(site: &Site) -> Vec<Value> {
     let listed = site.run(["dlq", "list", "--json"]).expect_code(0).json();
     let list = if listed.is_array() { &listed } else { &listed["dead_letters"] };
     list.as_array().unwrap_or_else(|| panic!("a list: {listed}")).clone()
 }
 
-fn id_of(letter: &Value) -> String {
+pub(crate) fn id_of(letter: &Value) -> String {
     letter["id"].as_str().map_or_else(|| letter["id"].to_string(), str::to_owned)
 }
 
@@ -123,4 +123,64 @@ fn stop_fails_the_pipeline_and_keeps_the_record_at_the_source() {
         let written = sink.written();
         Probe::keys(100).iter().all(|key| written.contains(key))
     });
+}
+
+#[test]
+fn a_batch_whose_dead_letters_are_more_than_the_store_takes_at_once_is_kept_whole() {
+    // As JSON in JSON each quote takes twice its bytes: 36 MB of records become 72 MB, and a commit has 64 MiB.
+    let site = Site::new().pipeline(
+        "flow",
+        r#"
+sources:
+  - plugin: probe
+    config: { dir: SITE/in, count: 45, bytes: 900000, filler: '\"' }
+transforms:
+  - plugin: validate
+    config: { schemas: [ { match: app.*, schema: { properties: { number: { minimum: 41 } } } } ] }
+sinks: [ { plugin: probe, config: { dir: SITE/out } } ]
+delivery: { batch: { records: 100 } }
+"#,
+    );
+    let sink = Probe::new(&site, "out");
+    let mut host = site.start();
+    host.wait_until("the records that are valid", LIMIT, |_| sink.written() == Probe::keys(45)[40..]);
+    assert_eq!(host.metrics().sum("lockstep_records_dead_lettered_total", &[]), 40.0);
+    let keys =
+        |letters: Vec<Value>| letters.iter().map(|letter| letter["key"].to_string()).collect::<Vec<_>>();
+    let refused = Probe::keys(40).into_iter().map(|key| json!(key).to_string()).collect::<Vec<_>>();
+    assert_eq!(keys(dead_letters(&site)), refused);
+    host.wait_state("flow", "running");
+}
+
+#[test]
+fn a_failing_record_that_stops_the_pipeline_is_answered_first_and_a_rejected_one_stops_nothing() {
+    let port = free_port();
+    let yaml = format!(
+        "
+sources: [ {{ plugin: websocket, config: {{ listen: 127.0.0.1:{port} }} }} ]
+sinks:
+  - plugin: probe
+    on_error: {{ retry: {{ attempts: 0 }}, then: stop }}
+    config: {{ dir: SITE/out }}
+"
+    );
+    let site = Site::new().pipeline("sync", &yaml);
+    let sink = Probe::new(&site, "out");
+    sink.reject(&["app.rejected"]);
+    sink.fail(&["app.failing"]);
+    let mut host = site.start();
+    host.wait_ready();
+    let mut author = WsClient::connect(port);
+    let rejected = author.change("app.rejected", &json!(1));
+    assert_eq!(
+        (&rejected["success"], &rejected["code"]),
+        (&json!(false), &json!("invalid_value")),
+        "{rejected}"
+    );
+    assert_eq!(author.change("app.good", &json!(1))["success"], true, "a rejection is the author's matter");
+    let failed = author.change("app.failing", &json!(1));
+    assert_eq!(failed["success"], false, "{failed}");
+    host.wait_state("sync", "failed");
+    assert!(host.status().errors("sync").contains("told to fail"), "{}", host.status().errors("sync"));
+    assert_eq!(dead_letters(&site).len(), 0, "both authors were told");
 }

@@ -77,3 +77,66 @@ sinks: [ { plugin: probe, config: { dir: SITE/finite-out } } ]
     host.wait_until("the other pipeline to go on", LIMIT, |_| endless.written().len() > so_far);
     host.stop();
 }
+
+#[test]
+fn a_failure_while_draining_is_one() {
+    let pipeline = PIPELINE.replace(
+        "plugin: probe, config: { dir: SITE/out }",
+        "plugin: probe_pipelined, config: { dir: SITE/out }",
+    );
+    let site = Site::new().pipeline("busy", &pipeline);
+    let sink = Probe::new(&site, "out");
+    let mut host = site.start();
+    host.wait_until("a busy pipeline", LIMIT, |_| sink.written().len() > 200);
+    sink.hold();
+    let offered = sink.offered().len();
+    host.wait_until("batches that are not finished", LIMIT, |_| sink.offered().len() > offered);
+    host.terminate();
+    host.wait_until("the drain", LIMIT, |host| !host.logged("draining").is_empty());
+    sink.break_once();
+    assert_eq!(host.wait_exit(LIMIT).code(), Some(1), "not everything was finished");
+    let over = host.logged("pipeline over");
+    assert!(over.len() == 1 && over[0].to_string().contains("Failed"), "{over:?}");
+}
+
+/// A sink that finishes nothing by itself, and more batches than it may have in flight at once.
+fn lazy(ends: bool) -> String {
+    format!(
+        "
+sources: [ {{ plugin: probe, config: {{ dir: SITE/in, count: 300, ends: {ends} }} }} ]
+sinks: [ {{ plugin: probe_pipelined, config: {{ dir: SITE/out, finishes: when_flushed }} }} ]
+delivery: {{ batch: {{ records: 1 }} }}
+"
+    )
+}
+
+#[test]
+fn a_drain_tells_a_sink_that_waits_for_more_to_finish() {
+    let site = Site::new().pipeline("lazy", &lazy(false)).env("LOCKSTEP_GRACE_PERIOD", "60s");
+    let sink = Probe::new(&site, "out");
+    let mut host = site.start();
+    host.wait_until("everything to be read", LIMIT, |host| {
+        host.metrics().sum("lockstep_records_read_total", &[]) == 300.0
+    });
+    assert_eq!(sink.written(), [] as [String; 0], "it waits");
+    host.terminate();
+    assert_eq!(host.wait_exit(Duration::from_secs(20)).code(), Some(0));
+    assert_eq!(sink.written(), Probe::keys(300));
+
+    let mut host = site.start();
+    host.wait_until("the source's position", LIMIT, |host| {
+        let started = host.logged("the probe starts after this record");
+        started.iter().any(|line| line.to_string().contains("300"))
+    });
+    host.stop();
+    assert_eq!(sink.written(), Probe::keys(300), "everything was committed");
+}
+
+#[test]
+fn the_end_of_the_input_tells_a_sink_that_waits_for_more_to_finish() {
+    let site = Site::new().pipeline("lazy", &lazy(true)).env("LOCKSTEP_GRACE_PERIOD", "60s");
+    let sink = Probe::new(&site, "out");
+    let mut host = site.start();
+    host.wait_until("the end", Duration::from_secs(20), |host| host.status().state("lazy") == "finished");
+    assert_eq!(sink.written(), Probe::keys(300));
+}

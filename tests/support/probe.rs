@@ -54,6 +54,31 @@ impl Probe {
         self.revoke("reject");
     }
 
+    /// Records of these keys cannot reach their endpoint, until [`Probe::reach_all`]. For `probe_pipelined`.
+    pub fn cut_off(&self, keys: &[&str]) {
+        self.order("away", &keys.join("\n"));
+    }
+
+    /// Every record reaches its endpoint again.
+    pub fn reach_all(&self) {
+        self.revoke("away");
+    }
+
+    /// What was put is not finished until [`Probe::finish`]. For `probe_pipelined`.
+    pub fn hold(&self) {
+        self.order("hold", "");
+    }
+
+    /// What was put is finished.
+    pub fn finish(&self) {
+        self.revoke("hold");
+    }
+
+    /// The sink fails once, when it is next asked what became of a batch. For `probe_pipelined`.
+    pub fn break_once(&self) {
+        self.order("break", "");
+    }
+
     /// The keys that the sink has written, in order.
     pub fn written(&self) -> Vec<String> {
         lines::lines(&self.0.join("written"))

@@ -93,6 +93,7 @@ impl SinkTask<'_> {
             if !self.failed.is_empty() {
                 self.retry_or_wait()?;
             } else if self.unacked.len() >= MAX_PUTS {
+                self.flush_if_last()?;
                 self.ack(ACK_WAIT)?;
             } else {
                 let wait = if self.unacked.is_empty() { IDLE_WAIT } else { Duration::ZERO };
@@ -109,8 +110,8 @@ impl SinkTask<'_> {
         }
     }
 
-    /// Nothing more is read, and what was put may be the last: a sink that waits for a full buffer is told not to. Its
-    /// queue is closed only later, when the sources have heard of every record.
+    /// Nothing more is read, and what was put may be the last that is put before its acks: a sink that waits for a full
+    /// buffer is told not to. Its queue is closed only later, when the sources have heard of every record.
     fn flush_if_last(&mut self) -> Result<(), Ended> {
         if self.flushed_seq + 1 == self.next_seq || !self.run.is_input_over() {
             return Ok(());

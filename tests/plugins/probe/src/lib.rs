@@ -1,4 +1,4 @@
-//! A scripted source, a slow transform and a recording sink, told what to do by files in a folder.
+//! A scripted source, a slow transform and recording sinks, told what to do by files in a folder.
 //!
 //! A test reads and writes that folder through `Probe` of the support crate, which says what each file means.
 #![forbid(unsafe_code)]
@@ -7,6 +7,7 @@ mod orders;
 mod source;
 mod transform;
 mod sink;
+mod pipelined;
 
 use lockstep_plugin_api::prelude::*;
 
@@ -14,4 +15,5 @@ export_plugin! {
     source "probe" (replays) => source::ProbeSource,
     transform "probe" => transform::ProbeTransform,
     sink "probe" => sink::ProbeSink,
+    pipelined_sink "probe_pipelined" => pipelined::ProbePipelinedSink,
 }

@@ -33,6 +33,11 @@ impl Orders {
         self.0.join(order).exists()
     }
 
+    /// Whether an order is given that is for one time only; it is not given any more then.
+    pub fn take(&self, order: &str) -> bool {
+        fs::remove_file(self.0.join(order)).is_ok()
+    }
+
     /// The lines of an order; none if it is not given.
     pub fn keys(&self, order: &str) -> Vec<String> {
         fs::read_to_string(self.0.join(order))

@@ -50,6 +50,6 @@ impl Sink for ProbeSink {
     }
 }
 
-fn key(record: &Record) -> &str {
+pub fn key(record: &Record) -> &str {
     record.key_str().unwrap_or("(no key)")
 }

@@ -17,12 +17,19 @@ pub struct ProbeSourceConfig {
     /// How long each record's value is, at least.
     #[serde(default)]
     bytes: usize,
+    /// What the value is filled with, as it stands in a JSON string.
+    #[serde(default = "x")]
+    filler: String,
     /// Most records per second; 0 is no limit.
     #[serde(default)]
     rate: u64,
     /// Whether the input ends after the last record, or just falls silent.
     #[serde(default)]
     ends: bool,
+}
+
+fn x() -> String {
+    "x".to_owned()
 }
 
 pub struct ProbeSource {
@@ -45,7 +52,7 @@ impl Source for ProbeSource {
             None => 0,
         };
         tracing::info!(last, "the probe starts after this record");
-        let filler = "x".repeat(config.bytes);
+        let filler = config.filler.repeat(config.bytes / config.filler.len());
         Ok(Self { config, orders, last, filler, started: Instant::now(), n_given: 0 })
     }
 
