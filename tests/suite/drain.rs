@@ -95,6 +95,7 @@ fn a_failure_while_draining_is_one() {
     host.wait_until("the drain", LIMIT, |host| !host.logged("draining").is_empty());
     sink.break_once();
     assert_eq!(host.wait_exit(LIMIT).code(), Some(1), "not everything was finished");
+    assert!(host.log().contains("it was told to stop"), "why it is not started again");
     let over = host.logged("pipeline over");
     assert!(over.len() == 1 && over[0].to_string().contains("Failed"), "{over:?}");
 }
@@ -139,4 +140,27 @@ fn the_end_of_the_input_tells_a_sink_that_waits_for_more_to_finish() {
     let mut host = site.start();
     host.wait_until("the end", Duration::from_secs(20), |host| host.status().state("lazy") == "finished");
     assert_eq!(sink.written(), Probe::keys(300));
+}
+
+#[test]
+fn an_outage_while_draining_is_waited_for_and_what_is_put_again_is_told_to_finish_again() {
+    let site = Site::new().pipeline("lazy", &lazy(false)).env("LOCKSTEP_GRACE_PERIOD", "60s");
+    let sink = Probe::new(&site, "out");
+    let mut host = site.start();
+    host.wait_until("everything to be read", LIMIT, |host| {
+        host.metrics().sum("lockstep_records_read_total", &[]) == 300.0
+    });
+    sink.down();
+    host.terminate();
+    host.wait_until("an outage", LIMIT, |host| !host.logged("endpoint away").is_empty());
+    sink.fail(&["app.probe.17"]);
+    sink.up();
+    host.wait_until("a record that failed", LIMIT, |host| {
+        host.metrics().sum("lockstep_records_failed_total", &[]) > 0.0
+    });
+    sink.accept_all();
+    assert_eq!(host.wait_exit(Duration::from_secs(20)).code(), Some(0));
+    let mut written = sink.written();
+    written.sort_by_key(|key| key.trim_start_matches("app.probe.").parse::<u64>().ok());
+    assert_eq!(written, Probe::keys(300));
 }

@@ -93,31 +93,27 @@ impl SinkTask<'_> {
             if !self.failed.is_empty() {
                 self.retry_or_wait()?;
             } else if self.unacked.len() >= MAX_PUTS {
-                self.flush_if_last()?;
-                self.ack(ACK_WAIT)?;
+                self.wait_for_acks()?;
             } else {
                 let wait = if self.unacked.is_empty() { IDLE_WAIT } else { Duration::ZERO };
                 match queue.recv_timeout(wait) {
                     Ok(delivery) => self.take(delivery)?,
                     Err(RecvTimeoutError::Timeout) if self.unacked.is_empty() => {}
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.flush_if_last()?;
-                        self.ack(ACK_WAIT)?;
-                    }
+                    Err(RecvTimeoutError::Timeout) => self.wait_for_acks()?,
                     Err(RecvTimeoutError::Disconnected) => return self.finish(),
                 }
             }
         }
     }
 
-    /// Nothing more is read, and what was put may be the last that is put before its acks: a sink that waits for a full
-    /// buffer is told not to. Its queue is closed only later, when the sources have heard of every record.
-    fn flush_if_last(&mut self) -> Result<(), Ended> {
-        if self.flushed_seq + 1 == self.next_seq || !self.run.is_input_over() {
-            return Ok(());
+    /// Waits for acks. If nothing more is read, what was put may be the last that is put before them: a sink that waits
+    /// for a full buffer is told not to. Its queue is closed only later, when the sources have heard of every record.
+    fn wait_for_acks(&mut self) -> Result<(), Ended> {
+        if self.flushed_seq + 1 < self.next_seq && self.run.is_input_over() {
+            self.flushed_seq = self.next_seq - 1;
+            self.flush()?;
         }
-        self.flushed_seq = self.next_seq - 1;
-        self.flush()
+        self.ack(ACK_WAIT)
     }
 
     /// The queue is closed: writes out what is left.
@@ -125,26 +121,19 @@ impl SinkTask<'_> {
         self.flush()?;
         while !self.unacked.is_empty() || !self.failed.is_empty() {
             self.run.go_on()?;
-            if self.failed.is_empty() { self.ack(ACK_WAIT)? } else { self.retry_or_wait()? }
+            if self.failed.is_empty() { self.wait_for_acks()? } else { self.retry_or_wait()? }
         }
         self.flush()
     }
 
     fn flush(&mut self) -> Result<(), Ended> {
-        // Below the watchdog, so that a sink which takes all the time it is given is not taken for hung.
-        let deadline = self.run.call_timeout;
         loop {
-            let sink = self.sink.as_mut().expect("taken only when the thread ends");
-            match self.watched.call(Call::Flush, || sink.flush(deadline)) {
-                Ok(Ok(())) => {
+            match self.call_flush()? {
+                Ok(()) => {
                     self.run.answered(&self.step.step, &mut self.breaker);
                     return Ok(());
                 }
-                Ok(Err(error)) if error.kind().is_about_endpoint() => self.recover(Call::Flush, error)?,
-                Ok(Err(error)) => {
-                    return Err(self.run.fail(&self.step.step, Call::Flush.name(), &error, false));
-                }
-                Err(GivenUp) => return Err(Ended),
+                Err(error) => self.recover(Call::Flush, error)?,
             }
         }
     }
@@ -199,6 +188,18 @@ impl SinkTask<'_> {
         }
     }
 
+    fn call_flush(&mut self) -> Result<Result<(), Error>, Ended> {
+        // Below the watchdog, so that a sink which takes all the time it is given is not taken for hung.
+        let deadline = self.run.call_timeout;
+        let sink = self.sink.as_mut().expect("taken only when the thread ends");
+        match self.watched.call(Call::Flush, || sink.flush(deadline)) {
+            Ok(Ok(())) => Ok(Ok(())),
+            Ok(Err(error)) if error.kind().is_about_endpoint() => Ok(Err(error)),
+            Ok(Err(error)) => Err(self.run.fail(&self.step.step, Call::Flush.name(), &error, false)),
+            Err(GivenUp) => Err(Ended),
+        }
+    }
+
     fn ack(&mut self, wait: Duration) -> Result<(), Ended> {
         if self.unacked.is_empty() {
             return Ok(());
@@ -232,9 +233,17 @@ impl SinkTask<'_> {
         if let Err(error) = self.call_put(probe, oldest.batch.clone())? {
             return Ok(Err(error));
         }
+        // What is put again has to be flushed again.
+        self.flushed_seq = probe - 1;
         // However long the probe takes: only its ack shows that the endpoint is back.
         while self.unacked.front().is_some_and(|put| put.seq == probe) {
             self.run.go_on()?;
+            if self.flushed_seq < probe && self.run.is_input_over() {
+                self.flushed_seq = probe;
+                if let Err(error) = self.call_flush()? {
+                    return Ok(Err(error));
+                }
+            }
             match self.call_acked(ACK_WAIT * 20)? {
                 Ok(acked) => self.acked(acked)?,
                 Err(error) => return Ok(Err(error)),
@@ -332,7 +341,7 @@ impl SinkTask<'_> {
     /// Tries the oldest failed records again once they are due and nothing else is in flight.
     fn retry_or_wait(&mut self) -> Result<(), Ended> {
         if !self.unacked.is_empty() {
-            return self.ack(ACK_WAIT);
+            return self.wait_for_acks();
         }
         let Some(retry) = self.failed.pop_front() else { return Ok(()) };
         self.run.pause(retry.due.saturating_duration_since(Instant::now()))?;

@@ -197,8 +197,11 @@ impl Supervisor {
         let state = if wait.is_some() { PipelineState::Restarting } else { PipelineState::Failed };
         status.set_failed(&failure.component, failure.error, state);
         let Some(wait) = wait else {
-            let reason =
-                if failure.is_permanent { "starting again cannot help" } else { "it fails again and again" };
+            let reason = match (failure.is_permanent, is_stopping) {
+                (true, _) => "starting again cannot help",
+                (false, true) => "it was told to stop",
+                (false, false) => "it fails again and again",
+            };
             error!(component = failure.component, reason, "pipeline failed, not started again");
             return false;
         };
