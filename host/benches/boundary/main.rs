@@ -4,6 +4,7 @@
 //! `cargo bench -p lockstep --bench boundary`. Positions are left out on both sides, because storing them is the
 //! store's cost and has a benchmark of its own. Both sides use libc's allocator, so that they differ in nothing else.
 //! `LOCKSTEP_BENCH_ONLY` is one of `one_thread` and `runtime`, `LOCKSTEP_BENCH_BATCH` the only batch size: for profiles.
+#![expect(clippy::disallowed_methods, reason = "channels of a benchmark hold what the benchmark sends")]
 
 #[path = "../measure/mod.rs"]
 mod measure;

@@ -3,6 +3,7 @@
 //! `cargo bench -p lockstep --bench store` prints tables; the ratio columns are against a bare
 //! `append + fdatasync` loop of the same run, because the disk's own speed differs between machines and minutes.
 //! `LOCKSTEP_BENCH_SECONDS` is the time per row (default 3), `LOCKSTEP_BENCH_ONLY` one of engines, writers, reopening.
+#![expect(clippy::disallowed_methods, reason = "channels of a benchmark hold what the benchmark sends")]
 
 mod engine;
 mod rows;

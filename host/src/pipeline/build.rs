@@ -164,7 +164,7 @@ fn value_at(config: &serde_json::Value, at: &str) -> Option<String> {
         serde_json::Value::Array(items) => items.get(segment.parse::<usize>().ok()?).cloned(),
         other => other.get(segment.replace("~1", ".").replace("~0", "~")).cloned(),
     };
-    let segments = at.split('.').filter(|segment| !segment.is_empty());
-    let value = segments.fold(Some(config.clone()), |value, segment| step(&value?, segment))?;
+    let mut segments = at.split('.').filter(|segment| !segment.is_empty());
+    let value = segments.try_fold(config.clone(), |value, segment| step(&value, segment))?;
     value.as_str().map(str::to_owned).or_else(|| (!value.is_null()).then(|| value.to_string()))
 }

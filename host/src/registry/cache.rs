@@ -41,7 +41,14 @@ pub(super) fn keep(
 /// A copy that was cut off by a crash has another hash and is written anew.
 fn holds(copy: &Path, n_bytes: usize, hash: &blake3::Hash) -> bool {
     let has_size = fs::metadata(copy).is_ok_and(|metadata| metadata.len() == n_bytes as u64);
-    has_size && fs::read(copy).is_ok_and(|found| blake3::hash(&found) == *hash)
+    has_size && hash_of(copy).is_ok_and(|found| found == *hash)
+}
+
+/// Piece by piece: a plugin can be large, and its content is in memory once already.
+fn hash_of(file: &Path) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs::File::open(file)?)?;
+    Ok(hasher.finalize())
 }
 
 /// Whole or not at all; whoever has the old file open keeps it. The first name is random, because hosts in several

@@ -16,9 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Changes that may be on their way to some of the subscribers.
-const MAX_AHEAD: u64 = 16;
-const LOOK: Duration = Duration::from_micros(200);
+const LOOK: Duration = Duration::from_micros(100);
 const LIMIT: Duration = Duration::from_secs(20);
 const TEXT: u8 = 0x81;
 const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -47,7 +45,7 @@ impl Clients {
         tokio::spawn(count_alone(reader));
         let n_subscribers = n_subscribers as u64;
         let (address, change) = (server.address, masked_text(change));
-        let mut clients = Self { address, author, change, n_subscribers, n_received };
+        let clients = Self { address, author, change, n_subscribers, n_received };
         clients.settle().await;
         clients
     }
@@ -73,12 +71,13 @@ impl Clients {
         text
     }
 
-    /// Lets the author send as fast as the subscribers receive; gives how much they received.
-    pub async fn publish_for(&mut self, time: Duration) -> u64 {
+    /// Lets the author send while at most `max_ahead` changes are on their way to some of the subscribers; gives how much
+    /// they received.
+    pub async fn publish_for(&mut self, time: Duration, max_ahead: u64) -> u64 {
         let (start, before) = (Instant::now(), self.n_received.load(Relaxed));
         let mut n_sent = 0;
         while start.elapsed() < time {
-            while n_sent < MAX_AHEAD + (self.n_received.load(Relaxed) - before) / self.n_subscribers {
+            while n_sent < max_ahead + (self.n_received.load(Relaxed) - before) / self.n_subscribers {
                 self.author.write_all(&self.change).await.expect("the author is connected");
                 n_sent += 1;
             }

@@ -3,8 +3,10 @@
 //! `cargo bench -p lockstep-tests --bench fan_out`. Each server is a process of its own with one thread for its sockets;
 //! the clients are in this process and the same for both. Compared is CPU time of the server per delivery: deliveries
 //! per second depend on what else the machine does, the clients first of all.
+#![expect(clippy::disallowed_methods, reason = "tasks and channels of a benchmark end with its process")]
 
 #[path = "../../../host/benches/measure/mod.rs"]
+#[expect(dead_code, reason = "each benchmark uses a part of it")]
 mod measure;
 mod bare;
 mod clients;
@@ -18,7 +20,10 @@ use std::time::{Duration, Instant};
 
 const N_SUBSCRIBERS: usize = 1_000;
 const N_SLICES: usize = 5;
-const SLICE: Duration = Duration::from_millis(1500);
+const SLICE: Duration = Duration::from_millis(1000);
+/// How many changes may be on their way at once: one, so that every delivery is a write of its own, and so many that
+/// both servers write several at a time.
+const AHEAD: [u64; 2] = [1, 16];
 
 fn main() {
     if std::env::var_os(bare::CHILD).is_some() {
@@ -34,12 +39,15 @@ fn main() {
         // Both send the same bytes to every client.
         let frame = of_host.sample().await;
         let mut of_bare = Clients::connect(&bare, N_SUBSCRIBERS, &frame).await;
-        let mut best = [Rate::default(); 2];
-        for _ in 0..N_SLICES {
-            best[0].take(slice(&bare, &mut of_bare).await);
-            best[1].take(slice(&host, &mut of_host).await);
+        println!("\n1 change -> {N_SUBSCRIBERS} subscribers, frames of {} bytes", frame.len());
+        for ahead in AHEAD {
+            let mut best = [Rate::default(); 2];
+            for _ in 0..N_SLICES {
+                best[0].take(slice(&bare, &mut of_bare, ahead).await);
+                best[1].take(slice(&host, &mut of_host, ahead).await);
+            }
+            print(ahead, &best);
         }
-        print(frame.len(), &best);
     });
     std::fs::remove_dir_all(&dir).expect("the benchmark's folder can be removed");
 }
@@ -58,16 +66,21 @@ impl Rate {
     }
 }
 
-async fn slice(server: &Server, clients: &mut Clients) -> Rate {
+async fn slice(server: &Server, clients: &mut Clients, ahead: u64) -> Rate {
     let (start, cpu) = (Instant::now(), server.cpu());
-    let n = clients.publish_for(SLICE).await as f64;
+    let n = clients.publish_for(SLICE, ahead).await as f64;
     let elapsed = start.elapsed().as_secs_f64();
     Rate { per_second: n / elapsed, per_cpu_second: n / (server.cpu() - cpu).as_secs_f64() }
 }
 
-fn print(n_bytes: usize, [bare, host]: &[Rate; 2]) {
-    println!("\n1 change -> {N_SUBSCRIBERS} subscribers, frames of {n_bytes} bytes");
-    println!("{:<28}{:>16}{:>18}{:>14}", "server", "deliveries/s", "per CPU second", "us/delivery");
+fn print(ahead: u64, [bare, host]: &[Rate; 2]) {
+    println!(
+        "{:<28}{:>16}{:>18}{:>14}",
+        format!("{ahead} at once"),
+        "deliveries/s",
+        "per CPU second",
+        "us/delivery"
+    );
     for (name, rate) in [("tokio-tungstenite broadcast", bare), ("lockstep", host)] {
         let (per_second, per_cpu) = (rate.per_second, rate.per_cpu_second);
         println!("{name:<28}{per_second:>16.0}{per_cpu:>18.0}{:>14.2}", 1e6 / per_cpu);
