@@ -108,7 +108,7 @@ fn a_subscriber_that_stops_reading_is_closed_and_the_others_do_not_notice() {
     // whatever else the machine does meets both.
     let before = host.rss();
     let (mut without, mut with) = (Vec::new(), Vec::new());
-    for _ in 0..scale(5, 15) {
+    for _ in 0..scale(5, 9) {
         for (times, reads) in [(&mut without, true), (&mut with, false)] {
             let large = LargeChanges::start(port, reads);
             times.push(fan_out(port, 200));
