@@ -7,5 +7,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     lockstep::allocator::tune_libc();
+    lockstep::allocator::keep_little();
     lockstep::cli::main()
 }
