@@ -77,8 +77,10 @@ impl Connection {
         if request.wants_history {
             return Err(wire::NO_HISTORY);
         }
-        self.server.subscriptions().replace(self.number, &self.outbox, tenant.as_deref(), globs);
+        let mut subscriptions = self.server.subscriptions();
+        subscriptions.replace(self.number, &self.outbox, tenant.as_deref(), globs);
         if let Some(id) = id {
+            // Before anything of the new patterns, and after everything of the old ones.
             self.push(wire::subscribed(id, &request.patterns));
         }
         Ok(())

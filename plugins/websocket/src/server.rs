@@ -221,8 +221,12 @@ impl Server {
     }
 
     /// Queues a change for everybody who wants to know of its key; the frame is made once, and only if there is somebody.
+    ///
+    /// The subscriptions stay as they are until it is queued everywhere: nobody is told that new patterns count while a
+    /// change of the old ones is still on its way to the queue.
     pub(crate) fn publish(&self, change: &Change, receivers: &mut Vec<(ConnectionNumber, Arc<Outbox>)>) {
-        self.subscriptions().find(change.tenant_id(), change.config_key(), receivers);
+        let subscriptions = self.subscriptions();
+        subscriptions.find(change.tenant_id(), change.config_key(), receivers);
         if receivers.is_empty() {
             return;
         }

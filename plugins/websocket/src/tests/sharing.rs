@@ -3,7 +3,13 @@
 use super::support::{Client, change, config, free_address, sink, source};
 use lockstep_plugin_api::prelude::*;
 use serde_json::json;
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 fn record(key: &str) -> Record {
@@ -124,4 +130,36 @@ fn changes_are_unavailable_once_the_source_is_gone() {
             "{answer}"
         );
     }
+}
+
+/// The old patterns reach a client for the last time before it is told that the new ones count.
+#[test]
+fn nothing_of_the_old_patterns_comes_after_subscribed() {
+    let address = free_address();
+    let settings = json!({ "max_messages_per_second": 0, "max_queue_bytes": "64MiB" });
+    let mut sink = sink(&config(address, settings)).expect("a sink");
+    let mut client = Client::connect(address, "/");
+    client.welcome();
+    let stop = Arc::new(AtomicBool::new(false));
+    let publisher = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                sink.write(vec![record("old.x")]).expect("written");
+                // The client has to keep up.
+                std::thread::sleep(Duration::from_micros(20));
+            }
+        }
+    });
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        for pattern in ["old.*", "new.*"] {
+            client.send(&json!({ "type": "subscribe", "id": 1, "patterns": [pattern] }));
+            client.receive_type("subscribed");
+        }
+        client.send(&json!({ "type": "ping" }));
+        assert_eq!(client.receive()["type"], "pong", "a change of the old patterns");
+    }
+    stop.store(true, Ordering::Relaxed);
+    publisher.join().expect("no panic");
 }
