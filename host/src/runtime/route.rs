@@ -2,10 +2,10 @@
 
 use super::{
     chain::undecided,
+    failed::FailedRecord,
     flight::Flight,
     run::{Ended, Run},
 };
-use crate::condition::Condition;
 use crate::pipeline::{Gate, SinkStep, View};
 use lockstep_plugin_api::{Batch, Record, abi::Records};
 use std::sync::{Arc, mpsc::SyncSender};
@@ -54,55 +54,44 @@ fn split(run: &Run, flight: &Flight, records: Records) -> Result<Vec<(usize, Bat
     if sinks.iter().all(|sink| sink.when.is_none()) {
         return Ok((0..sinks.len()).map(|sink| (sink, whole.clone())).collect());
     }
-    let mut parts: Vec<Vec<Record>> = vec![Vec::new(); sinks.len()];
+    let mut parts: Vec<Part> = sinks.iter().map(|_| Part::default()).collect();
     for record in whole.iter() {
-        choose(run, flight, record, &mut parts)?;
+        choose(sinks, record, &mut parts);
     }
-    let part = |(sink, records): (usize, Vec<Record>)| match sinks[sink].when {
-        None => Some((sink, whole.clone())),
-        Some(_) if records.is_empty() => None,
-        Some(_) if records.len() == whole.len() => Some((sink, whole.clone())),
-        Some(_) => Some((sink, Batch::new(records))),
-    };
-    Ok(parts.into_iter().enumerate().filter_map(part).collect())
+    let mut chosen = Vec::new();
+    for (sink, part) in parts.into_iter().enumerate() {
+        run.give_up(&sinks[sink].step, flight, part.undecided)?;
+        match sinks[sink].when {
+            None => chosen.push((sink, whole.clone())),
+            Some(_) if part.taken.is_empty() => {}
+            Some(_) if part.taken.len() == whole.len() => chosen.push((sink, whole.clone())),
+            Some(_) => chosen.push((sink, Batch::new(part.taken))),
+        }
+    }
+    Ok(chosen)
 }
 
-/// Puts a record into the part of every sink whose condition takes it.
-fn choose(run: &Run, flight: &Flight, record: &Record, parts: &mut [Vec<Record>]) -> Result<(), Ended> {
-    let sinks = &run.pipeline.sinks;
+/// What a sink's condition makes of a batch.
+#[derive(Default)]
+struct Part {
+    taken: Vec<Record>,
+    undecided: Vec<FailedRecord>,
+}
+
+/// Puts a record into the part of every sink whose condition takes it, or cannot be decided.
+fn choose(sinks: &[SinkStep], record: &Record, parts: &mut [Part]) {
     let view = View::new(record);
-    let mut is_taken = false;
+    let mut is_wanted = false;
     for (sink, part) in sinks.iter().zip(parts.iter_mut()) {
         let Some(Gate::If(condition)) = &sink.when else { continue };
-        match takes(run, flight, sink, condition, &view, record)? {
-            Some(true) => {
-                is_taken = true;
-                part.push(record.clone());
-            }
-            Some(false) => {}
-            // It has failed here, which is not the same as nobody wanting it.
-            None => is_taken = true,
+        match condition.matches(&view) {
+            Ok(false) => continue,
+            Ok(true) => part.taken.push(record.clone()),
+            Err(reason) => part.undecided.push(undecided(record.clone(), &reason)),
         }
+        // One that failed here is not one that nobody wants.
+        is_wanted = true;
     }
     let others = sinks.iter().zip(parts).filter(|(sink, _)| matches!(sink.when, Some(Gate::Otherwise)));
-    others.filter(|_| !is_taken).for_each(|(_, part)| part.push(record.clone()));
-    Ok(())
-}
-
-/// Whether a sink takes a record; `None` if its condition cannot be decided, which is taken care of here.
-fn takes(
-    run: &Run,
-    flight: &Flight,
-    sink: &SinkStep,
-    condition: &Condition,
-    view: &View<'_>,
-    record: &Record,
-) -> Result<Option<bool>, Ended> {
-    match condition.matches(view) {
-        Ok(takes) => Ok(Some(takes)),
-        Err(reason) => {
-            run.give_up(&sink.step, flight, vec![undecided(record.clone(), &reason)])?;
-            Ok(None)
-        }
-    }
+    others.filter(|_| !is_wanted).for_each(|(_, part)| part.taken.push(record.clone()));
 }
