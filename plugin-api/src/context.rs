@@ -3,27 +3,34 @@
 
 use crate::{
     abi::{
-        Bytes, runtime,
-        vtable::{ComponentParts, CounterCell, GaugeCell, HistogramCell},
+        Bytes,
+        adapt::completion,
+        runtime,
+        vtable::{CompletionBox, ComponentParts, CounterCell, GaugeCell, HistogramCell},
     },
     error::{Error, Result},
+    log::{EntryAt, LogPosition, Replay, Replayed},
     record::Record,
+    state::State,
 };
-use abi_stable::std_types::{RArc, RNone, ROption, RSlice, RSome, RStr};
+use abi_stable::std_types::{RArc, RStr};
+use serde::de::DeserializeOwned;
 use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     time::Duration,
 };
+use tokio::sync::oneshot;
 
 /// A component's view of its host. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
-    parts: Arc<ComponentParts>,
+    pub(crate) parts: Arc<ComponentParts>,
     fault: Fault,
 }
 
@@ -101,6 +108,12 @@ impl Context {
         Gauge(self.parts.host.gauge(RStr::from_str(name)))
     }
 
+    /// Says that a metric of this component feeds a cell of the metrics document (`/v1/metrics`), such as
+    /// `lock_statistics.acquired`. A cell that several metrics feed is their sum.
+    pub fn feeds(&self, metric: &str, cell: &str) {
+        self.parts.host.feeds(RStr::from_str(metric), RStr::from_str(cell));
+    }
+
     /// A histogram of durations, created at the first use; it appears as `lockstep_plugin_{name}_seconds`.
     pub fn histogram(&self, name: &str) -> Histogram {
         Histogram(self.parts.host.histogram(RStr::from_str(name)))
@@ -120,7 +133,22 @@ impl Context {
         });
     }
 
-    /// The state this component keeps in the host's store.
+    /// Whether the pipeline goes through the log: only then are there state, notices, history and operations.
+    pub fn through_log(&self) -> bool {
+        self.parts.through_log
+    }
+
+    /// The host's `sync_settings` that concern components.
+    pub fn sync(&self) -> SyncSettings {
+        SyncSettings {
+            heartbeat_interval: Duration::from_millis(self.parts.heartbeat_interval_ms),
+            conflict_resolution_interval: Duration::from_millis(self.parts.conflict_resolution_interval_ms),
+            cleanup_interval: Duration::from_millis(self.parts.cleanup_interval_ms),
+        }
+    }
+
+    /// Keys and values that the host keeps for its components, in a namespace of the component's choice. Namespaces are
+    /// shared by the whole host.
     ///
     /// State becomes true together with the batch that staged it, so it needs a pipeline through the log; in a direct
     /// pipeline every call answers `Unsupported`.
@@ -128,7 +156,8 @@ impl Context {
         State { context: self, namespace }
     }
 
-    /// Puts a notice into the log, for subscribers.
+    /// Puts a notice ([`Record::notice`]) into the log, for subscribers: inside `apply` behind the entries of the batch
+    /// and together with them, elsewhere at once.
     ///
     /// # Errors
     /// `Unsupported` in a direct pipeline: only the log has notices.
@@ -136,67 +165,106 @@ impl Context {
         self.parts.host.publish(notice).into_result()
     }
 
-    /// Asks for the log's entries from one revision to another, through this sink's own `when` and transforms.
+    /// Writes an entry into the host's audit, a JSON object: inside `apply` together with the batch, elsewhere at once.
+    ///
+    /// # Errors
+    /// `Unsupported` in a direct pipeline.
+    pub fn audit(&self, entry: &impl serde::Serialize) -> Result<()> {
+        let entry = serde_json::to_string(entry).map_err(Error::failed)?;
+        self.parts.host.audit(RStr::from_str(&entry)).into_result()
+    }
+
+    /// Where the log stands.
+    ///
+    /// # Errors
+    /// `Unsupported` in a direct pipeline.
+    pub fn log(&self) -> Result<LogPosition> {
+        self.parts.host.log().into_result().map(LogPosition::from)
+    }
+
+    /// The newest entry of a key whose revision is at most `revision`: what somebody who had seen that revision knew of
+    /// the key. `u64::MAX` asks for the current one. Entries of the batch that is being applied are not in the log yet.
+    ///
+    /// # Errors
+    /// `Unsupported` in a direct pipeline.
+    pub fn entry_at(&self, tenant: Option<&str>, config_key: &str, revision: u64) -> Result<EntryAt> {
+        let tenant = tenant.map(RStr::from_str).into();
+        let found = self.parts.host.entry_at(tenant, RStr::from_str(config_key), revision).into_result()?;
+        Ok(EntryAt::from(found))
+    }
+
+    /// A page of the log after a revision, as this sink gets it: through its own `when` and transforms. For sinks only;
+    /// it reads from disk, so it is not for a thread that runs async tasks.
     ///
     /// # Errors
     /// `Unsupported` in a direct pipeline: it has no history.
-    pub fn replay(&self, from_revision: u64, to_revision: u64) -> Result<()> {
-        self.parts.host.replay(from_revision, to_revision).into_result()
+    pub fn replay(&self, after: u64, what: Replay, limit: u32) -> Result<Replayed> {
+        let page = self.parts.host.replay(after, what == Replay::Current, limit).into_result()?;
+        Ok(Replayed::from(page))
     }
 
-    /// Calls an operation that some plugin of this host offers, such as `lock.acquire`.
+    /// Calls an operation that some component of this host offers, such as `lock.acquire`.
     ///
     /// # Errors
-    /// `Unsupported` if no loaded plugin offers it; otherwise what the operation answers.
-    pub fn call<T: serde::de::DeserializeOwned>(
+    /// `Unsupported` if no component offers it; otherwise what the operation answers.
+    pub fn call<T: DeserializeOwned, A: serde::Serialize>(
+        &self,
+        operation: &str,
+        arguments: &A,
+    ) -> impl Future<Output = Result<T>> + Send + use<T, A> {
+        let (answer, answered) = oneshot::channel();
+        let deliver = move |result| drop(answer.send(result));
+        let started = self.start_call(operation, arguments, completion(deliver));
+        async move {
+            started?;
+            read_answer(answered.await.map_err(|_| unanswered()).flatten())
+        }
+    }
+
+    /// As [`Context::call`], for a thread that may wait.
+    ///
+    /// # Errors
+    /// As [`Context::call`].
+    pub fn call_blocking<T: DeserializeOwned>(
         &self,
         operation: &str,
         arguments: &impl serde::Serialize,
     ) -> Result<T> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let deliver = move |result| drop(answer.send(result));
+        self.start_call(operation, arguments, completion(deliver))?;
+        read_answer(answered.recv().map_err(|_| unanswered()).flatten())
+    }
+
+    fn start_call(
+        &self,
+        operation: &str,
+        arguments: &impl serde::Serialize,
+        done: CompletionBox,
+    ) -> Result<()> {
         let arguments = serde_json::to_string(arguments).map_err(Error::failed)?;
-        let answer =
-            self.parts.host.call(RStr::from_str(operation), RStr::from_str(&arguments)).into_result()?;
-        serde_json::from_str(&answer).map_err(Error::failed)
+        self.parts.host.call(RStr::from_str(operation), RStr::from_str(&arguments), done);
+        Ok(())
     }
 }
 
-/// A component's keys and values in the host's store, in a namespace of the component's choice.
-#[derive(Debug, Clone, Copy)]
-pub struct State<'a> {
-    context: &'a Context,
-    namespace: &'static str,
+fn unanswered() -> Error {
+    Error::fatal("the component that offers this operation is gone")
 }
 
-impl State<'_> {
-    /// The value of a key, with what this batch staged.
-    ///
-    /// # Errors
-    /// `Unsupported` in a direct pipeline.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let host = &self.context.parts.host;
-        let value = host.state_get(RStr::from_str(self.namespace), RSlice::from_slice(key));
-        value.into_result().map(ROption::into_option)
-    }
+fn read_answer<T: DeserializeOwned>(answer: Result<String>) -> Result<T> {
+    serde_json::from_str(&answer?).map_err(Error::failed)
+}
 
-    /// At most `limit` keys that start with `prefix`, in order, after the key `after`.
-    ///
-    /// # Errors
-    /// `Unsupported` in a direct pipeline.
-    pub fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: u32) -> Result<Vec<(Bytes, Bytes)>> {
-        let after = after.map_or(RNone, |key| RSome(RSlice::from_slice(key)));
-        let (namespace, prefix) = (RStr::from_str(self.namespace), RSlice::from_slice(prefix));
-        let entries = self.context.parts.host.state_scan(namespace, prefix, after, limit).into_result()?;
-        Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
-    }
-
-    /// Gives a key a value when this batch is committed; `None` deletes it.
-    ///
-    /// # Errors
-    /// `Unsupported` in a direct pipeline.
-    pub fn stage(&self, key: &[u8], value: Option<Bytes>) -> Result<()> {
-        let (namespace, key) = (RStr::from_str(self.namespace), RSlice::from_slice(key));
-        self.context.parts.host.state_stage(namespace, key, value.into()).into_result()
-    }
+/// The host's `sync_settings` that concern components.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncSettings {
+    /// How often a host says that it lives.
+    pub heartbeat_interval: Duration,
+    /// How often unresolved conflicts are looked through.
+    pub conflict_resolution_interval: Duration,
+    /// How often what is stale is removed.
+    pub cleanup_interval: Duration,
 }
 
 /// Counts up. Adding costs 3-4 ns and no call.

@@ -19,6 +19,9 @@ pub mod source;
 pub mod transform;
 pub mod sink;
 pub mod context;
+pub mod state;
+pub mod log;
+pub mod operations;
 pub mod error;
 pub mod config;
 pub mod glob;
@@ -35,6 +38,7 @@ pub use abi::{Bytes, Text};
 pub use change::{Change, Json};
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
+pub use operations::Operations;
 pub use record::{Batch, Position, Record};
 pub use sink::{AsyncSink, PipelinedSink, Sink};
 pub use source::{AsyncSource, Source};
@@ -57,9 +61,12 @@ pub mod prelude {
         error::{Error, ErrorKind, Result},
         export_plugin,
         glob::Glob,
+        log::{EntryAt, LogPosition, Replay, Replayed},
+        operations::{Caller, Operations},
         record::{Batch, Position, Record},
         sink::{Acked, AsyncSink, Failures, PipelinedSink, Sink},
         source::{AsyncSource, Emitter, Outcome, OutcomeResult, Replies, Source},
+        state::{Committed, State, StateCommit},
         transform::{Output, Transform},
     };
 }

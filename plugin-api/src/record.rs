@@ -28,6 +28,7 @@ pub struct Record {
     position: ROption<Position>,
     change: ROption<RBox<Change>>,
     error: ROption<Error>,
+    is_notice: bool,
 }
 
 /// A named piece of data beside the value, for example `event_type`.
@@ -37,6 +38,10 @@ pub struct Header {
     name: RString,
     value: Bytes,
 }
+
+/// The header by which a source says which session a change comes from; it goes no further than the commit, as every
+/// header that starts with `lockstep.`.
+pub const SESSION_HEADER: &str = "lockstep.session";
 
 /// Where a record stands in its source: an opaque place in one lane.
 ///
@@ -93,7 +98,21 @@ impl Record {
             position: RNone,
             change: RNone,
             error: RNone,
+            is_notice: false,
         }
+    }
+
+    /// An entry of the log that is no change: something happened, such as a lock that was taken.
+    ///
+    /// Notices are given only to components exported with `(notices)`; they replace no earlier entry of their key and
+    /// are forgotten when they are old.
+    pub fn notice(notice: Change) -> Self {
+        Self { is_notice: true, ..Self::from_change(notice) }
+    }
+
+    /// Whether this is a notice and not a change.
+    pub fn is_notice(&self) -> bool {
+        self.is_notice
     }
 
     /// The same record with this key.

@@ -2,11 +2,12 @@
 
 use crate::{
     abi::{runtime::Item, vtable::OutcomeParts},
+    change::Json,
     context::Context,
     error::{Error, Result},
     record::Record,
 };
-use abi_stable::std_types::{RNone, ROption, RSome};
+use abi_stable::std_types::{RNone, RSome};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use std::{sync::Arc, time::Duration};
@@ -121,6 +122,8 @@ pub enum OutcomeResult {
     Applied {
         /// The entry's number in the log.
         revision: u64,
+        /// What a transform told the author, such as how a conflict was resolved: a JSON object.
+        details: Option<Json>,
     },
     /// Every sink has written it, or a `skip` or a dropped record ended its way.
     Written,
@@ -141,7 +144,7 @@ impl From<OutcomeParts> for Outcome {
             RNone => Error::fatal("the host gave no reason"),
         };
         let result = match parts.kind {
-            APPLIED => OutcomeResult::Applied { revision: parts.revision },
+            APPLIED => OutcomeResult::Applied { revision: parts.revision, details: parts.details.into() },
             WRITTEN => OutcomeResult::Written,
             REJECTED => OutcomeResult::Rejected(error()),
             _ => OutcomeResult::Failed(error()),
@@ -152,13 +155,15 @@ impl From<OutcomeParts> for Outcome {
 
 impl From<Outcome> for OutcomeParts {
     fn from(outcome: Outcome) -> Self {
-        let (kind, revision, error): (u32, u64, ROption<Error>) = match outcome.result {
-            OutcomeResult::Applied { revision } => (APPLIED, revision, RNone),
-            OutcomeResult::Written => (WRITTEN, 0, RNone),
-            OutcomeResult::Rejected(error) => (REJECTED, 0, RSome(error)),
-            OutcomeResult::Failed(error) => (REJECTED + 1, 0, RSome(error)),
-        };
-        Self { id: outcome.id, kind, revision, error }
+        let parts = Self { id: outcome.id, kind: WRITTEN, revision: 0, error: RNone, details: RNone };
+        match outcome.result {
+            OutcomeResult::Applied { revision, details } => {
+                Self { kind: APPLIED, revision, details: details.into(), ..parts }
+            }
+            OutcomeResult::Written => parts,
+            OutcomeResult::Rejected(error) => Self { kind: REJECTED, error: RSome(error), ..parts },
+            OutcomeResult::Failed(error) => Self { kind: REJECTED + 1, error: RSome(error), ..parts },
+        }
     }
 }
 

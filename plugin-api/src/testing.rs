@@ -21,30 +21,24 @@
 //! assert_eq!(applied.dropped, [2]);
 //! ```
 
+mod memory_host;
+
+pub use memory_host::MemoryHost;
+
 use crate::{
     abi::{
-        Bytes, adapt,
-        vtable::{
-            Answer, ComponentHost, ComponentHost_TO, ComponentParts, CounterCell, GaugeCell, HistogramCell,
-            RepliesBox, SinkBox, SourceBox, StateEntry, StopCell, TransformBox,
-        },
+        adapt,
+        vtable::{ComponentParts, RepliesBox, SinkBox, SourceBox, StopCell, TransformBox},
     },
+    change::Json,
     error::{Error, Result},
     record::{Batch, Position, Record},
     sink::{Acked, AsyncSink, PipelinedSink, Sink},
     source::{AsyncSource, Outcome, Source},
     transform::Transform,
 };
-use abi_stable::{
-    sabi_trait::prelude::TD_Opaque,
-    std_types::{RArc, RErr, ROption, RSlice, RStr, RString, RVec},
-};
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicU64},
-    time::Duration,
-};
+use abi_stable::std_types::RArc;
+use std::{path::PathBuf, time::Duration};
 
 /// Where a component under test thinks it is.
 #[derive(Debug, Clone)]
@@ -57,6 +51,12 @@ pub struct Place {
     pub answers: bool,
     /// How long a call may take.
     pub watchdog: Duration,
+    /// Whether its pipeline goes through the log.
+    pub through_log: bool,
+    /// As `sync_settings.conflict_resolution_interval`.
+    pub conflict_resolution_interval: Duration,
+    /// The host it asks; clones are the same host.
+    pub host: MemoryHost,
 }
 
 impl Default for Place {
@@ -66,6 +66,9 @@ impl Default for Place {
             positions: Vec::new(),
             answers: true,
             watchdog: Duration::from_secs(30),
+            through_log: false,
+            conflict_resolution_interval: Duration::from_secs(10),
+            host: MemoryHost::default(),
         }
     }
 }
@@ -82,7 +85,11 @@ impl Place {
             watchdog_ms: self.watchdog.as_millis() as u64,
             positions: self.positions.clone().into(),
             stop: RArc::new(StopCell { stopping: 0.into() }),
-            host: ComponentHost_TO::from_ptr(RArc::new(NoHost::default()), TD_Opaque),
+            through_log: self.through_log,
+            heartbeat_interval_ms: 30_000,
+            conflict_resolution_interval_ms: self.conflict_resolution_interval.as_millis() as u64,
+            cleanup_interval_ms: 300_000,
+            host: self.host.parts(),
         }
     }
 }
@@ -96,6 +103,8 @@ pub struct AppliedBatch {
     pub failed: Vec<(u64, Error)>,
     /// What it dropped, by id.
     pub dropped: Vec<u64>,
+    /// What authors are told, by id.
+    pub told: Vec<(u64, Json)>,
 }
 
 /// A transform under test.
@@ -114,7 +123,9 @@ pub fn transform<T: Transform>(config: &str) -> Result<TransformDriver> {
 /// # Errors
 /// As [`transform`].
 pub fn transform_at<T: Transform>(config: &str, place: &Place) -> Result<TransformDriver> {
-    adapt::transform::<T>(config, place.parts()).map(TransformDriver)
+    let mut task = adapt::transform::<T>(config, place.parts())?;
+    place.host.offer(task.operations().into_result()?);
+    Ok(TransformDriver(task))
 }
 
 impl TransformDriver {
@@ -134,6 +145,7 @@ impl TransformDriver {
             out: applied.out.into_iter().collect(),
             failed: applied.failed.into_iter().map(|failed| (failed.id, failed.error)).collect(),
             dropped: applied.dropped.into_iter().collect(),
+            told: applied.told.into_iter().map(|told| (told.id, told.details)).collect(),
         })
     }
 }
@@ -305,78 +317,5 @@ impl SinkDriver {
     /// What the sink says.
     pub fn flush(&mut self, deadline: Duration) -> Result<()> {
         self.task.flush(deadline.as_millis() as u32).into_result()
-    }
-}
-
-/// Namespace and key.
-type StateKey = (String, Vec<u8>);
-
-/// Metrics that nobody reads and a small state; everything else is refused as in a direct pipeline.
-#[derive(Default, Clone)]
-struct NoHost {
-    state: Arc<Mutex<HashMap<StateKey, Bytes>>>,
-}
-
-impl NoHost {
-    fn state(&self) -> std::sync::MutexGuard<'_, HashMap<StateKey, Bytes>> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-fn refused<T>(what: &str) -> Answer<T> {
-    RErr(Error::unsupported(format!("{what} needs a host")))
-}
-
-impl ComponentHost for NoHost {
-    fn counter(&self, _: RStr<'_>) -> RArc<CounterCell> {
-        RArc::new(CounterCell { value: 0.into() })
-    }
-    fn gauge(&self, _: RStr<'_>) -> RArc<GaugeCell> {
-        RArc::new(GaugeCell { value: 0.into() })
-    }
-    fn histogram(&self, _: RStr<'_>) -> RArc<HistogramCell> {
-        RArc::new(HistogramCell { buckets: std::array::from_fn(|_| AtomicU64::new(0)), sum_us: 0.into() })
-    }
-    fn state_get(&self, namespace: RStr<'_>, key: RSlice<'_, u8>) -> Answer<ROption<Bytes>> {
-        Answer::ROk(self.state().get(&(namespace.to_string(), key.to_vec())).cloned().into())
-    }
-    fn state_scan(
-        &self,
-        namespace: RStr<'_>,
-        prefix: RSlice<'_, u8>,
-        after: ROption<RSlice<'_, u8>>,
-        limit: u32,
-    ) -> Answer<RVec<StateEntry>> {
-        let state = self.state();
-        let mut found: Vec<_> = state
-            .iter()
-            .filter(|((of, key), _)| of.as_str() == namespace.as_str() && key.starts_with(prefix.as_slice()))
-            .filter(|((_, key), _)| {
-                after.as_ref().into_option().is_none_or(|after| key.as_slice() > after.as_slice())
-            })
-            .collect();
-        found.sort_by(|a, b| a.0.cmp(b.0));
-        let entry = |(key, value): (&(String, Vec<u8>), &Bytes)| StateEntry {
-            key: Bytes::copy_from_slice(&key.1),
-            value: value.clone(),
-        };
-        Answer::ROk(found.into_iter().take(limit as usize).map(entry).collect())
-    }
-    fn state_stage(&self, namespace: RStr<'_>, key: RSlice<'_, u8>, value: ROption<Bytes>) -> Answer<()> {
-        let key = (namespace.to_string(), key.to_vec());
-        match value.into_option() {
-            Some(value) => drop(self.state().insert(key, value)),
-            None => drop(self.state().remove(&key)),
-        }
-        Answer::ROk(())
-    }
-    fn publish(&self, _: Record) -> Answer<()> {
-        refused("publish")
-    }
-    fn replay(&self, _: u64, _: u64) -> Answer<()> {
-        refused("replay")
-    }
-    fn call(&self, _: RStr<'_>, _: RStr<'_>) -> Answer<RString> {
-        refused("call")
     }
 }

@@ -1,10 +1,12 @@
 //! Transforms: what happens to a record on its way.
 
+use crate::{
+    abi::vtable::Told, change::Json, context::Context, error::Result, operations::Operations, record::Record,
+};
 #[cfg(doc)]
-use crate::error::Error;
-use crate::{context::Context, error::Result, record::Record};
+use crate::{error::Error, source::OutcomeResult};
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// Changes, drops or splits records, one after the other.
 ///
@@ -53,12 +55,19 @@ pub trait Transform: Sized + Send + 'static {
     /// `NotConnected` concern the endpoint: this record and those after it are applied again later. `Fatal` starts the
     /// pipeline again.
     fn apply(&mut self, record: Record, out: &mut Output) -> Result<()>;
+
+    /// What this component offers to be called by name, from the command line, over REST and by other components. Asked
+    /// once, right after `new`.
+    fn operations(&mut self) -> Operations {
+        Operations::new()
+    }
 }
 
 /// Where a transform puts what becomes of a record.
 #[derive(Debug)]
 pub struct Output {
     pub(crate) records: Vec<Record>,
+    pub(crate) told: Vec<Told>,
     pub(crate) id: u64,
 }
 
@@ -70,5 +79,17 @@ impl Output {
         if let Some(pushed) = self.records.last_mut() {
             pushed.set_id(self.id);
         }
+    }
+
+    /// Tells the author of the record something beside its outcome, once it is committed: a JSON object, whose fields
+    /// are added to the answer ([`OutcomeResult::Applied`]). What is said last counts.
+    ///
+    /// # Errors
+    /// If `details` cannot be written as JSON.
+    pub fn tell(&mut self, details: &impl Serialize) -> Result<()> {
+        let details = Json::write(details)?;
+        self.told.retain(|told| told.id != self.id);
+        self.told.push(Told { id: self.id, details });
+        Ok(())
     }
 }

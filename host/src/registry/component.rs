@@ -10,8 +10,12 @@ use lockstep_plugin_api::{
         Records,
         handshake::ComponentMetadata,
         types::{RStr, RVec},
-        vtable::{self, ComponentParts, RepliesBox, SinkBox, SourceBox, TransformBox},
+        vtable::{
+            self, CallerParts, CompletionBox, ComponentParts, OperationParts, RepliesBox, SinkBox, SourceBox,
+            TransformBox,
+        },
     },
+    change::Json,
     record::{Batch, Record},
     sink::Acked,
     source::Outcome,
@@ -54,6 +58,10 @@ pub struct Source {
 #[derive(Clone)]
 pub struct Replies(Arc<RepliesBox>);
 
+/// A named call that an open component offers. Cheap to clone.
+#[derive(Clone)]
+pub struct Operation(Arc<OperationParts>);
+
 /// An open transform.
 pub struct Transform(TransformBox);
 
@@ -71,6 +79,8 @@ pub struct Applied {
     pub unapplied: Records,
     /// Why there are such.
     pub stopped_by: Option<Error>,
+    /// What the authors of records are to hear, by id.
+    pub told: Vec<(u64, Json)>,
 }
 
 /// A record that failed in a transform; the record itself only if [`ComponentParts::keep_failed`] asked for it.
@@ -252,6 +262,41 @@ impl Transform {
     pub fn apply(&mut self, batch: Records) -> Result<Applied, Error> {
         self.0.apply(batch).into_result().map(Into::into)
     }
+
+    /// What the transform offers to be called by name.
+    ///
+    /// # Errors
+    /// What the transform says, for example that it panicked.
+    pub fn operations(&mut self) -> Result<Vec<Operation>, Error> {
+        let offered = self.0.operations().into_result()?;
+        Ok(offered.into_iter().map(Arc::new).map(Operation).collect())
+    }
+}
+
+impl Operation {
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub fn description(&self) -> &str {
+        &self.0.description
+    }
+
+    /// The JSON Schema of the arguments, as text.
+    pub fn arguments(&self) -> &str {
+        &self.0.arguments
+    }
+
+    /// Starts the call and returns; the answer comes through `done`, from any thread.
+    pub fn call(&self, caller: CallerParts, arguments: &str, done: CompletionBox) {
+        self.0.task.call(caller, arguments.into(), done);
+    }
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Operation({})", self.name())
+    }
 }
 
 impl Sink {
@@ -296,6 +341,7 @@ impl From<vtable::Applied> for Applied {
             dropped: parts.dropped,
             unapplied: parts.unapplied,
             stopped_by: parts.stopped_by.into(),
+            told: parts.told.into_iter().map(|told| (told.id, told.details)).collect(),
         }
     }
 }

@@ -14,7 +14,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-pub use component::{Applied, Component, FailedRecord, Replays, Replies, Sink, Source, Transform};
+pub use component::{Applied, Component, FailedRecord, Operation, Replays, Replies, Sink, Source, Transform};
 pub use discover::InstalledPlugin;
 pub use error::{Choice, LoadError, PluginFile};
 pub use lockstep_plugin_api::abi::{

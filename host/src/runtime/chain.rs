@@ -254,7 +254,14 @@ mod tests {
 
     fn applied(out: &[u64], dropped: &[u64]) -> Applied {
         let (failed, unapplied) = (Vec::new(), Records::new());
-        Applied { out: records(out), failed, dropped: dropped.to_vec().into(), unapplied, stopped_by: None }
+        Applied {
+            out: records(out),
+            failed,
+            dropped: dropped.to_vec().into(),
+            unapplied,
+            stopped_by: None,
+            told: Vec::new(),
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@ use super::metrics::Scope;
 use lockstep_plugin_api::{
     Bytes, Error, Record,
     abi::{
-        types::{RArc, RErr, ROption, RSlice, RStr, RString, RVec, TD_Opaque},
+        types::{RArc, RErr, ROption, RSlice, RStr, RVec, TD_Opaque},
         vtable::{
-            Answer, ComponentHost, ComponentHost_TO, ComponentHostBox, CounterCell, GaugeCell, HistogramCell,
-            StateEntry,
+            Answer, CompletionBox, ComponentHost, ComponentHost_TO, ComponentHostBox, CounterCell,
+            EntryAtParts, GaugeCell, HistogramCell, LogParts, ReplayedParts, StateCommitParts,
+            StateCommitted, StateEntry,
         },
     },
 };
@@ -61,17 +62,35 @@ impl ComponentHost for DirectHost {
         needs_the_log("state")
     }
 
+    fn state_commit(&self, _: RStr<'_>, _: StateCommitParts) -> Answer<StateCommitted> {
+        needs_the_log("state")
+    }
+
     fn publish(&self, _: Record) -> Answer<()> {
         needs_the_log("publishing a notice")
     }
 
-    fn replay(&self, _: u64, _: u64) -> Answer<()> {
+    fn audit(&self, _: RStr<'_>) -> Answer<()> {
+        needs_the_log("the audit")
+    }
+
+    fn log(&self) -> Answer<LogParts> {
+        needs_the_log("revisions")
+    }
+
+    fn entry_at(&self, _: ROption<RStr<'_>>, _: RStr<'_>, _: u64) -> Answer<EntryAtParts> {
+        needs_the_log("history")
+    }
+
+    fn replay(&self, _: u64, _: bool, _: u32) -> Answer<ReplayedParts> {
         needs_the_log("replay")
     }
 
-    fn call(&self, operation: RStr<'_>, _: RStr<'_>) -> Answer<RString> {
-        RErr(Error::unsupported(format!("no loaded plugin offers the operation `{operation}`")))
+    fn call(&self, operation: RStr<'_>, _: RStr<'_>, done: CompletionBox) {
+        done.done(RErr(Error::unsupported(format!("no loaded plugin offers the operation `{operation}`"))));
     }
+
+    fn feeds(&self, _: RStr<'_>, _: RStr<'_>) {}
 }
 
 /// The name without an ending that is added anyway.

@@ -5,6 +5,7 @@
 
 use crate::{
     abi::Bytes,
+    change::Json,
     error::Error,
     record::{Batch, Position, Record},
 };
@@ -28,6 +29,8 @@ pub struct OutcomeParts {
     pub kind: u32,
     pub revision: u64,
     pub error: ROption<Error>,
+    /// What a transform told the author about a record that was committed.
+    pub details: ROption<Json>,
 }
 
 /// A record that failed in a transform; the record itself only if the host asked for it to be kept.
@@ -50,6 +53,16 @@ pub struct Applied {
     /// What is to be applied again because the transform's endpoint is away, in order, and why.
     pub unapplied: RVec<Record>,
     pub stopped_by: ROption<Error>,
+    /// What the authors of records are to hear beside the outcome.
+    pub told: RVec<Told>,
+}
+
+/// What the author of one record is told.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct Told {
+    pub id: u64,
+    pub details: Json,
 }
 
 /// A record that a sink could not write.
@@ -93,8 +106,45 @@ pub trait SourceReplies: Send + Sync {
 
 #[sabi_trait]
 pub trait TransformTask: Send {
-    #[sabi(last_prefix_field)]
     fn apply(&mut self, batch: RVec<Record>) -> Answer<Applied>;
+    /// What this component offers to be called by name; asked once, right after it was made.
+    #[sabi(last_prefix_field)]
+    fn operations(&mut self) -> Answer<RVec<OperationParts>> {
+        RResult::ROk(RVec::new())
+    }
+}
+
+/// A named call that a component offers.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct OperationParts {
+    pub name: RString,
+    pub description: RString,
+    /// The JSON Schema of the arguments.
+    pub arguments: RString,
+    pub task: OperationBox,
+}
+
+/// Who calls an operation.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct CallerParts {
+    pub is_operator: bool,
+    pub name: RString,
+}
+
+#[sabi_trait]
+pub trait OperationTask: Send + Sync {
+    /// Starts the call and returns; the answer comes through `done`, from any thread, once.
+    #[sabi(last_prefix_field)]
+    fn call(&self, caller: CallerParts, arguments: RString, done: CompletionBox);
+}
+
+/// Where the answer of an operation goes. Dropped without an answer, it stands for "the component is gone".
+#[sabi_trait]
+pub trait Completion: Send {
+    #[sabi(last_prefix_field)]
+    fn done(&self, answer: Answer<RString>);
 }
 
 #[sabi_trait]
@@ -109,6 +159,8 @@ pub type SourceBox = SourceTask_TO<'static, RBox<()>>;
 pub type RepliesBox = SourceReplies_TO<'static, RArc<()>>;
 pub type TransformBox = TransformTask_TO<'static, RBox<()>>;
 pub type SinkBox = SinkTask_TO<'static, RBox<()>>;
+pub type OperationBox = OperationTask_TO<'static, RBox<()>>;
+pub type CompletionBox = Completion_TO<'static, RBox<()>>;
 
 /// A source and the handle through which it hears what became of its records.
 #[repr(C)]
@@ -151,6 +203,74 @@ pub struct StateEntry {
     pub value: Bytes,
 }
 
+/// What a key must hold for a commit to happen.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct StateExpected {
+    pub key: Bytes,
+    /// Absent: the key must not be there.
+    pub value: ROption<Bytes>,
+}
+
+/// What a key holds after a commit.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct StateWrite {
+    pub key: Bytes,
+    /// Absent deletes the key.
+    pub value: ROption<Bytes>,
+}
+
+/// A commit outside a batch: all of it, or nothing.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct StateCommitParts {
+    pub expected: RVec<StateExpected>,
+    pub writes: RVec<StateWrite>,
+    pub notices: RVec<Record>,
+    /// JSON objects for the audit.
+    pub audit: RVec<RString>,
+}
+
+/// What became of a commit outside a batch.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct StateCommitted {
+    /// False if an expectation did not hold; nothing was written then.
+    pub is_done: bool,
+    /// The revision of the first notice; 0 without one.
+    pub revision: u64,
+}
+
+/// Where the log stands.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct LogParts {
+    pub epoch: RString,
+    pub head: u64,
+    pub compacted: u64,
+}
+
+/// The newest entry of a key at some revision.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct EntryAtParts {
+    pub entry: ROption<Record>,
+    /// Whether history does not reach back that far.
+    pub is_compacted: bool,
+}
+
+/// A page of the log.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct ReplayedParts {
+    pub records: RVec<Record>,
+    pub through: u64,
+    pub is_end: bool,
+    /// If history does not reach back to where the page starts: up to where it is incomplete.
+    pub compacted: ROption<u64>,
+}
+
 /// What one component may ask of its host.
 #[sabi_trait]
 pub trait ComponentHost: Send + Sync + Clone {
@@ -167,10 +287,20 @@ pub trait ComponentHost: Send + Sync + Clone {
     ) -> Answer<RVec<StateEntry>>;
     /// `value` absent deletes the key.
     fn state_stage(&self, namespace: RStr<'_>, key: RSlice<'_, u8>, value: ROption<Bytes>) -> Answer<()>;
+    /// Commits state at once; only outside a batch.
+    fn state_commit(&self, namespace: RStr<'_>, commit: StateCommitParts) -> Answer<StateCommitted>;
     fn publish(&self, notice: Record) -> Answer<()>;
-    fn replay(&self, from_revision: u64, to_revision: u64) -> Answer<()>;
+    fn audit(&self, entry: RStr<'_>) -> Answer<()>;
+    fn log(&self) -> Answer<LogParts>;
+    /// The newest entry of a key with a revision of at most `revision`.
+    fn entry_at(&self, tenant: ROption<RStr<'_>>, key: RStr<'_>, revision: u64) -> Answer<EntryAtParts>;
+    /// At most `limit` entries after `after`; `is_current` leaves out what a later entry of the same key replaced.
+    fn replay(&self, after: u64, is_current: bool, limit: u32) -> Answer<ReplayedParts>;
+    /// Starts an operation and returns; the answer comes through `done`.
+    fn call(&self, operation: RStr<'_>, arguments: RStr<'_>, done: CompletionBox);
+    /// Says which cell of the metrics document a metric of this component feeds.
     #[sabi(last_prefix_field)]
-    fn call(&self, operation: RStr<'_>, arguments: RStr<'_>) -> Answer<RString>;
+    fn feeds(&self, metric: RStr<'_>, cell: RStr<'_>);
 }
 pub type ComponentHostBox = ComponentHost_TO<'static, RArc<()>>;
 
@@ -187,6 +317,11 @@ pub struct ComponentParts {
     pub answers: bool,
     /// How long a call may take before the host gives the component up.
     pub watchdog_ms: u64,
+    /// Whether the pipeline goes through the log.
+    pub through_log: bool,
+    pub heartbeat_interval_ms: u64,
+    pub conflict_resolution_interval_ms: u64,
+    pub cleanup_interval_ms: u64,
     pub positions: RVec<Position>,
     pub stop: RArc<StopCell>,
     pub host: ComponentHostBox,

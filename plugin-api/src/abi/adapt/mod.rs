@@ -5,6 +5,7 @@ mod source;
 mod async_source;
 mod replies;
 mod keep;
+mod operation;
 mod transform;
 mod sink;
 mod async_sink;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use async_sink::async_sink;
 pub use async_source::async_source;
+pub use operation::completion;
 pub use sink::{pipelined_sink, sink};
 pub use source::source;
 pub use transform::transform;

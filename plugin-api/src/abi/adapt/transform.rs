@@ -2,10 +2,11 @@
 
 use crate::{
     abi::{
-        adapt::{checked_config, keep::Keeper},
+        adapt::{checked_config, keep::Keeper, operation},
         guard::{Contained, answer},
         vtable::{
-            Answer, Applied, ComponentParts, FailedRecord, TransformBox, TransformTask, TransformTask_TO,
+            Answer, Applied, ComponentParts, FailedRecord, OperationParts, TransformBox, TransformTask,
+            TransformTask_TO,
         },
     },
     context::Context,
@@ -37,10 +38,15 @@ impl<T: Transform> TransformTask for Adapter<T> {
         let keep_failed = self.keep_failed;
         answer(self.contained.enter("apply", |transform| apply(transform, batch, keep_failed)))
     }
+
+    fn operations(&mut self) -> Answer<RVec<OperationParts>> {
+        let operations = self.contained.enter("operations", |transform| Ok(transform.operations()));
+        answer(operations.map(operation::parts))
+    }
 }
 
 fn apply<T: Transform>(transform: &mut T, batch: RVec<Record>, keep_failed: bool) -> Result<Applied> {
-    let mut output = Output { records: Vec::with_capacity(batch.len()), id: 0 };
+    let mut output = Output { records: Vec::with_capacity(batch.len()), told: Vec::new(), id: 0 };
     let (mut failed, mut dropped, mut unapplied) = (RVec::new(), RVec::new(), RVec::new());
     let mut stopped_by = RNone;
     // Only what has somewhere to go when it fails is kept.
@@ -62,6 +68,7 @@ fn apply<T: Transform>(transform: &mut T, batch: RVec<Record>, keep_failed: bool
             continue;
         };
         output.records.truncate(before);
+        output.told.retain(|told| told.id != id);
         match keeper.take() {
             kept if error.kind().is_about_records() => {
                 failed.push(FailedRecord { id, error, record: kept.into() })
@@ -75,5 +82,6 @@ fn apply<T: Transform>(transform: &mut T, batch: RVec<Record>, keep_failed: bool
         }
     }
     unapplied.extend(records);
-    Ok(Applied { out: RVec::from(output.records), failed, dropped, unapplied, stopped_by })
+    let (out, told) = (RVec::from(output.records), RVec::from(output.told));
+    Ok(Applied { out, failed, dropped, unapplied, stopped_by, told })
 }

@@ -224,7 +224,7 @@ fn answers_say_what_became_of_the_change_and_come_in_order() {
                 ))
             }
             "failed" => Some(OutcomeResult::Failed(Error::fatal("internal text"))),
-            "applied" => Some(OutcomeResult::Applied { revision: 42 }),
+            "applied" => Some(OutcomeResult::Applied { revision: 42, details: None }),
             _ => None,
         });
     let mut client = pipeline.client();

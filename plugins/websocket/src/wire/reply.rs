@@ -131,7 +131,7 @@ pub(crate) fn outcome(result: &OutcomeResult, about: About<'_>) -> Utf8Bytes {
     let done = Answer { success: true, config_key: about.config_key, id: about.id, ..Answer::default() };
     let answer = match result {
         OutcomeResult::Written => done,
-        OutcomeResult::Applied { revision } => Answer { revision: Some(*revision), ..done },
+        OutcomeResult::Applied { revision, .. } => Answer { revision: Some(*revision), ..done },
         OutcomeResult::Rejected(error) => Answer::rejected(error, about),
         OutcomeResult::Failed(_) => Answer::failure(UNAVAILABLE.code, UNAVAILABLE.message, about),
     };

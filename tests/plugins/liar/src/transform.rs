@@ -28,6 +28,13 @@ impl TransformTask for Liar {
             How::UnknownIds => out.iter_mut().take(1).for_each(|record| record.set_id(u64::MAX - 1)),
             How::TooMany => dropped.extend(out.iter().take(1).map(Record::id)),
         }
-        ROk(Applied { out, failed: RVec::new(), dropped, unapplied: RVec::new(), stopped_by: RNone })
+        ROk(Applied {
+            out,
+            failed: RVec::new(),
+            dropped,
+            unapplied: RVec::new(),
+            stopped_by: RNone,
+            told: RVec::new(),
+        })
     }
 }
