@@ -51,14 +51,7 @@ pub fn open_registry(settings: &HostSettings) -> Registry {
 
 /// Builds every pipeline, or gives everything that is wrong with any of them.
 pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::Pipeline>, Diagnostics> {
-    let mut problems = Diagnostics::new();
-    let mut pipelines = Vec::new();
-    for config in &config.pipelines {
-        match pipeline::build(config, registry) {
-            Ok(pipeline) => pipelines.push(pipeline),
-            Err(refused) => problems.extend(refused),
-        }
-    }
+    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry);
     if problems.has_errors() { Err(problems) } else { Ok(pipelines) }
 }
 

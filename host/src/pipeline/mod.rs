@@ -6,7 +6,7 @@ mod build;
 mod guarantee;
 mod view;
 
-pub use build::build;
+pub use build::{build, build_all};
 pub use guarantee::{Guarantee, Promise};
 pub use view::View;
 
@@ -20,6 +20,8 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub struct Pipeline {
     pub name: String,
+    /// Whether its last transform commits: then records go into the log, and from there to the sinks.
+    pub through_log: bool,
     /// The file it was read from.
     pub file: PathBuf,
     pub sources: Vec<SourceStep>,
