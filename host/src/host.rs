@@ -2,9 +2,12 @@
 
 use crate::admin::{AdminError, AdminServer, BoundAddress, HostView};
 use crate::config::{Config, Diagnostic, Diagnostics, DurabilityMode, HostSettings};
+use crate::log::{Log, LogOptions};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
-use crate::runtime::{self, DeadLetters, PipelineState, RunningPipeline, Shared, Watchdog};
+use crate::runtime::{
+    self, Audit, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
+};
 use crate::store::{Commit, Durability, Namespace, Store, StoreError, StoreOptions};
 use crate::telemetry::{Metrics, log_host};
 use std::sync::Arc;
@@ -73,6 +76,11 @@ impl Host {
         let settings = config.settings;
         let store = Store::open(&settings.data_dir, store_options(&settings))?;
         let node_id = node_id(&settings, &store)?;
+        let host_log = HostLog {
+            log: Log::open(store.clone(), LogOptions::new(&settings))?,
+            audit: Audit::open(store.clone())?,
+            operations: Operations::default(),
+        };
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
@@ -88,6 +96,8 @@ impl Host {
             call_timeout: settings.call_timeout,
             watchdog_limit: settings.watchdog,
             restart: settings.restart.clone(),
+            sync: settings.sync_settings.clone(),
+            host_log: host_log.clone(),
         };
         let spawn = |pipeline| runtime::spawn(pipeline, shared.clone());
         let pipelines: Vec<_> = pipelines.into_iter().map(spawn).collect();

@@ -13,7 +13,6 @@ pub use view::View;
 use crate::condition::Condition;
 use crate::config::{Delivery, OnError};
 use crate::registry::Component;
-use lockstep_plugin_api::Record;
 use std::path::PathBuf;
 
 /// A pipeline that could be started.
@@ -72,16 +71,6 @@ pub enum Gate {
     If(Box<Condition>),
     /// Those that no other sink's condition took.
     Otherwise,
-}
-
-impl SinkStep {
-    /// Whether the sink's own condition takes this record; one that cannot be decided does not.
-    pub fn takes(&self, record: &Record) -> bool {
-        match &self.when {
-            Some(Gate::If(condition)) => condition.matches(&View::new(record)).unwrap_or(false),
-            Some(Gate::Otherwise) | None => true,
-        }
-    }
 }
 
 impl Pipeline {

@@ -11,7 +11,7 @@ use std::sync::{
 const KEPT: u64 = 100_000;
 
 /// The audit of this host. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Audit {
     store: Store,
     last_number: Arc<AtomicU64>,

@@ -22,16 +22,15 @@ mod tail;
 pub use audit::{Audit, AuditEntry};
 pub use component_host::log_component_host;
 pub use ingest::ingest;
-pub use intake::{AdminIntake, Reply, enter};
+pub use intake::{AdminIntake, Reply};
 pub use operations::{CallOperations, Offered, OperationInfo, Operations};
 pub use tail::{Next, Tail};
 
 use super::run::{Ended, Run};
-use crate::config::SyncSettings;
 use crate::log::Log;
 use crate::pipeline::{Pipeline, Step};
 use crate::registry::Operation;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use answered::Answered;
 use cursors::Cursors;
 use lockstep_plugin_api::Error;
@@ -54,7 +53,6 @@ pub struct HostLog {
     pub log: Log,
     pub audit: Audit,
     pub operations: Operations,
-    pub sync: SyncSettings,
 }
 
 /// The log's side of one run.
@@ -68,10 +66,10 @@ pub struct ThroughLog {
 
 impl ThroughLog {
     /// Reads where every sink stands.
-    pub fn open(host: HostLog, store: &Store, pipeline: &Pipeline) -> Result<Self, StoreError> {
+    pub fn new(host: HostLog, store: &Store, pipeline: &Pipeline) -> Self {
         let replays = pipeline.sinks.iter().map(|_| Replays::default()).collect();
-        let cursors = Cursors::load(store, pipeline)?;
-        Ok(Self { host, cursors, answered: Answered::default(), replays, seen: Seen::new(store.clone()) })
+        let cursors = Cursors::load(&host.log, pipeline);
+        Self { host, cursors, answered: Answered::default(), replays, seen: Seen::new(store.clone()) }
     }
 
     /// The authors of the oldest batch that was committed have been told.

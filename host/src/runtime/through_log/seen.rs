@@ -16,7 +16,6 @@ const KNOWN_PERIODS: u32 = 3;
 pub type Name = [u8; 32];
 
 /// The names of changes that were committed.
-#[derive(Debug)]
 pub struct Seen {
     store: Store,
 }
