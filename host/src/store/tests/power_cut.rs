@@ -24,10 +24,14 @@ struct Run {
 }
 
 fn run(seed: u64, options: EngineOptions) -> Run {
+    run_with(seed, options, &StoreOptions::default())
+}
+
+fn run_with(seed: u64, options: EngineOptions, store: &StoreOptions) -> Run {
     let dir = tempfile::tempdir().expect("a folder");
     let watched = Watched::new(dir.path());
     let mut random = fastrand::Rng::with_seed(seed);
-    let store = Store::open_with(dir.path(), &StoreOptions::default(), options).expect("the store opens");
+    let store = Store::open_with(dir.path(), store, options).expect("the store opens");
     let mut states = vec![Model::default()];
     for _ in 0..N_ROUNDS {
         let n_commits = random.usize(1..6);
@@ -165,6 +169,33 @@ fn every_acknowledged_commit_survives_a_power_cut_whole() {
         (n_cuts / 4..n_cuts * 3 / 4).contains(&n_torn),
         "{n_torn} of the cuts tore what was being synced"
     );
+}
+
+/// What the power takes then are the commits since the last sync, from one on and without exception.
+#[test]
+fn with_an_interval_a_power_cut_takes_only_the_newest_commits() {
+    let (mut n_torn, mut n_lost) = (0, 0);
+    for seed in 0..scaled(4, 40) {
+        let interval = Durability::Interval(Duration::from_millis(5));
+        let options = StoreOptions { durability: interval, ..StoreOptions::default() };
+        let run = run_with(seed, EngineOptions::new(1 << 20).with_later_sync(), &options);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let cuts = run.watched.disk.cuts();
+        let mut n_synced = 0;
+        for (i, cut) in cuts.iter().enumerate() {
+            let tear = cut.can_tear();
+            let mut cut = cut.clone();
+            cut.n_acknowledged = n_synced;
+            let result = check(&run, &cut, tear.then_some(&mut random));
+            assert_eq!(result, Ok(()), "seed {seed}, cut {i}, torn: {tear}");
+            n_torn += usize::from(tear && n_synced > 0);
+            if tear {
+                n_lost += cuts[i].n_acknowledged - n_synced;
+                n_synced = cuts[i].n_acknowledged;
+            }
+        }
+    }
+    assert!(n_torn > 10 && n_lost > 2 * n_torn, "{n_torn} torn syncs of {n_lost} commits");
 }
 
 #[test]
