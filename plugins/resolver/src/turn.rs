@@ -75,10 +75,14 @@ impl Turn {
     pub fn write(&self, change: &mut Change) -> Result<()> {
         let (subject, shown) = (self.subject(), self.shown());
         if !is_about(change, &self.subject) {
+            if change.dot().is_some() {
+                forget_own(change);
+            }
             write_identity(change, subject)?;
         }
-        if shown.winner.dot != self.subject || wire::value_of(change) != shown.winner.value {
-            change.set_new_value(json(shown.winner.value.as_ref())?.unwrap_or_else(Json::null));
+        let value = shown.winner.value.as_deref().unwrap_or("null");
+        if change.new_value().as_str() != value {
+            change.set_new_value(Json::parse(value)?);
         }
         change.set_event_type(self.event_type());
         change.set_old_value(json(self.before.value())?);
@@ -99,6 +103,14 @@ fn is_about(change: &Change, dot: &Dot) -> bool {
 
 fn same_old(before: Option<&Text>, subject: &Sibling) -> bool {
     before.filter(|value| value.as_str() != "null") == subject.old_value.as_ref()
+}
+
+/// The record was about another change, which was known: what its author said beside it is not about this one.
+fn forget_own(change: &mut Change) {
+    change.set_base(None);
+    change.set_fence(None);
+    change.set_metadata(None);
+    change.set_idempotency_key(None);
 }
 
 fn write_identity(change: &mut Change, sibling: &Sibling) -> Result<()> {

@@ -23,7 +23,8 @@ fn a_change_gets_its_place_and_says_what_it_replaced() {
     let hlc = |entry: &Value| entry["hlc"].as_str().expect("text").parse::<crate::clock::Hlc>().expect("HLC");
     assert!(hlc(&second) > hlc(&first));
 
-    let deleted = host.write(&json!({ "config_key": "app.x", "event_type": "config_deleted" })).entry;
+    let deletion = json!({ "config_key": "app.x", "event_type": "config_deleted", "new_value": "left over" });
+    let deleted = host.write(&deletion).entry;
     assert_eq!((&deleted["old_value"], &deleted["new_value"]), (&json!("b"), &Value::Null));
     assert_eq!(host.memory.gauge("resolver_tombstones"), 1);
     assert_eq!(host.set("c", json!({})).entry["event_type"], "config_created");

@@ -118,6 +118,24 @@ fn the_sweep_names_a_conflict_once_if_it_stays_open() {
 }
 
 #[test]
+fn the_sweep_runs_by_itself_every_interval() {
+    let interval = Duration::from_millis(1);
+    let place =
+        TestPlace { through_log: true, conflict_resolution_interval: interval, ..TestPlace::default() };
+    let resolver = testing::transform_at::<Resolver>("{}", &place).expect("a resolver");
+    let mut host = Host { resolver, memory: place.host };
+    let base = host.set("a", json!({})).revision;
+    host.set("b", json!({}));
+    host.set("c", json!({ "base": base }));
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let is_done = || host.memory.gauge("resolver_open_conflicts") == 1 && host.notices().len() == 2;
+    while !is_done() {
+        assert!(std::time::Instant::now() < deadline, "nothing was swept");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn the_sweep_walks_through_more_conflicts_than_a_page_holds() {
     let mut host = Host::new(&json!({}));
     for i in 0..300 {
