@@ -168,5 +168,15 @@ impl FromIterator<Sibling> for Siblings {
     }
 }
 
+/// The siblings, by stamp.
+impl IntoIterator for Siblings {
+    type Item = Sibling;
+    type IntoIter = std::vec::IntoIter<Sibling>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 #[cfg(test)]
 pub mod tests;

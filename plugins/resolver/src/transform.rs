@@ -88,7 +88,7 @@ impl Resolver {
         let known = ledger.node()?;
         let mut node = known.clone();
         let turn = match wire::state_of(change)? {
-            Some(state) => self.meet(&mut node, before, change, &state)?,
+            Some(state) => self.meet(&mut node, before, change, state)?,
             None => self.author(&mut node, before, change)?,
         };
         if let Some(turn) = &turn {
@@ -109,7 +109,7 @@ impl Resolver {
         node: &mut Node,
         before: Siblings,
         change: &Change,
-        state: &Siblings,
+        state: Siblings,
     ) -> Result<Option<Turn>> {
         let now_ms = now_ms(time::now_us());
         for sibling in state.list() {
@@ -121,7 +121,7 @@ impl Resolver {
         }
         let own: Dot =
             change.dot().map(Json::read).transpose()?.unwrap_or_else(|| state.list()[0].dot.clone());
-        Ok(Turn::take(before, state, &own))
+        Ok(Turn::take(before, state, own))
     }
 
     /// A change that gets its place here.
@@ -150,7 +150,7 @@ impl Resolver {
             let message = "too many concurrent changes stand against each other: read the key again";
             return Err(Error::rejected("conflict", message));
         }
-        Ok(Turn::take(before, &[authored].into_iter().collect(), &dot))
+        Ok(Turn::take(before, [authored].into_iter().collect(), dot))
     }
 
     /// What the author says it had seen; `None` if it says nothing, which means what is current.

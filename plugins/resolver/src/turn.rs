@@ -26,17 +26,18 @@ pub struct Turn {
 impl Turn {
     /// Takes the changes of a record in; `None` if none of them is news. `own` is the one that the record is about,
     /// unless it was known and others beside it were not.
-    pub fn take(before: Siblings, changes: &Siblings, own: &Dot) -> Option<Self> {
+    pub fn take(before: Siblings, changes: Siblings, own: Dot) -> Option<Self> {
         let mut after = before.clone();
         let mut newest = None;
-        for change in changes.list() {
-            if after.receive(change.clone()) {
-                newest = Some(&change.dot);
+        for change in changes {
+            let dot = change.dot.clone();
+            if after.receive(change) {
+                newest = Some(dot);
             }
         }
         let newest = newest?;
-        let is_news = before.get(own).is_none() && after.get(own).is_some();
-        let subject = if is_news { own } else { newest }.clone();
+        let is_news = before.get(&own).is_none() && after.get(&own).is_some();
+        let subject = if is_news { own } else { newest };
         Some(Self { before, after, subject })
     }
 
