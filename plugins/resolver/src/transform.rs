@@ -68,10 +68,23 @@ impl Transform for Resolver {
             return Ok(());
         }
         let place = Place::of(change.tenant_id(), change.config_key());
-        let Some(turn) = self.take(change, &place)? else { return Ok(()) };
-        turn.write(record.change_mut()?)?;
-        self.announce(&turn, &place, out)?;
-        out.push(record);
+        let ledger = Ledger::new(&self.context);
+        let (before, known) = (ledger.siblings(&place)?, ledger.node()?);
+        let mut node = known.clone();
+        let turn = match wire::state_of(change)? {
+            Some(state) => self.meet(&mut node, before, change, state)?,
+            None => self.author(&mut node, before, change)?,
+        };
+        if let Some(turn) = &turn {
+            node.counts = node.counts.after(turn);
+            turn.write(record.change_mut()?)?;
+        }
+        // From here on nothing may fail for this record alone: what is staged would stay without it.
+        self.stage(turn.as_ref(), &place, &known, &node).map_err(Error::fatal)?;
+        if let Some(turn) = turn {
+            self.announce(&turn, &place, out).map_err(Error::fatal)?;
+            out.push(record);
+        }
         Ok(())
     }
 
@@ -81,26 +94,18 @@ impl Transform for Resolver {
 }
 
 impl Resolver {
-    /// Lets the change meet its key and stages what becomes of it; `None` if it brings nothing new.
-    fn take(&mut self, change: &Change, place: &Place) -> Result<Option<Turn>> {
+    /// Stages what has changed: the key, if something new was learnt about it, and this host's numbers.
+    fn stage(&mut self, turn: Option<&Turn>, place: &Place, known: &Node, node: &Node) -> Result<()> {
         let ledger = Ledger::new(&self.context);
-        let before = ledger.siblings(place)?;
-        let known = ledger.node()?;
-        let mut node = known.clone();
-        let turn = match wire::state_of(change)? {
-            Some(state) => self.meet(&mut node, before, change, state)?,
-            None => self.author(&mut node, before, change)?,
-        };
-        if let Some(turn) = &turn {
-            node.counts = node.counts.after(turn);
+        if let Some(turn) = turn {
             ledger.stage_siblings(place, &turn.after)?;
             stage_open(ledger, place, turn)?;
         }
         if node != known {
-            ledger.stage_node(&node)?;
+            ledger.stage_node(node)?;
             self.metrics.follow(&node.counts);
         }
-        Ok(turn)
+        Ok(())
     }
 
     /// A change that has its place already, from another host or from this one's own past.
