@@ -118,11 +118,7 @@ pub fn release(
 ///
 /// # Errors
 /// `NotFound` if nobody holds it, `StaleFence` if another token is registered than the administrator saw.
-pub fn force_release(
-    held: Option<&Lease>,
-    fence: u64,
-    expected_token: Option<u64>,
-) -> Result<u64, Refusal> {
+pub fn force_release(held: Option<&Lease>, fence: u64, expected_token: Option<u64>) -> Result<u64, Refusal> {
     let lease = held.ok_or(Refusal::NotFound)?;
     match expected_token {
         Some(expected) if expected != lease.token => Err(Refusal::StaleFence),

@@ -22,24 +22,15 @@ use std::{
     time::Duration,
 };
 
-/// What a draft reads beside the table.
-pub trait Surroundings {
-    /// The registered token as the store has it.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    fn fence(&self, name: &LockName) -> Result<Option<Bytes>>;
-
-    /// Whether anybody still waits for this call's answer.
-    fn is_awaited(&self, call: u64) -> bool;
-}
+/// How a draft reads the registered token of a lock, as the store has it.
+pub type ReadFence<'a> = &'a dyn Fn(&LockName) -> Result<Option<Bytes>>;
 
 /// Decisions that are not yet true.
-pub struct Draft<'a, S> {
+pub struct Draft<'a> {
     table: &'a Table,
     rules: &'a Rules,
     now: Now,
-    surroundings: &'a S,
+    read_fence: ReadFence<'a>,
     leases: BTreeMap<LockName, Option<Arc<Lease>>>,
     fences: BTreeMap<LockName, Fence>,
     /// How many more locks a user has than the table says.
@@ -113,17 +104,17 @@ impl Table {
     }
 }
 
-impl<'a, S: Surroundings> Draft<'a, S> {
+impl<'a> Draft<'a> {
     /// Begins a round with what ended by itself: leases first, so that the next in line has them, then patience.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn new(table: &'a Table, rules: &'a Rules, now: Now, surroundings: &'a S) -> Result<Self> {
+    pub fn new(table: &'a Table, rules: &'a Rules, now: Now, read_fence: ReadFence<'a>) -> Result<Self> {
         let mut draft = Self {
             table,
             rules,
             now,
-            surroundings,
+            read_fence,
             leases: BTreeMap::new(),
             fences: BTreeMap::new(),
             users: HashMap::new(),
@@ -282,9 +273,7 @@ impl<'a, S: Surroundings> Draft<'a, S> {
         for waiter in waiting {
             if self.leave(&waiter) {
                 n_waiting += 1;
-                let refusal =
-                    self.lease(&waiter.name).map(|lease| Refusal::locked(&lease, self.now));
-                self.answers.push((waiter.call, Err(refusal.unwrap_or(Refusal::NotHeld))));
+                self.answers.push((waiter.call, Err(Refusal::SessionClosed)));
             }
         }
         let names: BTreeSet<LockName> =
@@ -316,12 +305,11 @@ impl<'a, S: Surroundings> Draft<'a, S> {
         let line: Vec<Arc<Waiter>> = self.table.lines.of(name).cloned().chain(joined).collect();
         for waiter in line {
             let is_free = self.lease(name).is_none_or(|lease| lease.session == waiter.ask.session);
-            if !is_free || !self.surroundings.is_awaited(waiter.call) || !self.leave(&waiter) {
-                continue;
+            if is_free && self.leave(&waiter) {
+                let answer = self.try_grant(name, &waiter.ask)?;
+                let answer = answer.map(|lease| Answer::Lease(Box::new(self.shown(name, &lease))));
+                self.answers.push((waiter.call, answer));
             }
-            let answer = self.try_grant(name, &waiter.ask)?;
-            let answer = answer.map(|lease| Answer::Lease(Box::new(self.shown(name, &lease))));
-            self.answers.push((waiter.call, answer));
         }
         Ok(())
     }
@@ -332,10 +320,8 @@ impl<'a, S: Surroundings> Draft<'a, S> {
             self.hand_on(&waiter.name)?;
         }
         if self.leave(waiter) {
-            let held = self.lease(&waiter.name);
-            // Without a lease nobody listens to this call any more, or it would have got the lock.
-            let refusal = held.map_or(Refusal::NotHeld, |lease| Refusal::locked(&lease, self.now));
-            self.refuse(waiter.call, refusal);
+            let held = self.lease(&waiter.name).expect("a free lock is handed on to whoever waits");
+            self.refuse(waiter.call, Refusal::locked(&held, self.now));
         }
         Ok(())
     }
@@ -361,7 +347,7 @@ impl<'a, S: Surroundings> Draft<'a, S> {
         if let Some(fence) = self.fences.get(name) {
             return Ok(fence.token);
         }
-        let stored = self.surroundings.fence(name)?;
+        let stored = (self.read_fence)(name)?;
         let token = stored.as_deref().map_or(Ok(0), token_from_stored)?;
         self.fences.insert(name.clone(), Fence { stored, token, is_new: false });
         Ok(token)
@@ -404,13 +390,18 @@ impl<'a, S: Surroundings> Draft<'a, S> {
             let after = after.map(|lease| Held { stored: lease.to_stored(), lease });
             LeaseWrite { name, before, after }
         };
-        let changed = |write: &LeaseWrite| write.before != write.after.as_ref().map(|held| held.stored.clone());
+        let changed =
+            |write: &LeaseWrite| write.before != write.after.as_ref().map(|held| held.stored.clone());
         let fences = self.fences.into_iter().filter(|(_, fence)| fence.is_new);
         let left = self.left;
         Effects {
             leases: self.leases.into_iter().map(write).filter(changed).collect(),
             fences: fences
-                .map(|(name, fence)| FenceWrite { name, before: fence.stored, after: token_to_stored(fence.token) })
+                .map(|(name, fence)| FenceWrite {
+                    name,
+                    before: fence.stored,
+                    after: token_to_stored(fence.token),
+                })
                 .collect(),
             events: self.events,
             joined: self.joined.into_iter().filter(|waiter| !left.contains(&waiter.call)).collect(),

@@ -112,8 +112,7 @@ impl Event {
 
     /// Writes the guide's line into the log.
     pub fn log(&self) {
-        let (key, user, lock, token) =
-            (self.name.key(), &self.lease.user_id, &self.name, self.lease.token);
+        let (key, user, lock, token) = (self.name.key(), &self.lease.user_id, &self.name, self.lease.token);
         match &self.what {
             What::Acquired => debug!(%lock, token, "Lock acquired for {key} by {user}"),
             What::Released => debug!(%lock, token, "Lock released for {key} by {user}"),

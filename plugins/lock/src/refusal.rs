@@ -14,6 +14,8 @@ pub enum Refusal {
     NotHeld,
     #[error("the lock is not held")]
     NotFound,
+    #[error("the session was closed while it waited for the lock")]
+    SessionClosed,
     #[error("the token is not the registered one")]
     StaleFence,
     #[error("the user holds or waits for as many locks as one user may")]
@@ -31,7 +33,7 @@ impl Refusal {
     fn code(&self) -> &'static str {
         match self {
             Self::Locked { .. } => "locked",
-            Self::NotHeld | Self::NotFound => "not_found",
+            Self::NotHeld | Self::NotFound | Self::SessionClosed => "not_found",
             Self::StaleFence => "stale_fence",
             Self::TooMany { .. } => "too_large",
             Self::Unavailable => "unavailable",
@@ -42,9 +44,8 @@ impl Refusal {
     pub fn to_error(&self) -> Error {
         let error = Error::rejected(self.code(), self);
         match self {
-            Self::Locked { locked_by, expires_at_us } => error.with_details(
-                &json!({ "locked_by": locked_by, "expires_at": format_us(*expires_at_us) }),
-            ),
+            Self::Locked { locked_by, expires_at_us } => error
+                .with_details(&json!({ "locked_by": locked_by, "expires_at": format_us(*expires_at_us) })),
             Self::TooMany { most } => error.with_details(&json!({ "max_locks_per_user": most })),
             _ => error,
         }
