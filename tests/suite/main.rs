@@ -9,6 +9,7 @@ mod websocket;
 mod malformed;
 mod delivery;
 mod log;
+mod log_services;
 mod drain;
 mod breaker;
 mod dead_letter;
