@@ -180,3 +180,11 @@ impl Drop for Hold {
 fn endpoints() -> MutexGuard<'static, Vec<Endpoint>> {
     ENDPOINTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The server at this address.
+#[cfg(test)]
+pub(crate) fn server_at(address: SocketAddr) -> Arc<Server> {
+    let endpoints = endpoints();
+    let endpoint = endpoints.iter().find(|endpoint| endpoint.server.address() == address);
+    endpoint.expect("somebody listens").server.clone()
+}
