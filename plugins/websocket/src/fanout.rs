@@ -2,9 +2,9 @@
 //! is told once for a whole batch.
 
 use crate::{
+    metrics::Metrics,
     outbox::{Outbox, Pushed},
     publication::Publication,
-    server::Metrics,
     subscriptions::Subscriptions,
     wire,
 };

@@ -15,6 +15,7 @@ mod subscriptions;
 mod fanout;
 mod log;
 mod endpoint;
+mod metrics;
 mod server;
 mod handshake;
 mod session;

@@ -3,35 +3,25 @@
 //!
 //! Everybody else knows a session by a name that is made of the secret and does not tell it.
 
+mod keeper;
+
 use crate::{
-    log::LogAccess,
     subscriptions::ConnectionNumber,
     wire::{BAD_FIELD, Refusal, TOO_MANY_SESSIONS},
 };
-use futures_util::{StreamExt, stream};
-use lockstep_plugin_api::prelude::*;
 use serde::Serialize;
-use serde_json::json;
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until, timeout},
-};
-use tracing::{debug, warn};
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 /// How long a session waits for its client to come back.
 pub(crate) const RESUMABLE: Duration = Duration::from_secs(10);
 /// Leases are not extended more often than this, however short they are.
 const MIN_PERIOD: Duration = Duration::from_millis(100);
-/// How long an extension or a close may take before it is tried again.
-const CALL_WITHIN: Duration = Duration::from_secs(10);
-/// How many leases are extended at the same time.
-const MAX_CALLS: usize = 64;
 /// The shortest secret that is taken.
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -80,13 +70,6 @@ struct Lease {
     token: u64,
     period: Duration,
     extend_at: Instant,
-}
-
-/// What has to be done about a session.
-#[derive(Debug, PartialEq, Eq)]
-enum Due {
-    Extend { public: String, name: LockName, token: u64 },
-    Close { public: String },
 }
 
 impl Names {
@@ -169,73 +152,9 @@ impl Sessions {
         }
     }
 
-    /// Extends leases and ends sessions when it is time. Cancel-safe.
-    pub(crate) async fn keep(&self, log: &LogAccess) {
-        loop {
-            let (due, next) = self.state().due(Instant::now());
-            match log.source() {
-                Some(context) => {
-                    let each = |due| self.act(&context, due);
-                    stream::iter(due).for_each_concurrent(MAX_CALLS, each).await;
-                }
-                // Without a source nobody can be asked; what is due now is due again soon.
-                None => due.into_iter().for_each(|due| self.postpone(due)),
-            }
-            let next = next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-            tokio::select! {
-                () = sleep_until(next) => {}
-                () = self.changed.notified() => {}
-            }
-        }
-    }
-
-    async fn act(&self, context: &Context, due: Due) {
-        match due {
-            Due::Extend { public, name, token } => {
-                let arguments = json!({
-                    "config_key": name.config_key, "tenant_id": name.tenant_id, "session": public, "token": token,
-                });
-                let extended = call::<serde_json::Value>(context, "lock.extend", &arguments).await;
-                if extended.is_err_and(|error| error.code() == Some("not_found")) {
-                    debug!(session = public, key = name.config_key, "a lease is lost");
-                    self.let_go(&public, &name);
-                }
-            }
-            Due::Close { public } => {
-                let arguments = json!({ "session": public });
-                match call::<serde_json::Value>(context, "lock.session_closed", &arguments).await {
-                    Err(error) if error.kind() != ErrorKind::UNSUPPORTED => {
-                        warn!(%error, session = public, "cannot end a session; trying again");
-                        self.postpone(Due::Close { public });
-                    }
-                    _ => self.state().forget(&public),
-                }
-            }
-        }
-    }
-
-    /// Tries again in a second; an extension comes again by itself.
-    fn postpone(&self, due: Due) {
-        if let Due::Close { public } = due {
-            if let Some(session) = self.state().sessions.get_mut(&public) {
-                session.closes_at = session.closes_at.map(|_| Instant::now() + Duration::from_secs(1));
-            }
-            self.changed.notify_one();
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn call<T: serde::de::DeserializeOwned>(
-    context: &Context,
-    operation: &str,
-    arguments: &serde_json::Value,
-) -> Result<T> {
-    let late = |_| Err(Error::retry(Duration::from_secs(1), "no answer in time"));
-    timeout(CALL_WITHIN, context.call(operation, arguments)).await.unwrap_or_else(late)
 }
 
 impl State {
@@ -266,36 +185,5 @@ impl State {
             session.closes_at = Some(Instant::now() + RESUMABLE);
         }
         true
-    }
-
-    fn forget(&mut self, public: &str) {
-        if self.sessions.get(public).is_some_and(|session| session.closes_at.is_some()) {
-            self.sessions.remove(public);
-        }
-    }
-
-    /// What has to be done now, and when there is something to do next.
-    fn due(&mut self, now: Instant) -> (Vec<Due>, Option<Instant>) {
-        let (mut due, mut next) = (Vec::new(), None::<Instant>);
-        let mut at = |when: Instant| next = Some(next.map_or(when, |next| next.min(when)));
-        for (public, session) in &mut self.sessions {
-            if let Some(closes_at) = session.closes_at {
-                if closes_at <= now {
-                    due.push(Due::Close { public: public.clone() });
-                } else {
-                    at(closes_at);
-                }
-                continue;
-            }
-            for (name, lease) in &mut session.leases {
-                if lease.extend_at <= now {
-                    lease.extend_at = now + lease.period;
-                    let (public, name) = (public.clone(), name.clone());
-                    due.push(Due::Extend { public, name, token: lease.token });
-                }
-                at(lease.extend_at);
-            }
-        }
-        (due, next)
     }
 }
