@@ -3,7 +3,7 @@
 use crate::websocket::Frame;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, os::fd::AsRawFd};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite};
 use tungstenite::Message;
@@ -30,18 +30,18 @@ impl Connection {
     /// # Errors
     /// If there is no server, or it sends something else first.
     pub async fn open(port: u16) -> Result<Self, Refused> {
-        Self::open_with(port, "/", None).await
+        Self::open_with(port, "/", false).await
     }
 
-    /// The same, at a path, and with a receive buffer of the system that is no larger than this: then whoever does not read
-    /// is felt by the server soon.
+    /// The same, at a path, and if it is narrow, with as little as possible in the system's buffers on both sides: the server
+    /// soon feels that nobody reads.
     ///
     /// # Errors
     /// As for [`Connection::open`].
-    pub async fn open_with(port: u16, path: &str, receive_buffer: Option<u32>) -> Result<Self, Refused> {
+    pub async fn open_with(port: u16, path: &str, is_narrow: bool) -> Result<Self, Refused> {
         let socket = TcpSocket::new_v4().map_err(Refused::Io)?;
-        if let Some(bytes) = receive_buffer {
-            socket.set_recv_buffer_size(bytes).map_err(Refused::Io)?;
+        if is_narrow {
+            narrow(&socket).map_err(Refused::Io)?;
         }
         let server = SocketAddr::from(([127, 0, 0, 1], port));
         let tcp = socket.connect(server).await.map_err(Refused::Io)?;
@@ -91,4 +91,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// A small window, and small segments: the sender's buffer grows with their size.
+fn narrow(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_recv_buffer_size(4096)?;
+    let bytes: libc::c_int = 536;
+    // SAFETY: plain system call on a socket that is open, with a value of the length it is given.
+    let set = unsafe {
+        let value = (&raw const bytes).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_MAXSEG, value, 4)
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

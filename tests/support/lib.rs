@@ -50,4 +50,4 @@ pub use subscriber::{Habit, Subscriber, Subscription};
 pub use wait::{LIMIT, eventually};
 pub use watch::{Committed, History, Observation, Seen, Session, Verdict, Violation, check};
 pub use websocket::{Frame, WsClient, runtime};
-pub use written::{written, written_history};
+pub use written::{last_revision, written, written_history};

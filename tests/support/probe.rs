@@ -99,6 +99,12 @@ impl Probe {
         lines::lines(&self.0.join("values")).iter().map(parse).collect()
     }
 
+    /// How many records came at once, each time.
+    pub fn batches(&self) -> Vec<usize> {
+        let sizes = lines::lines(&self.0.join("batches"));
+        sizes.iter().map(|size| size.parse().expect("a number")).collect()
+    }
+
     /// Records of these keys wait in the transform, until [`Probe::open`].
     pub fn shut(&self, keys: &[&str]) {
         self.order("shut", &keys.join("\n"));

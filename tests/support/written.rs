@@ -31,3 +31,11 @@ pub fn written_history(file: &Path) -> History {
     }
     history
 }
+
+/// The revision of the last complete line, if there is one.
+pub fn last_revision(file: &Path) -> Option<u64> {
+    let mut text = std::fs::read(file).ok()?;
+    text.truncate(text.iter().rposition(|byte| *byte == b'\n')?);
+    let start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    serde_json::from_slice::<Value>(&text[start..]).ok()?["revision"].as_u64()
+}

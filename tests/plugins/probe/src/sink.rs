@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub struct ProbeSinkConfig {
     /// The folder of orders.
     dir: PathBuf,
-    /// Whether values are written down too.
+    /// Whether values and the sizes of batches are written down too.
     #[serde(default)]
     values: bool,
 }
@@ -17,7 +17,8 @@ pub struct ProbeSink {
     orders: Orders,
     offered: Recording,
     written: Recording,
-    values: Option<Recording>,
+    /// Values, and how many came at once.
+    values: Option<(Recording, Recording)>,
     context: Context,
 }
 
@@ -28,7 +29,9 @@ impl Sink for ProbeSink {
         let orders = Orders::open(context.resolve(&config.dir))?;
         orders.reach_endpoint()?;
         let (offered, written) = (orders.record("offered")?, orders.record("written")?);
-        let values = config.values.then(|| orders.record("values")).transpose()?;
+        let values =
+            config.values.then(|| Ok::<_, Error>((orders.record("values")?, orders.record("batches")?)));
+        let values = values.transpose()?;
         Ok(Self { orders, offered, written, values, context: context.clone() })
     }
 
@@ -51,7 +54,8 @@ impl Sink for ProbeSink {
             }
         }
         let taken = batch.iter().filter(|record| !is_in(&reject, record) && !is_in(&fail, record));
-        if let Some(values) = &mut self.values {
+        if let Some((values, batches)) = &mut self.values {
+            batches.append([batch.len().to_string().as_str()].into_iter())?;
             let texts: Vec<String> = taken.clone().map(value).collect();
             values.append(texts.iter().map(String::as_str))?;
         }

@@ -2,6 +2,9 @@
 //!
 //! What it does between messages (stay away, not read) is measured in revisions committed meanwhile, never in time.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     connection::Connection,
     wait::LIMIT,
@@ -120,10 +123,10 @@ impl Driver {
 
     /// Tries until there is a server.
     async fn connect(&self) -> Option<Connection> {
-        let receive_buffer = matches!(self.subscription.habit, Habit::Stalls { .. }).then_some(4096);
+        let is_narrow = matches!(self.subscription.habit, Habit::Stalls { .. });
         let start = Instant::now();
         while start.elapsed() < 2 * LIMIT {
-            if let Ok(connection) = Connection::open_with(self.subscription.port, "/", receive_buffer).await {
+            if let Ok(connection) = Connection::open_with(self.subscription.port, "/", is_narrow).await {
                 return Some(connection);
             }
             sleep(Duration::from_millis(20)).await;
