@@ -5,7 +5,7 @@
 //! It prints `granted` after each grant and its tally as JSON at the end, which is when its standard input ends.
 
 use lockstep_test_support::{
-    WsClient,
+    Frame, LIMIT, WsClient,
     counter::{Guarded, THINKING, Wrote, work},
     http,
 };
@@ -19,9 +19,12 @@ use std::{
     },
     thread,
 };
+use tokio_tungstenite::tungstenite::Message;
 
+/// A client that connects again when its connection was ended, which is what happens to one that is stopped for long.
 struct Client {
     connection: WsClient,
+    port: u16,
     admin: String,
     key: String,
     ttl_ms: u64,
@@ -32,10 +35,10 @@ fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [port, admin, key, ttl_ms] = arguments.as_slice() else { panic!("adder PORT ADMIN KEY TTL_MS") };
     let number = |text: &String| text.parse::<u64>().expect("a number");
-    let mut connection = WsClient::connect(number(port).try_into().expect("a port"));
-    connection.subscribe(&[]);
+    let port = number(port).try_into().expect("a port");
+    let connection = connect(port);
     let (admin, key, ttl_ms) = (admin.clone(), key.clone(), number(ttl_ms));
-    let mut client = Client { connection, admin, key, ttl_ms, next_id: 0 };
+    let mut client = Client { connection, port, admin, key, ttl_ms, next_id: 0 };
 
     let is_over = Arc::new(AtomicBool::new(false));
     let told = is_over.clone();
@@ -53,17 +56,33 @@ fn say(line: &str) {
     writeln!(output, "{line}").and_then(|()| output.flush()).expect("somebody listens");
 }
 
+fn connect(port: u16) -> WsClient {
+    let mut connection = WsClient::connect(port);
+    connection.subscribe(&[]);
+    connection
+}
+
 impl Client {
-    /// Sends a message and gives the answer that has its id.
-    fn ask(&mut self, mut message: Value) -> Value {
+    /// Sends a message and gives the answer that has its id; nothing if the connection ended before.
+    fn try_ask(&mut self, message: &Value) -> Option<Value> {
         self.next_id += 1;
+        let mut message = message.clone();
         message["id"] = self.next_id.into();
         message["config_key"] = self.key.as_str().into();
-        self.connection.send(&message);
+        let answer = self.try_exchange(&message);
+        if answer.is_none() {
+            self.connection = connect(self.port);
+        }
+        answer
+    }
+
+    fn try_exchange(&mut self, message: &Value) -> Option<Value> {
+        self.connection.try_send_frame(Message::text(message.to_string())).ok()?;
         loop {
-            let answer = self.connection.next_message();
-            if answer["id"] == self.next_id {
-                return answer;
+            match self.connection.try_next(LIMIT)? {
+                Frame::Message(answer) if answer["id"] == message["id"] => return Some(answer),
+                Frame::Message(_) => {}
+                Frame::Closed(_) => return None,
             }
         }
     }
@@ -71,7 +90,8 @@ impl Client {
 
 impl Guarded for Client {
     fn acquire(&mut self) -> Option<u64> {
-        let answer = self.ask(json!({ "type": "config_lock", "ttl_ms": self.ttl_ms, "wait_ms": 5000 }));
+        let ask = json!({ "type": "config_lock", "ttl_ms": self.ttl_ms, "wait_ms": 5000 });
+        let answer = self.try_ask(&ask)?;
         if answer["success"] == true { answer["token"].as_u64() } else { None }
     }
 
@@ -83,7 +103,15 @@ impl Guarded for Client {
 
     fn write(&mut self, number: u64, token: u64) -> Wrote {
         let fence = json!({ "lock": self.key, "token": token });
-        let answer = self.ask(json!({ "type": "config_change", "new_value": number, "fence": fence }));
+        // One that is sent again is the same one, so that each addition is counted once.
+        let mut change =
+            json!({ "type": "config_change", "new_value": number, "fence": fence, "user_id": "adder" });
+        change["idempotency_key"] = format!("{}-{token}", std::process::id()).into();
+        let answer = loop {
+            if let Some(answer) = self.try_ask(&change) {
+                break answer;
+            }
+        };
         if answer["success"] == true {
             Wrote::Accepted
         } else {
@@ -92,6 +120,6 @@ impl Guarded for Client {
     }
 
     fn release(&mut self) {
-        self.ask(json!({ "type": "config_unlock" }));
+        self.try_ask(&json!({ "type": "config_unlock" }));
     }
 }

@@ -1,6 +1,6 @@
 //! A holder that is stopped for longer than its lease writes with a token that is no longer the registered one.
 
-use super::{Sync, change, key, lock, revision};
+use super::{Added, Sync, change, key, lock, revision};
 use lockstep_test_support::{
     Adders, GuideWorkers, LIMIT,
     counter::{Outcome, disturb},
@@ -9,13 +9,15 @@ use lockstep_test_support::{
 use serde_json::json;
 use std::{path::Path, time::Duration};
 
-/// The shortest lease there is.
+/// The shortest lease there is. A lease is kept up for a client whose connection lives, so a stopped one has to be noticed
+/// first.
 const TTL: Duration = Duration::from_secs(1);
+const NOTICED_SOON: &str = ", ping_interval: 300ms, ping_timeout: 1s";
 
 #[test]
 fn holders_that_are_stopped_past_their_lease_are_refused_and_no_addition_is_lost() {
     let (n_runs, duration) = scale((1, Duration::from_secs(12)), (3, Duration::from_secs(20)));
-    let sync = Sync::new();
+    let sync = Sync::with(Added { websocket: NOTICED_SOON, ..Added::default() });
     let host = sync.start();
     for run in 0..n_runs {
         let name = format!("app.counter.{run}");
@@ -26,7 +28,7 @@ fn holders_that_are_stopped_past_their_lease_are_refused_and_no_addition_is_lost
         println!("{outcome:?}, the number is {number}");
         let Outcome { tally, n_overtaken } = &outcome;
         assert_eq!(outcome.n_lost(number), 0, "{} additions were accepted", tally.n_accepted);
-        assert!(*n_overtaken >= 4, "holders were stopped past their lease: {n_overtaken}");
+        assert!(*n_overtaken >= 3, "holders were stopped past their lease: {n_overtaken}");
         let n_stale = tally.n_refused.get("stale_fence").copied().unwrap_or(0);
         assert!(2 * n_stale >= *n_overtaken, "{n_stale} of {n_overtaken} wrote with their old token");
         assert_eq!(tally.n_refused.values().sum::<u64>(), n_stale, "refused for that alone");
@@ -74,7 +76,7 @@ fn a_lock_that_an_operator_takes_away_is_gone_with_its_token() {
     let mut holder = sync.author();
     let held = lock(&mut holder, "app.fenced", 30_000, 0);
     let mut watcher = sync.client();
-    let forced = json!({ "config_key": "app.fenced", "reason": "maintenance" });
+    let forced = json!({ "config_key": "app.fenced", "admin_user_id": "root", "reason": "maintenance" });
     sync.call(&host, "lock.force_release", &forced);
     let told = watcher.next_of_type("config_unlocked");
     assert_eq!((&told["config_key"], &told["reason"]), (&json!("app.fenced"), &json!("forced")), "{told}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// Everything that changes something.
 fn mutations() -> Vec<Request> {
     let change = json!({ "config_key": "app.forged", "new_value": 1 });
-    let release = json!({ "config_key": "app.held", "reason": "forged" });
+    let release = json!({ "config_key": "app.held", "admin_user_id": "somebody", "reason": "forged" });
     let post = |path: &str, body: &Value| Request::new("POST", path).json(body);
     vec![
         post("/v1/changes", &change),

@@ -64,9 +64,9 @@ fn cleanup_interval_is_how_soon_history_beyond_the_limit_is_forgotten() {
             revision(&author.change("app.x", &json!(number)));
         }
         if is_forgotten {
-            host.wait_until("history to be forgotten", LIMIT, |_| n_after(&sync, first).is_none());
+            host.wait_until("history to be forgotten", LIMIT, |_| sync.n_after(first).is_none());
         } else {
-            assert_eq!(n_after(&sync, first), Some(199), "nobody has cleaned up yet");
+            assert_eq!(sync.n_after(first), Some(199), "nobody has cleaned up yet");
         }
     }
 }
@@ -84,8 +84,8 @@ fn max_event_age_hours_is_how_long_history_is_kept() {
     clock.ahead(3 * HOUR);
     let young = ten_changes(&sync);
     clock.ahead(6 * HOUR);
-    host.wait_until("what is six hours old to be forgotten", LIMIT, |_| n_after(&sync, old).is_none());
-    assert_eq!(n_after(&sync, young), Some(9), "what is three hours old is there");
+    host.wait_until("what is six hours old to be forgotten", LIMIT, |_| sync.n_after(old).is_none());
+    assert_eq!(sync.n_after(young), Some(9), "what is three hours old is there");
     value_is_kept(&host);
 }
 
@@ -100,16 +100,4 @@ fn ten_changes(sync: &Sync) -> u64 {
 /// Values are state, not history.
 fn value_is_kept(host: &Host) {
     assert_eq!(super::key(host, "app.x")["new_value"], 9);
-}
-
-/// How many changes came after a revision; nothing if history does not reach back so far.
-fn n_after(sync: &Sync, since: u64) -> Option<usize> {
-    let mut client = sync.client();
-    let since = json!({ "epoch": client.welcome()["epoch"], "revision": since });
-    client.send(&json!({ "type": "subscribe", "id": 1, "patterns": ["app.*"], "since": since }));
-    let messages = client.messages_so_far();
-    if messages.iter().any(|message| message["type"] == "resync") {
-        return None;
-    }
-    Some(messages.iter().filter(|message| message["type"] == "config_sync").count())
 }

@@ -96,6 +96,23 @@ sinks:
         client
     }
 
+    /// How many changes came after a revision, for somebody who has seen that one; nothing if history does not reach back.
+    fn n_after(&self, since: u64) -> Option<usize> {
+        let mut client = self.client();
+        let since = json!({ "epoch": client.welcome()["epoch"], "revision": since });
+        client.send(&json!({ "type": "subscribe", "id": 1, "patterns": ["app.*"], "since": since }));
+        client.next_of_type("subscribed");
+        let mut n_changes = 0;
+        loop {
+            match client.next_message()["type"].as_str() {
+                Some("config_sync") => n_changes += 1,
+                Some("resync") => return None,
+                Some("bookmark") => return Some(n_changes),
+                _ => {}
+            }
+        }
+    }
+
     /// Where the file sink writes.
     fn output(&self) -> PathBuf {
         self.site.path("out.ndjson")

@@ -191,6 +191,11 @@ impl Driver {
                 }
                 Seen::Bookmark { revision }
             }
+            Some("bookmark") => {
+                let revision = revision.expect("a bookmark has a revision");
+                self.position.send_replace(revision);
+                Seen::Bookmark { revision }
+            }
             Some("resync") => {
                 self.same_epoch(message);
                 *is_subscribed = true;
