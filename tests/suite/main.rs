@@ -18,3 +18,4 @@ mod hangs;
 mod disk_full;
 mod canary;
 mod admin;
+mod log_acceptance;
