@@ -8,6 +8,7 @@ mod versions;
 mod websocket;
 mod malformed;
 mod delivery;
+mod log;
 mod drain;
 mod breaker;
 mod dead_letter;

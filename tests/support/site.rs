@@ -22,6 +22,7 @@ const PLUGINS: [&str; 11] = [
     "lockstep_plugin_validate",
     "lockstep_plugin_websocket",
     "lockstep_plugin_faulty",
+    "lockstep_plugin_ledger",
     "lockstep_plugin_liar",
     "lockstep_plugin_probe",
     "lockstep_plugin_versioned_1_0",
