@@ -1,11 +1,14 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
 use crate::admin::{AdminError, AdminServer, BoundAddress, HostView};
-use crate::config::{Config, Diagnostic, Diagnostics, HostSettings};
+use crate::config::{Config, Diagnostic, Diagnostics, DurabilityMode, HostSettings};
+use crate::log::{Log, LogOptions};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
-use crate::runtime::{self, DeadLetters, PipelineState, RunningPipeline, Shared, Watchdog};
-use crate::store::{Commit, Namespace, Store, StoreError, StoreOptions};
+use crate::runtime::{
+    self, Audit, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
+};
+use crate::store::{Commit, Durability, Namespace, Store, StoreError, StoreOptions};
 use crate::telemetry::{Metrics, log_host};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,14 +54,7 @@ pub fn open_registry(settings: &HostSettings) -> Registry {
 
 /// Builds every pipeline, or gives everything that is wrong with any of them.
 pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::Pipeline>, Diagnostics> {
-    let mut problems = Diagnostics::new();
-    let mut pipelines = Vec::new();
-    for config in &config.pipelines {
-        match pipeline::build(config, registry) {
-            Ok(pipeline) => pipelines.push(pipeline),
-            Err(refused) => problems.extend(refused),
-        }
-    }
+    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry);
     if problems.has_errors() { Err(problems) } else { Ok(pipelines) }
 }
 
@@ -78,8 +74,13 @@ impl Host {
         let origin = config.shown.iter().find(|shown| shown.path == "admin.listen");
         let origin = origin.map_or_else(String::new, |shown| shown.origin.to_string());
         let settings = config.settings;
-        let store = Store::open(&settings.data_dir, StoreOptions::default())?;
+        let store = Store::open(&settings.data_dir, store_options(&settings))?;
         let node_id = node_id(&settings, &store)?;
+        let host_log = HostLog {
+            log: Log::open(store.clone(), LogOptions::new(&settings))?,
+            audit: Audit::open(store.clone())?,
+            operations: Operations::default(),
+        };
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
@@ -95,6 +96,8 @@ impl Host {
             call_timeout: settings.call_timeout,
             watchdog_limit: settings.watchdog,
             restart: settings.restart.clone(),
+            sync: settings.sync_settings.clone(),
+            host_log: host_log.clone(),
         };
         let spawn = |pipeline| runtime::spawn(pipeline, shared.clone());
         let pipelines: Vec<_> = pipelines.into_iter().map(spawn).collect();
@@ -134,6 +137,14 @@ impl Host {
         late.iter().for_each(|pipeline| warn!(pipeline = pipeline.name(), "did not end in time"));
         late.is_empty()
     }
+}
+
+fn store_options(settings: &HostSettings) -> StoreOptions {
+    let durability = match settings.state.durability {
+        DurabilityMode::Commit => Durability::Commit,
+        DurabilityMode::Interval => Durability::Interval(settings.state.sync_interval),
+    };
+    StoreOptions { durability, ..StoreOptions::default() }
 }
 
 /// The configured name of this host, or the one made at its first start.

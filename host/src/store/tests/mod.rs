@@ -2,11 +2,15 @@
 #![expect(clippy::disallowed_methods, reason = "a test's channels hold what the test sends")]
 
 mod disk;
+mod entries;
 mod full_disk;
+mod model;
 mod power_cut;
 
 use std::sync::mpsc;
 use std::time::Duration;
+
+use lockstep_plugin_api::Bytes;
 
 use super::*;
 
@@ -24,7 +28,7 @@ fn value(store: &Store, key: &str) -> Option<String> {
 }
 
 /// Commits all of `commits` in one group: the answer to a first one keeps the writer busy until they wait.
-fn commit_as_one_group(store: &Store, commits: Vec<Commit>) -> Vec<Result<(), StoreError>> {
+fn commit_as_one_group(store: &Store, commits: Vec<Commit>) -> Vec<Result<Committed, StoreError>> {
     let (go, hold) = mpsc::channel();
     let (entered, held) = mpsc::channel();
     store.submit(state("gate", ""), move |result| {
