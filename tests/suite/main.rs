@@ -6,6 +6,7 @@ mod cli;
 mod handshake;
 mod versions;
 mod websocket;
+mod websocket_log;
 mod malformed;
 mod delivery;
 mod log;

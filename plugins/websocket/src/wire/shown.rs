@@ -102,6 +102,9 @@ struct Notice<'a> {
     tenant_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a str>,
+    /// What the key shows, if the notice is about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_value: Option<&'a RawValue>,
     #[serde(flatten)]
     says: BTreeMap<String, &'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,8 +118,17 @@ struct Notice<'a> {
 }
 
 /// What a notice says by itself, whatever its metadata has under these names.
-const OWN_FIELDS: [&str; 8] =
-    ["type", "config_key", "tenant_id", "user_id", "timestamp", "source_node", "epoch", "revision"];
+const OWN_FIELDS: [&str; 9] = [
+    "type",
+    "config_key",
+    "tenant_id",
+    "user_id",
+    "new_value",
+    "timestamp",
+    "source_node",
+    "epoch",
+    "revision",
+];
 
 fn notice(change: &Change, naive: bool) -> String {
     let mut says: BTreeMap<String, &RawValue> =
@@ -127,6 +139,8 @@ fn notice(change: &Change, naive: bool) -> String {
         config_key: change.config_key(),
         tenant_id: change.tenant_id(),
         user_id: change.user_id(),
+        // `null` is read as absent.
+        new_value: change.new_value().read().unwrap_or_default(),
         says,
         timestamp: change.timestamp_us().map(|us| timestamp(us, naive)),
         source_node: change.source_node(),
@@ -205,5 +219,13 @@ mod tests {
             r#"{"type":"config_locked","config_key":"app.x","tenant_id":null,"user_id":"eve","expires_at":"later","revision":4}"#
         );
         assert!(publication.subject().is_none() && publication.revision() == 4);
+
+        change.set_event_type("conflict_detected");
+        change.set_new_value(Json::parse("[1]").expect("JSON"));
+        let text = super::publication(&change, Form::Notice, false).text;
+        assert!(
+            text.contains(r#""type":"conflict_detected""#) && text.contains(r#""new_value":[1]"#),
+            "{text}"
+        );
     }
 }
