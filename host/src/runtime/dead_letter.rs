@@ -271,8 +271,7 @@ impl DeadLetters {
             let key = match key {
                 Some(key) => {
                     let old = self.store.get(Namespace::DeadLetters, key)?;
-                    let old =
-                        old.and_then(|value| Some((QueueName::of(&read(&value)?), value.len() as u64)));
+                    let old = old.and_then(|value| Some((QueueName::of(&read(&value)?), value.len() as u64)));
                     prepared.replaced.push((old, queue, n_bytes));
                     key.clone()
                 }

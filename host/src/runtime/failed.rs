@@ -50,7 +50,10 @@ pub enum WayOut<'a> {
     Store(Option<&'a Vec<u8>>),
     Skip,
     /// The pipeline stops, and the author is told if there is one.
-    Stop { error: Error, has_author: bool },
+    Stop {
+        error: Error,
+        has_author: bool,
+    },
 }
 
 impl Run {
@@ -160,9 +163,7 @@ impl Run {
         key: Option<&Vec<u8>>,
     ) -> Result<(), Ended> {
         let place = key.filter(|_| flight.take_letter());
-        self.until_stored(step, || {
-            self.dead_letters.put(&self.letters(step, flight, failed, key, place)?)
-        })?;
+        self.until_stored(step, || self.dead_letters.put(&self.letters(step, flight, failed, key, place)?))?;
         self.stored_failed(step, flight, failed);
         Ok(())
     }

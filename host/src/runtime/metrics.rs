@@ -72,7 +72,10 @@ const HELP: &[(&str, &str)] = &[
     ("lockstep_call_seconds", "How long calls into the component took: its processing time."),
     ("lockstep_breaker_opened_total", "How often the component's endpoint went away."),
     ("lockstep_log_head", "The newest revision of the log."),
-    ("lockstep_batches_reapplied_total", "Batches applied again because what they had read was changed meanwhile."),
+    (
+        "lockstep_batches_reapplied_total",
+        "Batches applied again because what they had read was changed meanwhile.",
+    ),
     ("lockstep_sink_revision", "Up to where a sink behind the log has written."),
     ("lockstep_sink_lag", "How many revisions a sink is behind the log."),
     ("lockstep_sink_gaps_total", "How often history did not reach back to a sink's place."),

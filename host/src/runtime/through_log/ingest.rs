@@ -48,9 +48,8 @@ pub fn ingest(
 ) -> Result<(), Ended> {
     let chain = Chain::open_held(run, &run.pipeline.transforms, Instance::First)?;
     let committing = run.pipeline.transforms.last().map(|last| &last.step);
-    let position_keys = |source: &crate::pipeline::SourceStep| {
-        PositionKeys::new(&run.pipeline.name, &source.step.name)
-    };
+    let position_keys =
+        |source: &crate::pipeline::SourceStep| PositionKeys::new(&run.pipeline.name, &source.step.name);
     let mut ingest = Ingest {
         run,
         through,
@@ -362,8 +361,9 @@ impl Part {
     /// This part, and another one of the same flight with what comes after it.
     fn split(mut self, rest: Records) -> (Self, Option<Self>) {
         let (flight, from, is_last) = (self.flight.clone(), self.from, mem::take(&mut self.is_last));
-        let (now, later): (Vec<_>, Vec<_>) =
-            mem::take(&mut self.names).into_iter().partition(|(id, _)| rest.iter().all(|record| record.id() != *id));
+        let (now, later): (Vec<_>, Vec<_>) = mem::take(&mut self.names)
+            .into_iter()
+            .partition(|(id, _)| rest.iter().all(|record| record.id() != *id));
         self.names = now;
         let (repeats, refused) = (Vec::new(), Vec::new());
         let rest = Self { flight, records: rest, from, is_last, repeats, names: later, refused };
