@@ -8,7 +8,7 @@ mod metrics;
 mod guide_metrics;
 mod component_host;
 
-pub use component_host::component_host;
+pub use component_host::{component_host, feed};
 pub use guide_metrics::{Cell, Document, Event, GuideMetrics};
 pub use logs::log_host;
 pub use metrics::{Counter, Gauge, Histogram, Metrics, Scope, Values};
