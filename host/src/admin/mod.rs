@@ -13,12 +13,13 @@ mod scrape;
 mod pipelines;
 mod dead_letters;
 mod plugins;
+mod guide_metrics;
 mod server;
 mod client;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Lines, escaped};
 pub use dead_letters::{Filter, Page, detail, page};
 pub use listen::AdminError;
 pub use plugins::plugins;

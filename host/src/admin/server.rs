@@ -2,9 +2,11 @@
 
 use super::access::{Door, MAX_BODY, guard};
 use super::answer::Refusal;
-use super::listen::{AdminError, Limited, bind_address, bind_socket};
+use super::listen::{AdminError, Busy, Limited, bind_address, bind_socket};
 use super::token::Token;
-use super::{ADDRESS, HostView, SOCKET, TOKEN, dead_letters, health, pipelines, plugins, scrape};
+use super::{
+    ADDRESS, HostView, SOCKET, TOKEN, dead_letters, guide_metrics, health, pipelines, plugins, scrape,
+};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -164,7 +166,8 @@ where
     let stop = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
     };
-    let serving = axum::serve(Limited::new(listener), router(Arc::clone(view), door))
+    let service = router(Arc::clone(view), door).into_make_service_with_connect_info::<Busy>();
+    let serving = axum::serve(Limited::new(listener), service)
         .with_graceful_shutdown(stop(stopped.clone()))
         .into_future();
     let late = async {
@@ -189,6 +192,9 @@ pub(super) fn router(view: Arc<HostView>, door: Door) -> Router {
         .route("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::drop))
         .route("/v1/dead-letters/{id}/retry", post(dead_letters::retry))
         .route("/v1/plugins", get(plugins::list))
+        .route("/v1/metrics", get(guide_metrics::document))
+        .route("/v1/metrics/rates", get(guide_metrics::rates))
+        .route("/v1/metrics/reset", post(guide_metrics::reset))
         .fallback(|| async { Refusal::not_found("there is nothing here") })
         .method_not_allowed_fallback(|| async { Refusal::bad_method() })
         .layer(DefaultBodyLimit::max(MAX_BODY))

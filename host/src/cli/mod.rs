@@ -5,6 +5,7 @@
 mod flags;
 mod output;
 mod table;
+mod live;
 mod run;
 mod validate;
 mod plugins;

@@ -53,3 +53,16 @@ pub(super) fn tell(problems: &Diagnostics) {
         eprintln!("{}", problems.render(colour()));
     }
 }
+
+/// A record may hold what steers a terminal; it is shown, not obeyed. Lines of text stay lines.
+pub(super) fn without_control(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}

@@ -142,9 +142,11 @@ mod tests {
     fn a_plugins_metric_feeds_the_cell_it_names() {
         let metrics = Metrics::new();
         let host = component_host(metrics.scope(&[("component", "lock")]));
-        for (metric, cell) in
-            [("taken", "lock_statistics.acquired"), ("open", "active_connections.websocket"), ("x", "nothing")]
-        {
+        for (metric, cell) in [
+            ("taken", "lock_statistics.acquired"),
+            ("open", "active_connections.websocket"),
+            ("x", "nothing"),
+        ] {
             host.feeds(RStr::from_str(metric), RStr::from_str(cell));
         }
         host.counter(RStr::from_str("taken")).value.fetch_add(2, Ordering::Relaxed);
