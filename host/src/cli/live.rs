@@ -55,11 +55,7 @@ impl Live {
             Err(problems) => return refuse(&problems),
         };
         let done = self.connect(&config.settings).and_then(|client| work(&client));
-        done.unwrap_or_else(|error| {
-            complain(&error);
-            error.help().into_iter().for_each(|help| eprintln!("help: {help}"));
-            if error.is_refusal() { REFUSED } else { FAILED }
-        })
+        done.unwrap_or_else(|error| error.tell())
     }
 
     /// The host that is named, or the one that runs on the data folder.
@@ -112,6 +108,13 @@ fn kept_token(data_dir: &Path) -> Option<String> {
 }
 
 impl CommandError {
+    /// Says it, with what to do; gives how to exit.
+    pub fn tell(&self) -> u8 {
+        complain(self);
+        self.help().into_iter().for_each(|help| eprintln!("help: {help}"));
+        if self.is_refusal() { REFUSED } else { FAILED }
+    }
+
     /// Whether nothing was begun.
     pub fn is_refusal(&self) -> bool {
         match self {

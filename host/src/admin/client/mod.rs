@@ -8,6 +8,7 @@ mod lines;
 pub use lines::Lines;
 
 use exchange::{Answer, Request};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io;
 use std::net::TcpStream;
@@ -56,6 +57,17 @@ pub enum ClientError {
     BadAddress(String),
 }
 
+impl ClientError {
+    /// Whether the same may work when the host is back, or ready.
+    pub fn may_come_back(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Strange { .. } => true,
+            Self::Refused { status, .. } => *status == 503,
+            Self::BadAddress(_) => false,
+        }
+    }
+}
+
 impl Client {
     /// Over the host's socket.
     pub fn of_socket(path: &Path) -> Self {
@@ -97,6 +109,15 @@ impl Client {
     /// If nobody answers, or the host refuses.
     pub fn get(&self, path: &str) -> Result<Value, ClientError> {
         self.ask("GET", path, "")
+    }
+
+    /// What is at a path, read as `T`; with `RawValue`s in it, values stay as the host wrote them.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn get_as<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let text = self.text(self.exchange("GET", path, "")?)?;
+        serde_json::from_str(&text).map_err(|error| self.strange(format!("another JSON: {error}")))
     }
 
     /// Asks for something to be done.
@@ -163,21 +184,27 @@ impl Client {
         }
     }
 
-    /// The body of an answer, or what the host says against the request.
+    /// The body of an answer as JSON.
     fn read(&self, answer: Answer) -> Result<Value, ClientError> {
+        match self.text(answer)?.as_str() {
+            "" => Ok(Value::Null),
+            text => serde_json::from_str(text).map_err(|error| self.strange(format!("no JSON: {error}"))),
+        }
+    }
+
+    /// The body of an answer, or what the host says against the request.
+    fn text(&self, answer: Answer) -> Result<String, ClientError> {
         let (status, is_success) = (answer.status(), answer.is_success());
         let text = answer.text().map_err(|cause| match cause.kind() {
             io::ErrorKind::InvalidData => self.strange("no text".to_owned()),
             io::ErrorKind::UnexpectedEof => self.strange("an answer that ends too early".to_owned()),
             _ => self.unreachable(cause),
         })?;
-        let body: Value = match text.as_str() {
-            "" => Value::Null,
-            text => serde_json::from_str(text).map_err(|error| self.strange(format!("no JSON: {error}")))?,
-        };
         if is_success {
-            return Ok(body);
+            return Ok(text);
         }
+        let body: Value =
+            serde_json::from_str(&text).map_err(|error| self.strange(format!("no JSON: {error}")))?;
         let part = |name: &str| body["error"][name].as_str().unwrap_or("unknown").to_owned();
         let details = body["error"]["details"].clone();
         Err(ClientError::Refused { status, code: part("code"), message: part("message"), details })
