@@ -1,11 +1,11 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
 use crate::admin::{AdminError, AdminServer, BoundAddress, HostView};
-use crate::config::{Config, Diagnostic, Diagnostics, HostSettings};
+use crate::config::{Config, Diagnostic, Diagnostics, DurabilityMode, HostSettings};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
 use crate::runtime::{self, DeadLetters, PipelineState, RunningPipeline, Shared, Watchdog};
-use crate::store::{Commit, Namespace, Store, StoreError, StoreOptions};
+use crate::store::{Commit, Durability, Namespace, Store, StoreError, StoreOptions};
 use crate::telemetry::{Metrics, log_host};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ impl Host {
         let origin = config.shown.iter().find(|shown| shown.path == "admin.listen");
         let origin = origin.map_or_else(String::new, |shown| shown.origin.to_string());
         let settings = config.settings;
-        let store = Store::open(&settings.data_dir, StoreOptions::default())?;
+        let store = Store::open(&settings.data_dir, store_options(&settings))?;
         let node_id = node_id(&settings, &store)?;
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
@@ -134,6 +134,14 @@ impl Host {
         late.iter().for_each(|pipeline| warn!(pipeline = pipeline.name(), "did not end in time"));
         late.is_empty()
     }
+}
+
+fn store_options(settings: &HostSettings) -> StoreOptions {
+    let durability = match settings.state.durability {
+        DurabilityMode::Commit => Durability::Commit,
+        DurabilityMode::Interval => Durability::Interval(settings.state.sync_interval),
+    };
+    StoreOptions { durability, ..StoreOptions::default() }
 }
 
 /// The configured name of this host, or the one made at its first start.

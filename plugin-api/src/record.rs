@@ -110,6 +110,12 @@ impl Record {
         Self { is_notice: true, ..Self::from_change(notice) }
     }
 
+    /// An entry as the log gives it: `change` is what `value` says.
+    #[doc(hidden)]
+    pub fn from_log(value: Bytes, change: Change, is_notice: bool) -> Self {
+        Self { value: RSome(value), is_notice, ..Self::from_change(change) }
+    }
+
     /// Whether this is a notice and not a change.
     pub fn is_notice(&self) -> bool {
         self.is_notice

@@ -77,7 +77,7 @@ fn measure_store(host: &HostView) {
     let (scope, counts) = (host.metrics.scope(&[]), host.store.counts());
     advance(&scope.counter("lockstep_store_commits_total"), counts.n_commits);
     advance(&scope.counter("lockstep_store_conflicts_total"), counts.n_conflicts);
-    advance(&scope.counter("lockstep_store_fsyncs_total"), counts.n_groups);
+    advance(&scope.counter("lockstep_store_fsyncs_total"), counts.n_syncs);
     scope.gauge("lockstep_store_writable").set((host.store.health() == Health::Ok).into());
 }
 

@@ -77,11 +77,47 @@ pub enum LogFormat {
 }
 
 /// Limits of the embedded store.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StateSettings {
+    /// When a change is answered: `commit`, once it is on the disk; `interval`, up to `sync_interval` earlier, and a
+    /// power cut may take what was answered in that time.
+    pub durability: DurabilityMode,
+    /// With `durability: interval`, how long what was answered may stay off the disk.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub sync_interval: Duration,
+    /// How much of the log is kept for those who come back, beside the newest entry of each key. What a sink has not
+    /// had yet is kept beyond it.
+    pub history: HistorySettings,
+    /// Size of the log beyond which history is given up even if a sink has not had it; the sink then gets the newest
+    /// entry of each key.
+    #[serde(with = "size")]
+    #[schemars(with = "size::Text")]
+    pub max_bytes: u64,
     /// When a component's dead letter queue is full, its pipeline stops.
     pub dead_letters: DeadLetterSettings,
+}
+
+/// When a change is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DurabilityMode {
+    Commit,
+    Interval,
+}
+
+/// How much of the log is kept; `sync_settings.max_event_age_hours` says for how long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistorySettings {
+    /// Most entries kept as history.
+    #[schemars(range(min = 1))]
+    pub records: u64,
+    /// Most bytes kept as history.
+    #[serde(with = "size")]
+    #[schemars(with = "size::Text")]
+    pub bytes: u64,
 }
 
 /// Bounds of the dead letter queue of each component.
@@ -195,6 +231,24 @@ impl Default for AdminSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+impl Default for StateSettings {
+    fn default() -> Self {
+        Self {
+            durability: DurabilityMode::Commit,
+            sync_interval: Duration::from_millis(10),
+            history: HistorySettings::default(),
+            max_bytes: 10 << 30,
+            dead_letters: DeadLetterSettings::default(),
+        }
+    }
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        Self { records: 1_000_000, bytes: 1 << 30 }
     }
 }
 

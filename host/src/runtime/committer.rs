@@ -254,7 +254,7 @@ impl<'a> Committer<'a> {
                 return false;
             }
             match self.run.store.commit(commit.clone()) {
-                Ok(()) => {
+                Ok(_) => {
                     if is_told {
                         info!("the store takes positions again");
                     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use lockstep_plugin_api::Bytes;
+
 use super::error::StoreError;
 
 /// Longest key that is taken. A config key has at most 512 bytes; namespaces put names before it.
@@ -19,6 +21,9 @@ pub enum Namespace {
     DeadLetters = 3,
     /// What components keep.
     State = 4,
+    // 5 and 6 are the log's two indexes, which only the writer changes: see `entries.rs`.
+    /// How far each sink has come in the log.
+    Cursors = 7,
 }
 
 /// What must hold for a commit to happen.
@@ -41,6 +46,40 @@ pub struct Commit {
     pub checks: Vec<Check>,
     pub puts: Vec<(Namespace, Vec<u8>, Vec<u8>)>,
     pub deletes: Vec<(Namespace, Vec<u8>)>,
+    /// Appended to the log in this order. Only the log makes them; its room knows what is in one.
+    pub entries: Vec<NewEntry>,
+    /// Only the log's compaction asks for it.
+    pub trim: Option<Trim>,
+}
+
+/// An entry that has no revision yet: the writer gives it the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// What it is the newest entry of; `None` for a notice, which is the newest of nothing.
+    pub key: Option<Vec<u8>>,
+    pub value: Bytes,
+    /// It says that its key is gone. Only counted here.
+    pub is_deletion: bool,
+}
+
+/// History that is given up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trim {
+    /// History now begins after this revision; what was there before it and stays is what keys were then.
+    pub passed: u64,
+    /// Bytes of the entries that were passed, whether they stay or go.
+    pub passed_bytes: u64,
+    /// The entries that go. None of them may be the newest of its key.
+    pub revisions: Vec<u64>,
+    /// Bytes of the entries that go.
+    pub bytes: u64,
+}
+
+/// What a commit has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The revision of its first entry, the others follow without a gap; 0 if it has none.
+    pub first_revision: u64,
 }
 
 impl Commit {
@@ -64,7 +103,8 @@ impl Commit {
         let checks = self.checks.iter().map(|check| check.key.len() + check.expect.n_bytes());
         let puts = self.puts.iter().map(|(_, key, value)| key.len() + value.len());
         let deletes = self.deletes.iter().map(|(_, key)| key.len());
-        checks.chain(puts).chain(deletes).sum()
+        let entries = self.entries.iter().map(NewEntry::n_bytes);
+        checks.chain(puts).chain(deletes).chain(entries).sum()
     }
 
     /// Refuses a key that the engine would cut off.
@@ -72,12 +112,19 @@ impl Commit {
         let checks = self.checks.iter().map(|check| &check.key);
         let puts = self.puts.iter().map(|(_, key, _)| key);
         let deletes = self.deletes.iter().map(|(_, key)| key);
-        match checks.chain(puts).chain(deletes).map(Vec::len).max() {
+        let entries = self.entries.iter().filter_map(|entry| entry.key.as_ref());
+        match checks.chain(puts).chain(deletes).chain(entries).map(Vec::len).max() {
             Some(n_bytes) if n_bytes > MAX_KEY_BYTES => {
                 Err(StoreError::TooLarge { what: "key", n_bytes, limit: MAX_KEY_BYTES })
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl NewEntry {
+    fn n_bytes(&self) -> usize {
+        self.key.as_ref().map_or(0, Vec::len) + self.value.len()
     }
 }
 
@@ -104,6 +151,7 @@ impl fmt::Display for Namespace {
             Self::Positions => "position",
             Self::DeadLetters => "dead letter",
             Self::State => "state",
+            Self::Cursors => "cursor",
         })
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
 use std::io;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +27,18 @@ pub(super) const FOLDER: &str = "store";
 /// Where the engine makes a folder per keyspace.
 const KEYSPACES_FOLDER: &str = "keyspaces";
 
-/// What a group leaves behind per stored key: a value, or `None` where it was deleted.
-pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// What a group leaves behind: a value, or `None` where it was deleted.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Per stored key.
+    pub records: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// The log's entries, per revision.
+    pub entries: BTreeMap<u64, Option<Vec<u8>>>,
+}
 
 /// Small enough that reopening replays little, large enough that a burst is not held up by the flush before it.
-const WRITE_BUFFER_BYTES: u64 = 16 << 20;
+/// There is one for records and one for the log's entries.
+const WRITE_BUFFER_BYTES: u64 = 8 << 20;
 
 /// The engine's own limits are 4 and 20, and there it waits for its worker even if that has died: stay below.
 const MAX_FULL_BUFFERS: usize = 3;
@@ -46,7 +54,14 @@ pub(super) struct EngineOptions {
 pub(super) struct Engine {
     database: Database,
     records: Keyspace,
+    entries: Keyspace,
     sync: PersistMode,
+}
+
+/// Everything as it was at one moment.
+pub(super) struct View<'a> {
+    engine: &'a Engine,
+    snapshot: fjall::Snapshot,
 }
 
 /// Why a write did not happen, as far as what to do next differs.
@@ -60,6 +75,11 @@ pub(super) enum WriteFailure {
 impl EngineOptions {
     pub fn new(cache_bytes: u64) -> Self {
         Self { cache_bytes, write_buffer_bytes: WRITE_BUFFER_BYTES, sync: PersistMode::SyncData }
+    }
+
+    /// A write is only handed to the operating system; [`Engine::sync`] is called in time.
+    pub fn with_later_sync(self) -> Self {
+        Self { sync: PersistMode::Buffer, ..self }
     }
 
     /// The negative control of the power cut test: the same store with its sync call taken out.
@@ -110,33 +130,43 @@ impl Engine {
     fn try_open(path: &Path, options: EngineOptions) -> fjall::Result<Self> {
         let database =
             Database::builder(path).cache_size(options.cache_bytes).max_journaling_size(64 << 20).open()?;
-        let records = database.keyspace("records", || {
-            KeyspaceCreateOptions::default().max_memtable_size(options.write_buffer_bytes)
-        })?;
-        Ok(Self { database, records, sync: options.sync })
+        let keyspace = || KeyspaceCreateOptions::default().max_memtable_size(options.write_buffer_bytes);
+        let records = database.keyspace("records", keyspace)?;
+        let entries = database.keyspace("entries", keyspace)?;
+        Ok(Self { database, records, entries, sync: options.sync })
     }
 
-    /// Writes all of `changes` and syncs them to the disk, then lets readers see them.
+    /// Writes all of `changes` and, unless that is left for later, syncs them to the disk; then lets readers see them.
     pub fn write(&self, changes: &Changes) -> Result<(), WriteFailure> {
         self.wait_for_flush()?;
         let mut batch = self.database.batch().durability(Some(self.sync));
-        for (key, value) in changes {
+        for (key, value) in &changes.records {
             match value {
                 Some(value) => batch.insert(&self.records, key.as_slice(), value.as_slice()),
                 None => batch.remove(&self.records, key.as_slice()),
             }
         }
-        batch.commit().map_err(|error| match error {
-            fjall::Error::Poisoned => WriteFailure::Refused,
-            error => WriteFailure::Write(error),
-        })
+        for (revision, value) in &changes.entries {
+            match value {
+                Some(value) => batch.insert(&self.entries, revision.to_be_bytes(), value.as_slice()),
+                None => batch.remove(&self.entries, revision.to_be_bytes()),
+            }
+        }
+        batch.commit().map_err(WriteFailure::new)
+    }
+
+    /// Syncs what was written and left for later.
+    pub fn sync(&self) -> Result<(), WriteFailure> {
+        self.database.persist(PersistMode::SyncData).map_err(WriteFailure::new)
     }
 
     /// Where the engine would wait without end for a worker that has died of a full disk, this notices.
     fn wait_for_flush(&self) -> Result<(), WriteFailure> {
-        while self.records.tree.sealed_memtable_count() >= MAX_FULL_BUFFERS
-            || self.records.tree.l0_run_count() >= MAX_YOUNG_TABLES
-        {
+        let is_behind = |keyspace: &Keyspace| {
+            keyspace.tree.sealed_memtable_count() >= MAX_FULL_BUFFERS
+                || keyspace.tree.l0_run_count() >= MAX_YOUNG_TABLES
+        };
+        while is_behind(&self.records) || is_behind(&self.entries) {
             self.database.persist(PersistMode::Buffer).map_err(|_| WriteFailure::Refused)?;
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -148,20 +178,72 @@ impl Engine {
         Ok(found.map(|value| value.to_vec()))
     }
 
+    /// The entry with this revision, as it is stored.
+    pub fn entry(&self, revision: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.entries.get(revision.to_be_bytes()).map_err(read_error)?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
     /// Keys of `prefix` after `after`, with their values, of one moment.
     pub fn scan(&self, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<KeyValue>, StoreError> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
+        self.view().scan(prefix, after).take(limit).collect()
+    }
+
+    /// Reads through it see nothing that is committed from now on.
+    pub fn view(&self) -> View<'_> {
+        View { engine: self, snapshot: self.database.snapshot() }
+    }
+}
+
+impl View<'_> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.snapshot.get(&self.engine.records, key).map_err(read_error)?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    /// Keys of `prefix` after `after`, with their values.
+    pub fn scan(&self, prefix: &[u8], after: &[u8]) -> impl Iterator<Item = Result<KeyValue, StoreError>> {
         let start = if after < prefix { Included(prefix) } else { Excluded(after) };
-        let snapshot = self.database.snapshot();
-        let mut found = Vec::new();
-        for item in snapshot.range::<&[u8], _>(&self.records, (start, Unbounded)).take(limit) {
+        let items = self.snapshot.range::<&[u8], _>(&self.engine.records, (start, Unbounded));
+        let prefix = prefix.to_vec();
+        let items = items.map(|item| {
             let (key, value) = item.into_inner().map_err(read_error)?;
-            if !key.starts_with(prefix) {
-                break;
-            }
-            found.push((key.to_vec(), value.to_vec()));
+            Ok((key.to_vec(), value.to_vec()))
+        });
+        items.take_while(move |item: &Result<KeyValue, _>| {
+            item.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix))
+        })
+    }
+
+    pub fn entry(&self, revision: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.snapshot.get(&self.engine.entries, revision.to_be_bytes()).map_err(read_error)?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    /// Entries after this revision, as they are stored.
+    pub fn entries(&self, after: u64) -> impl Iterator<Item = Result<(u64, Vec<u8>), StoreError>> {
+        let after = after.to_be_bytes();
+        let items = self.snapshot.range::<[u8; 8], _>(&self.engine.entries, (Excluded(after), Unbounded));
+        items.map(|item| {
+            let (key, value) = item.into_inner().map_err(read_error)?;
+            let revision = (*key).try_into().map(u64::from_be_bytes);
+            Ok((revision.expect("only revisions are keys of entries"), value.to_vec()))
+        })
+    }
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.entries.is_empty()
+    }
+}
+
+impl WriteFailure {
+    fn new(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Poisoned => Self::Refused,
+            error => Self::Write(error),
         }
-        Ok(found)
     }
 }
 

@@ -29,6 +29,9 @@ pub enum StoreError {
     #[error("a {what} of {n_bytes} bytes is more than the store takes ({limit})")]
     TooLarge { what: &'static str, n_bytes: usize, limit: usize },
 
+    #[error("only changes and notices can be entries of the log: {what}")]
+    NotAnEntry { what: String },
+
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: Arc<io::Error> },
 

@@ -1,17 +1,20 @@
 //! The embedded store of one host: what must survive a crash, in one place, changed by atomic commits.
 //!
-//! Invariant: a commit is answered only after its fsync, and nobody reads what has not been answered for yet.
+//! Invariant: a commit is answered only after its fsync, unless `durability: interval` was asked for, and nobody reads
+//! what has not been answered for yet.
 //!
 //! ```text
 //! commit, submit ─► queue (bounded) ─► the one writer: checks, one batch, one fsync ─► answers
 //! get, scan ──────────────────────────────────────────────► engine (committed data only)
 //! ```
-//! Everything lies in one keyspace of the engine, [`Namespace`] first. The log's entries get a keyspace of their
-//! own beside it (`engine.rs`, keyed by revision) and a field `entries` in [`Commit`], written in the same batch.
+//! Everything lies in one keyspace of the engine, [`Namespace`] first, but for the log's entries: they have a keyspace
+//! of their own beside it, keyed by the revision that the writer gives them, and are written in the same batch.
 
 mod commit;
 mod engine;
+mod entries;
 mod error;
+mod group;
 mod journal;
 mod lock;
 mod queue;
@@ -25,10 +28,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use uuid::Uuid;
 
-pub use commit::{Check, Commit, Expect, Namespace};
+pub use commit::{Check, Commit, Committed, Expect, Namespace, NewEntry, Trim};
+pub use entries::{EntryPage, ReadLimit, StoredEntry, Tally};
 pub use error::StoreError;
 pub use shared::{Counts, Health};
 
@@ -53,11 +58,37 @@ pub struct StoreOptions {
     pub queue_bytes: usize,
     /// Memory for blocks read from disk.
     pub cache_bytes: u64,
+    pub durability: Durability,
+}
+
+/// When a commit is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After its fsync.
+    #[default]
+    Commit,
+    /// Before it; the fsync follows at most this much later. A power cut takes the commits since the last one, never
+    /// one without those after it. The end of the process takes none.
+    Interval(Duration),
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { queue_commits: 10_000, queue_bytes: 64 << 20, cache_bytes: 32 << 20 }
+        Self {
+            queue_commits: 10_000,
+            queue_bytes: 64 << 20,
+            cache_bytes: 32 << 20,
+            durability: Durability::Commit,
+        }
+    }
+}
+
+impl StoreOptions {
+    fn sync_interval(&self) -> Option<Duration> {
+        match self.durability {
+            Durability::Commit => None,
+            Durability::Interval(interval) => Some(interval),
+        }
     }
 }
 
@@ -82,7 +113,9 @@ impl Store {
     ///
     /// Fails if another host holds the folder, or if a newer host has written the store.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
-        Self::open_with(dir, &options, EngineOptions::new(options.cache_bytes))
+        let engine = EngineOptions::new(options.cache_bytes);
+        let engine = if options.sync_interval().is_some() { engine.with_later_sync() } else { engine };
+        Self::open_with(dir, &options, engine)
     }
 
     /// Whether a host has kept a store in `dir`.
@@ -100,21 +133,27 @@ impl Store {
         let lock = DirLock::acquire(dir)?;
         let shared = Arc::new(Shared::open(dir.to_path_buf(), engine, lock)?);
         let queue = Arc::new(Queue::new(options.queue_commits, options.queue_bytes));
-        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&queue)).spawn(dir)?;
+        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&queue), options.sync_interval());
+        let writer = writer.spawn(dir)?;
         let mut handle = Handle { shared, queue, epoch: Uuid::nil(), writer: Some(writer) };
         handle.epoch = handle.check_format(&dir.join(engine::FOLDER))?;
         Ok(Self { handle: Arc::new(handle) })
     }
 
     /// Commits, and returns when that is on disk. Waits, so it is not for a thread that runs async tasks.
-    pub fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+    pub fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         self.handle.commit(commit)
     }
 
     /// Commits, and calls `answer` when that is on disk or refused; waits only while the queue is full.
     ///
     /// `answer` runs on the writer's thread, which commits for everybody: it must be short and must not wait.
-    pub fn submit(&self, commit: Commit, answer: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+    /// Answers come in the order of the revisions.
+    pub fn submit(
+        &self,
+        commit: Commit,
+        answer: impl FnOnce(Result<Committed, StoreError>) + Send + 'static,
+    ) {
         self.handle.queue.push(commit, Box::new(answer));
     }
 
@@ -141,6 +180,21 @@ impl Store {
         self.handle.epoch
     }
 
+    /// What the operating system refused to those who keep something here.
+    pub fn cannot(&self, action: &'static str, error: std::io::Error) -> StoreError {
+        StoreError::io(action, &self.handle.shared.dir, error)
+    }
+
+    /// What lies here is not what its reader can read.
+    pub fn damaged(&self, what: &'static str) -> StoreError {
+        entries::damaged(&self.handle.shared.dir, what)
+    }
+
+    /// Whether the caller is an answer: then the writer waits for it.
+    pub fn is_answering(&self) -> bool {
+        self.handle.queue.is_writer()
+    }
+
     /// Whether commits are being taken, and if not, why.
     pub fn health(&self) -> Health {
         self.handle.shared.health()
@@ -153,7 +207,7 @@ impl Store {
 }
 
 impl Handle {
-    fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+    fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.queue.push(
             commit,

@@ -3,19 +3,30 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
-use super::commit::Commit;
+use super::commit::{Commit, Committed};
 use super::error::StoreError;
 
 /// Bytes that go into one group, unless its first commit alone is larger: bounds the wait of those behind it.
 const GROUP_BYTES: usize = 16 << 20;
 
-pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+pub(super) type Answer = Box<dyn FnOnce(Result<Committed, StoreError>) + Send>;
 
 pub(super) struct Job {
     pub commit: Commit,
     pub n_bytes: usize,
     pub answer: Answer,
+}
+
+/// What the writer finds.
+pub(super) enum Taken {
+    /// Everything that waits, up to a size.
+    Group(Vec<Job>),
+    /// Nothing until then.
+    TimeIsUp,
+    /// Nothing, and nothing will come.
+    Closed,
 }
 
 pub(super) struct Queue {
@@ -66,16 +77,21 @@ impl Queue {
         }
     }
 
-    /// The next group: everything that waits, up to a size. `None` when closed and empty.
-    pub fn take_group(&self) -> Option<Vec<Job>> {
+    /// The next group; waits for one, but not past `until`.
+    pub fn take_group(&self, until: Option<Instant>) -> Taken {
         let mut state = self.lock();
         state.writer = Some(thread::current().id());
         while state.jobs.is_empty() {
             if state.is_closed {
-                return None;
+                return Taken::Closed;
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                state.is_writer_asleep = false;
+                return Taken::TimeIsUp;
             }
             state.is_writer_asleep = true;
-            state = self.arrived.wait(state).expect("no holder of the queue panics");
+            state = self.sleep(state, left);
         }
         let (mut group, mut group_bytes) = (Vec::new(), 0);
         while let Some(job) = state.jobs.pop_front_if(|job| {
@@ -87,7 +103,15 @@ impl Queue {
         }
         drop(state);
         self.left.notify_all();
-        Some(group)
+        Taken::Group(group)
+    }
+
+    fn sleep<'a>(&self, state: MutexGuard<'a, State>, limit: Option<Duration>) -> MutexGuard<'a, State> {
+        let awake = match limit {
+            Some(limit) => self.arrived.wait_timeout(state, limit).map(|(state, _)| state).ok(),
+            None => self.arrived.wait(state).ok(),
+        };
+        awake.expect("no holder of the queue panics")
     }
 
     /// Refuses what comes from now on; what waits is still taken.
@@ -95,6 +119,11 @@ impl Queue {
         self.lock().is_closed = true;
         self.arrived.notify_all();
         self.left.notify_all();
+    }
+
+    /// Whether this is the writer's thread.
+    pub fn is_writer(&self) -> bool {
+        self.lock().is_writer()
     }
 
     fn check_sizes(&self, commit: &Commit, n_bytes: usize) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! What readers and the writer share: the engine, whether it takes commits, and what was done.
 //!
-//! Invariant: only the writer replaces the engine, changes the health and counts.
+//! Invariant: only the writer replaces the engine, changes the health and the tally, and counts.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::KeyValue;
 use super::commit::{Namespace, stored_key};
 use super::engine::{Engine, EngineOptions};
+use super::entries::{Tally, load_tally};
 use super::error::StoreError;
 use super::lock::DirLock;
 
@@ -29,8 +30,10 @@ pub enum Health {
 pub struct Counts {
     pub n_commits: u64,
     pub n_conflicts: u64,
-    /// Groups written: one fsync each.
+    /// Groups written: one fsync each, unless it is left for later.
     pub n_groups: u64,
+    /// Times the disk was synced.
+    pub n_syncs: u64,
 }
 
 /// What readers and the writer see. The engine is missing only while it is being opened again, or cannot be.
@@ -39,18 +42,33 @@ pub(super) struct Shared {
     pub options: EngineOptions,
     engine: RwLock<Option<Engine>>,
     health: Mutex<Health>,
+    tally: Mutex<Tally>,
     n_commits: AtomicU64,
     n_conflicts: AtomicU64,
     n_groups: AtomicU64,
+    n_syncs: AtomicU64,
     _lock: DirLock,
 }
 
 impl Shared {
     pub fn open(dir: PathBuf, options: EngineOptions, lock: DirLock) -> Result<Self, StoreError> {
-        let engine = RwLock::new(Some(Engine::open(&dir, options)?));
-        let [n_commits, n_conflicts, n_groups] = Default::default();
+        let engine = Engine::open(&dir, options)?;
+        let tally = Mutex::new(load_tally(&engine.view(), &dir)?);
+        let engine = RwLock::new(Some(engine));
+        let [n_commits, n_conflicts, n_groups, n_syncs] = Default::default();
         let health = Mutex::new(Health::Ok);
-        Ok(Self { dir, options, engine, health, n_commits, n_conflicts, n_groups, _lock: lock })
+        Ok(Self {
+            dir,
+            options,
+            engine,
+            health,
+            tally,
+            n_commits,
+            n_conflicts,
+            n_groups,
+            n_syncs,
+            _lock: lock,
+        })
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -82,6 +100,7 @@ impl Shared {
             n_commits: self.n_commits.load(Relaxed),
             n_conflicts: self.n_conflicts.load(Relaxed),
             n_groups: self.n_groups.load(Relaxed),
+            n_syncs: self.n_syncs.load(Relaxed),
         }
     }
 
@@ -89,6 +108,15 @@ impl Shared {
         self.n_commits.fetch_add(done.n_commits, Relaxed);
         self.n_conflicts.fetch_add(done.n_conflicts, Relaxed);
         self.n_groups.fetch_add(done.n_groups, Relaxed);
+        self.n_syncs.fetch_add(done.n_syncs, Relaxed);
+    }
+
+    pub fn tally(&self) -> Tally {
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_tally(&self, tally: Tally) {
+        *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = tally;
     }
 
     pub fn set_health(&self, health: Health) {

@@ -9,11 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use super::commit::{Check, Commit, stored_key};
+use super::commit::Committed;
 use super::engine::{self, Changes, Engine, WriteFailure};
+use super::entries::Tally;
 use super::error::StoreError;
-use super::queue::{Answer, Job, Queue};
+use super::group::Group;
+use super::queue::{Answer, Job, Queue, Taken};
 use super::shared::{Counts, Health, Shared};
 
 /// What must fit on the disk before a store that found it full is opened again.
@@ -22,6 +25,10 @@ const PROBE_BYTES: usize = 4 << 20;
 pub(super) struct Writer {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
+    /// How long a sync may be left for later; `None` if every group is synced before it is answered.
+    sync_interval: Option<Duration>,
+    /// Since when something has been written and not synced.
+    unsynced_since: Option<Instant>,
     /// What keys held before a group that failed: written back first when the engine is opened again, because
     /// whether the journal kept that group is not known.
     undo: Changes,
@@ -30,13 +37,14 @@ pub(super) struct Writer {
 /// A group after its checks: what it changes, and what to tell whom.
 struct Decided {
     changes: Changes,
-    accepted: Vec<Answer>,
+    tally: Tally,
+    accepted: Vec<(Answer, Committed)>,
     refused: Vec<(Answer, StoreError)>,
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, queue: Arc<Queue>) -> Self {
-        Self { shared, queue, undo: Changes::new() }
+    pub fn new(shared: Arc<Shared>, queue: Arc<Queue>, sync_interval: Option<Duration>) -> Self {
+        Self { shared, queue, sync_interval, unsynced_since: None, undo: Changes::default() }
     }
 
     pub fn spawn(self, dir: &Path) -> Result<JoinHandle<()>, StoreError> {
@@ -47,9 +55,17 @@ impl Writer {
     }
 
     fn run(mut self) {
-        while let Some(group) = self.queue.take_group() {
-            self.commit_group(group);
+        loop {
+            match self.queue.take_group(self.sync_due()) {
+                Taken::Group(group) => self.commit_group(group),
+                Taken::TimeIsUp => {}
+                Taken::Closed => break,
+            }
+            if self.sync_due().is_some_and(|due| due <= Instant::now()) {
+                self.sync();
+            }
         }
+        self.sync();
         if !self.undo.is_empty() {
             // Closing the engine writes what it still holds of a refused group, if there is space by now.
             let _ = self.reopen();
@@ -63,11 +79,11 @@ impl Writer {
         let decided = self.decide(group);
         let written = match decided.changes.is_empty() {
             true => Ok(()),
-            false => self.write(&decided.changes),
+            false => self.write(&decided.changes).inspect(|()| self.shared.set_tally(decided.tally)),
         };
         self.count(&decided, written.is_ok());
-        for answer in decided.accepted {
-            tell(answer, written.clone());
+        for (answer, committed) in decided.accepted {
+            tell(answer, written.clone().map(|()| committed));
         }
         for (answer, error) in decided.refused {
             tell(answer, Err(error));
@@ -75,30 +91,17 @@ impl Writer {
     }
 
     /// In order of arrival: each commit sees what those before it in the group will have changed.
-    fn decide(&self, group: Vec<Job>) -> Decided {
-        let (mut changes, mut accepted, mut refused) = (Changes::new(), Vec::new(), Vec::new());
-        for Job { commit, answer, .. } in group {
-            match commit.checks.iter().try_for_each(|check| self.check(check, &changes)) {
-                Ok(()) => {
-                    stage(commit, &mut changes);
-                    accepted.push(answer);
-                }
+    fn decide(&self, jobs: Vec<Job>) -> Decided {
+        let mut group = Group::new(&self.shared);
+        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+        for Job { commit, answer, .. } in jobs {
+            match group.stage(commit) {
+                Ok(committed) => accepted.push((answer, committed)),
                 Err(error) => refused.push((answer, error)),
             }
         }
-        Decided { changes, accepted, refused }
-    }
-
-    fn check(&self, check: &Check, staged: &Changes) -> Result<(), StoreError> {
-        let key = stored_key(check.namespace, &check.key);
-        let holds = match staged.get(&key) {
-            Some(value) => check.expect.holds(value.as_deref()),
-            None => check.expect.holds(self.shared.get(&key)?.as_deref()),
-        };
-        match holds {
-            true => Ok(()),
-            false => Err(StoreError::Conflict { namespace: check.namespace, key: check.key.clone() }),
-        }
+        let (changes, tally) = group.finish();
+        Decided { changes, tally, accepted, refused }
     }
 
     /// Checks must be able to read, even if the last attempt to open the engine again has failed.
@@ -122,7 +125,31 @@ impl Writer {
             }
         }
         self.shared.set_health(Health::Ok);
+        if self.sync_interval.is_some() {
+            self.unsynced_since.get_or_insert_with(Instant::now);
+        }
         Ok(())
+    }
+
+    fn sync_due(&self) -> Option<Instant> {
+        Some(self.unsynced_since? + self.sync_interval?)
+    }
+
+    /// What was answered without waiting for the disk reaches it. If not, nobody knows what of it the disk holds.
+    fn sync(&mut self) {
+        if self.unsynced_since.take().is_none() {
+            return;
+        }
+        let synced = self.shared.engine().as_ref().map(Engine::sync);
+        match synced {
+            Some(Err(WriteFailure::Write(error))) => {
+                tracing::error!(%error, "the store cannot sync; restart the host when the disk is sound");
+                self.fail();
+            }
+            // An engine that has stopped was closed or is opened again by the next commit, and both sync its journal.
+            Some(Err(WriteFailure::Refused)) | None => {}
+            Some(Ok(())) => self.shared.count(Counts { n_syncs: 1, ..Counts::default() }),
+        }
     }
 
     /// `None`: the engine takes no writes since an earlier failure, so nothing of this one was written.
@@ -149,9 +176,14 @@ impl Writer {
 
     /// The oldest value wins: what a key held before the first group that failed.
     fn remember_old_values(&mut self, engine: &Engine, changes: &Changes) -> Result<(), StoreError> {
-        for key in changes.keys() {
-            if !self.undo.contains_key(key) {
-                self.undo.insert(key.clone(), engine.get(key)?);
+        for key in changes.records.keys() {
+            if !self.undo.records.contains_key(key) {
+                self.undo.records.insert(key.clone(), engine.get(key)?);
+            }
+        }
+        for revision in changes.entries.keys() {
+            if !self.undo.entries.contains_key(revision) {
+                self.undo.entries.insert(*revision, engine.entry(*revision)?);
             }
         }
         Ok(())
@@ -166,7 +198,7 @@ impl Writer {
         if !self.undo.is_empty() && engine.write(&self.undo).is_err() {
             return Err(StoreError::DiskFull { path: self.shared.dir.clone() });
         }
-        self.undo.clear();
+        self.undo = Changes::default();
         *slot = Some(engine);
         tracing::info!("the store was opened again");
         Ok(())
@@ -191,21 +223,13 @@ impl Writer {
         let n_conflicts = decided.refused.len() as u64;
         let n_commits = if is_written { decided.accepted.len() as u64 } else { 0 };
         let n_groups = u64::from(is_written && !decided.changes.is_empty());
-        self.shared.count(Counts { n_commits, n_conflicts, n_groups });
-    }
-}
-
-fn stage(commit: Commit, changes: &mut Changes) {
-    for (namespace, key) in commit.deletes {
-        changes.insert(stored_key(namespace, &key), None);
-    }
-    for (namespace, key, value) in commit.puts {
-        changes.insert(stored_key(namespace, &key), Some(value));
+        let n_syncs = if self.sync_interval.is_none() { n_groups } else { 0 };
+        self.shared.count(Counts { n_commits, n_conflicts, n_groups, n_syncs });
     }
 }
 
 /// A panic in somebody's answer must not end the writer of all.
-fn tell(answer: Answer, result: Result<(), StoreError>) {
+fn tell(answer: Answer, result: Result<Committed, StoreError>) {
     if catch_unwind(AssertUnwindSafe(|| answer(result))).is_err() {
         tracing::error!("the answer to a commit panicked");
     }

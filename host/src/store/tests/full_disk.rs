@@ -76,7 +76,7 @@ fn the_engines_own_upkeep_may_find_the_disk_full() {
     let mut n_committed = 0;
     for i in 0..60 {
         match store.commit(state(&format!("key-{i}"), &"v".repeat(4_000))) {
-            Ok(()) => n_committed += 1,
+            Ok(_) => n_committed += 1,
             Err(error) => assert!(error.is_transient(), "{error}"),
         }
     }

@@ -24,7 +24,7 @@ fn value(store: &Store, key: &str) -> Option<String> {
 }
 
 /// Commits all of `commits` in one group: the answer to a first one keeps the writer busy until they wait.
-fn commit_as_one_group(store: &Store, commits: Vec<Commit>) -> Vec<Result<(), StoreError>> {
+fn commit_as_one_group(store: &Store, commits: Vec<Commit>) -> Vec<Result<Committed, StoreError>> {
     let (go, hold) = mpsc::channel();
     let (entered, held) = mpsc::channel();
     store.submit(state("gate", ""), move |result| {

@@ -108,7 +108,7 @@ fn check(run: &Run, cut: &Cut, torn: Option<&mut fastrand::Rng>) -> Result<(), S
     if n_commits < cut.n_acknowledged {
         return Err(format!("{} commits were acknowledged, {n_commits} are there", cut.n_acknowledged));
     }
-    store.commit(state("after", "1")).map_err(|error| error.to_string())
+    store.commit(state("after", "1")).map(|_| ()).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -1,0 +1,224 @@
+//! Reading the log: page by page, key by key, and what a key was at some revision.
+
+use lockstep_plugin_api::{Batch, Record};
+
+use super::entry::{decode, log_key};
+use super::{Log, Shared};
+use crate::store::{EntryPage, ReadLimit, StoreError, StoredEntry};
+
+/// How far back a key's entries are followed one by one. Beyond it, what a key was is not told any more.
+const MAX_STEPS: usize = 10_000;
+
+/// Entries in revision order.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub batch: Batch,
+    /// Everything up to here is covered: the next page is read after it.
+    pub through: u64,
+    /// The page starts where history is incomplete.
+    pub gap: Option<Gap>,
+}
+
+/// Entries between `after` and `compacted` are gone, but for the newest one of each key. A reader hears of it with each
+/// page until it has passed `compacted`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    pub after: u64,
+    pub compacted: u64,
+}
+
+/// What a key was at some revision.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "it is looked at and dropped, never kept")]
+pub enum At {
+    /// Its newest entry up to then.
+    Entry(Record),
+    /// It had none.
+    Absent,
+    /// History does not reach back that far.
+    Compacted,
+}
+
+impl Log {
+    /// Entries after revision `after`: at least one if there is one, at most `max_records` of about `max_bytes`.
+    pub fn read(&self, after: u64, max_records: usize, max_bytes: u64) -> Result<Page, StoreError> {
+        let (head, recent) = {
+            let ring = self.shared().ring();
+            (ring.head(), ring.after(after, max_records))
+        };
+        if after >= head {
+            return Ok(Page { batch: Batch::new(Vec::new()), through: head, gap: None });
+        }
+        match recent {
+            Some(recent) => self.shared().recent_page(&recent, after, max_records, max_bytes),
+            None => self.read_stored(after, max_records, max_bytes, head),
+        }
+    }
+
+    /// As [`Log::read`], but from the disk, and no further than `head`.
+    pub(super) fn read_stored(
+        &self,
+        after: u64,
+        max_records: usize,
+        max_bytes: u64,
+        head: u64,
+    ) -> Result<Page, StoreError> {
+        let limit = ReadLimit { through: head, records: max_records, bytes: max_bytes };
+        let found = self.shared().store.entries(after, limit)?;
+        let gap = (after < found.compacted).then_some(Gap { after, compacted: found.compacted });
+        Ok(Page { gap, ..self.shared().stored_page(found, head)? })
+    }
+
+    /// As [`Log::read`], of the entries that are the newest of their key. Notices are the newest of nothing.
+    ///
+    /// Read to its end and then on with [`Log::read`], it gives the newest entry of every key. An entry that is
+    /// replaced in the meantime is left out here and comes later.
+    pub fn current(&self, after: u64, max_records: usize, max_bytes: u64) -> Result<Page, StoreError> {
+        let head = self.head();
+        let limit = ReadLimit { through: head, records: max_records, bytes: max_bytes };
+        self.shared().stored_page(self.shared().store.current_entries(after, limit)?, head)
+    }
+
+    /// The newest entry of a key, a deletion included.
+    pub fn get(&self, tenant: Option<&str>, key: &str) -> Result<Option<Record>, StoreError> {
+        match self.newest(tenant, key)? {
+            Some(entry) => self.shared().record(&entry).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What a key was at some revision.
+    pub fn entry_at(&self, tenant: Option<&str>, key: &str, revision: u64) -> Result<At, StoreError> {
+        let mut next = self.newest(tenant, key)?;
+        for _ in 0..MAX_STEPS {
+            let Some(entry) = next else { return Ok(At::Absent) };
+            if entry.revision <= revision {
+                return self.shared().record(&entry).map(At::Entry);
+            }
+            next = match entry.previous {
+                0 => None,
+                previous => match self.shared().store.entry(previous)? {
+                    Some(entry) => Some(entry),
+                    None => return Ok(At::Compacted),
+                },
+            };
+        }
+        Ok(At::Compacted)
+    }
+
+    /// At most `limit` keys of a tenant, in order, with the revision of their newest entry; deleted ones are left out.
+    pub fn keys(
+        &self,
+        tenant: Option<&str>,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let n_before = log_key(tenant, "").len();
+        let after = after.map(|after| log_key(tenant, after));
+        let found = self.shared().store.keys(&log_key(tenant, prefix), after.as_deref(), limit)?;
+        let name = |key: &[u8]| String::from_utf8_lossy(&key[n_before..]).into_owned();
+        Ok(found.into_iter().map(|(key, revision)| (name(&key), revision)).collect())
+    }
+
+    /// The entries of a key, newest first: at most `limit`, of those before revision `before` if it is given.
+    pub fn history(
+        &self,
+        tenant: Option<&str>,
+        key: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let before = before.unwrap_or(u64::MAX);
+        let mut records = Vec::new();
+        let mut next = self.newest_from(tenant, key, before)?;
+        while let Some(entry) = next.filter(|_| records.len() < limit) {
+            if entry.revision < before {
+                records.push(self.shared().record(&entry)?);
+            }
+            next = self.shared().before(&entry)?;
+        }
+        Ok(records)
+    }
+
+    /// The entry `before` itself, where it is one of this key's, so that the next page does not start from the newest.
+    fn newest_from(
+        &self,
+        tenant: Option<&str>,
+        key: &str,
+        before: u64,
+    ) -> Result<Option<StoredEntry>, StoreError> {
+        if let Some(entry) = self.shared().store.entry(before)? {
+            let record = self.shared().record(&entry)?;
+            let change = record.known_change().filter(|_| !record.is_notice());
+            if change.is_some_and(|change| change.tenant_id() == tenant && change.config_key() == key) {
+                return Ok(Some(entry));
+            }
+        }
+        self.newest(tenant, key)
+    }
+
+    /// Between looking for it and reading it, it may be replaced and given up: then there is a newer one.
+    fn newest(&self, tenant: Option<&str>, key: &str) -> Result<Option<StoredEntry>, StoreError> {
+        let (store, key) = (&self.shared().store, log_key(tenant, key));
+        loop {
+            let Some(revision) = store.newest(&key)? else { return Ok(None) };
+            if let Some(entry) = store.entry(revision)? {
+                return Ok(Some(entry));
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn before(&self, entry: &StoredEntry) -> Result<Option<StoredEntry>, StoreError> {
+        match entry.previous {
+            0 => Ok(None),
+            previous => self.store.entry(previous),
+        }
+    }
+
+    fn record(&self, entry: &StoredEntry) -> Result<Record, StoreError> {
+        decode(entry.value(), &self.epoch, entry.revision).ok_or_else(|| self.damaged())
+    }
+
+    fn stored_page(&self, found: EntryPage, head: u64) -> Result<Page, StoreError> {
+        let last = found.entries.last().map_or(0, |entry| entry.revision);
+        let records = found.entries.iter().map(|entry| self.record(entry)).collect::<Result<_, _>>()?;
+        let through = if found.is_end { head } else { last };
+        Ok(Page { batch: Batch::new(records), through, gap: None })
+    }
+
+    /// One commit that fits is passed on as it is; of several, or of a part, a batch is made.
+    fn recent_page(
+        &self,
+        recent: &[std::sync::Arc<super::ring::Recent>],
+        after: u64,
+        max_records: usize,
+        max_bytes: u64,
+    ) -> Result<Page, StoreError> {
+        let batches = recent.iter().map(|commit| commit.batch(&self.epoch).ok_or_else(|| self.damaged()));
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
+        let mut n_skipped = batches[0].len() - recent[0].n_after(after);
+        let (mut n_records, mut n_bytes) = (0, 0);
+        let wanted = batches.iter().flat_map(|batch| batch.iter()).skip(n_skipped).take_while(|record| {
+            n_bytes += record.size() as u64;
+            n_records < max_records && (n_bytes <= max_bytes || n_records == 0) && {
+                n_records += 1;
+                true
+            }
+        });
+        let n_wanted = wanted.count();
+        let through = after + n_wanted as u64;
+        if n_skipped == 0 && n_wanted == batches[0].len() {
+            return Ok(Page { batch: batches[0].clone(), through, gap: None });
+        }
+        let mut records = Vec::with_capacity(n_wanted);
+        for batch in &batches {
+            let part = batch.iter().skip(n_skipped).take(n_wanted - records.len());
+            records.extend(part.cloned());
+            n_skipped = 0;
+        }
+        Ok(Page { batch: Batch::new(records), through, gap: None })
+    }
+}
