@@ -1,7 +1,8 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
-use crate::admin::{AdminError, AdminServer, BoundAddress, HostView};
+use crate::admin::{AdminError, AdminServer, BoundAddress, HostView, LogView};
 use crate::config::{Config, Diagnostic, Diagnostics, DurabilityMode, HostSettings};
+use crate::log::{Log, LogOptions};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
 use crate::runtime::{self, DeadLetters, PipelineState, RunningPipeline, Shared, Watchdog};
@@ -80,6 +81,7 @@ impl Host {
         let settings = config.settings;
         let store = Store::open(&settings.data_dir, store_options(&settings))?;
         let node_id = node_id(&settings, &store)?;
+        let log = Log::open(store.clone(), LogOptions::new(&settings))?;
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
@@ -102,6 +104,7 @@ impl Host {
             node_id: node_id.clone(),
             registry: registry.clone(),
             store: store.clone(),
+            log: LogView { log: log.clone(), pipeline: None },
             dead_letters: dead_letters.clone(),
             metrics: metrics.clone(),
             pipelines: pipelines.clone(),

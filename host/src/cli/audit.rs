@@ -1,6 +1,7 @@
 //! `lockstep audit`: what the components of a running host have written into its audit.
 
 use super::DONE;
+use super::keys::query;
 use super::live::{CommandError, Live};
 use super::output::{print, print_json, without_control};
 use crate::admin::Client;
@@ -8,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 const AFTER_HELP: &str = "\
-Entries are JSON objects, the oldest first, one a line: conflicts that were resolved, locks that were taken by force.
+Entries are JSON objects, the newest first, one a line: conflicts that were resolved, locks that were taken by force.
 
 Exit codes:
   0  printed, or there are none
@@ -17,15 +18,15 @@ Exit codes:
 
 Examples:
   lockstep audit
-  lockstep audit --after 17 --limit 50 --json
+  lockstep audit --before 17 --limit 50 --json
 ";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Audit {
-    /// Only those after this number, to go on from an earlier list
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    after: u64,
+    /// Only those before this number, to go on from an earlier list
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<u64>,
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     limit: usize,
@@ -42,7 +43,9 @@ impl Audit {
     }
 
     fn show(&self, client: &Client) -> Result<u8, CommandError> {
-        let page = client.get(&format!("/v1/audit?after={}&limit={}", self.after, self.limit))?;
+        let number = |number: u64| number.to_string();
+        let parts = [("before", self.before.map(number)), ("limit", Some(self.limit.to_string()))];
+        let page = client.get(&query("/v1/audit", &parts))?;
         if self.json {
             return Ok(print_json(&page));
         }
@@ -53,7 +56,7 @@ impl Audit {
         }
         let exit = print(&entries.iter().map(line).collect::<String>());
         if let Some(next) = page["next"].as_u64() {
-            eprintln!("there may be more: --after {next}");
+            eprintln!("there may be more: --before {next}");
         }
         Ok(exit)
     }

@@ -40,7 +40,7 @@ Examples:
   lockstep locks acquire app.database.host --user ann --ttl 60s --wait 30s
   lockstep locks extend app.database.host --session 8f1c --token 7
   lockstep locks release app.database.host --session 8f1c
-  lockstep locks release app.database.host --force --reason 'ann is on holiday'
+  lockstep locks release app.database.host --force --reason holiday
 ";
 
 #[derive(Debug, Args)]
