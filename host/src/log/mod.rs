@@ -189,6 +189,8 @@ impl Log {
             {
                 shared.append(first, values);
             }
+            // Who has the answer may let go of the log and open it again at once.
+            drop(shared);
             answer(first);
         });
     }

@@ -1,8 +1,11 @@
 //! Reading the log: page by page, key by key, and what a key was at some revision.
 
+use std::sync::Arc;
+
 use lockstep_plugin_api::{Batch, Record};
 
 use super::entry::{decode, log_key};
+use super::ring::Recent;
 use super::{Log, Shared};
 use crate::store::{EntryPage, ReadLimit, StoreError, StoredEntry};
 
@@ -44,11 +47,11 @@ impl Log {
     pub fn read(&self, after: u64, max_records: usize, max_bytes: u64) -> Result<Page, StoreError> {
         let (head, recent) = {
             let ring = self.shared().ring();
+            if after >= ring.head() {
+                return Ok(Page { batch: Batch::new(Vec::new()), through: ring.head(), gap: None });
+            }
             (ring.head(), ring.after(after, max_records))
         };
-        if after >= head {
-            return Ok(Page { batch: Batch::new(Vec::new()), through: head, gap: None });
-        }
         match recent {
             Some(recent) => self.shared().recent_page(&recent, after, max_records, max_bytes),
             None => self.read_stored(after, max_records, max_bytes, head),
@@ -192,7 +195,7 @@ impl Shared {
     /// One commit that fits is passed on as it is; of several, or of a part, a batch is made.
     fn recent_page(
         &self,
-        recent: &[std::sync::Arc<super::ring::Recent>],
+        recent: &[Arc<Recent>],
         after: u64,
         max_records: usize,
         max_bytes: u64,

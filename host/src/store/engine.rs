@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::{Path, PathBuf};
@@ -19,13 +19,16 @@ use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode
 
 use super::KeyValue;
 use super::error::{StoreError, is_disk_full};
-use super::journal;
+use super::journal::{self, CutEnd};
 
 /// The engine's folder inside the data folder.
 pub(super) const FOLDER: &str = "store";
 
 /// Where the engine makes a folder per keyspace.
 const KEYSPACES_FOLDER: &str = "keyspaces";
+
+/// There while syncs are left for later: the journal may then end in more than one torn batch.
+const LATER_SYNC_FILE: &str = "later-sync";
 
 /// What a group leaves behind: a value, or `None` where it was deleted.
 #[derive(Debug, Default)]
@@ -98,12 +101,21 @@ impl EngineOptions {
 impl Engine {
     pub fn open(dir: &Path, options: EngineOptions) -> Result<Self, StoreError> {
         let path = dir.join(FOLDER);
+        let marker = dir.join(LATER_SYNC_FILE);
         let engine = match Self::try_open(&path, options) {
             Err(refusal @ fjall::Error::JournalRecovery(_)) => {
-                Self::open_without_torn_end(&path, options, refusal)
+                let cut =
+                    if marker.exists() { journal::cut_unsynced_batches } else { journal::cut_last_batch };
+                Self::open_without_torn_end(&path, options, refusal, cut)
             }
             opened => opened.map_err(|error| engine_error("open its files", &path, error)),
         }?;
+        // From the first write on, the journal may be torn as the marker says; what was open before is synced now.
+        let marked = match options.sync {
+            PersistMode::Buffer => File::create(&marker).map(|_| ()),
+            _ => engine.forget_later_sync(&marker),
+        };
+        marked.map_err(|error| StoreError::io("mark how to sync", dir, error))?;
         // The engine syncs what it puts into a new folder, but not that these new folders are there.
         for folder in [dir, &path.join(KEYSPACES_FOLDER)] {
             sync_folder(folder).map_err(|error| StoreError::io("sync", folder, error))?;
@@ -111,14 +123,23 @@ impl Engine {
         Ok(engine)
     }
 
+    fn forget_later_sync(&self, marker: &Path) -> io::Result<()> {
+        if !marker.exists() {
+            return Ok(());
+        }
+        self.database.persist(PersistMode::SyncAll).map_err(io::Error::other)?;
+        fs::remove_file(marker)
+    }
+
     /// `refusal` is how the engine refused the journal as it is.
     fn open_without_torn_end(
         path: &Path,
         options: EngineOptions,
         refusal: fjall::Error,
+        cut: impl Fn(&Path) -> io::Result<Option<CutEnd>>,
     ) -> Result<Self, StoreError> {
         let failed = |error| StoreError::io("mend the journal in", path, error);
-        if let Some(cut) = journal::cut_last_batch(path).map_err(failed)? {
+        if let Some(cut) = cut(path).map_err(failed)? {
             match Self::try_open(path, options) {
                 Ok(engine) => return Ok(engine),
                 Err(_) => cut.put_back().map_err(failed)?,

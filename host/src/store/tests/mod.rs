@@ -2,11 +2,15 @@
 #![expect(clippy::disallowed_methods, reason = "a test's channels hold what the test sends")]
 
 mod disk;
+mod entries;
 mod full_disk;
+mod model;
 mod power_cut;
 
 use std::sync::mpsc;
 use std::time::Duration;
+
+use lockstep_plugin_api::Bytes;
 
 use super::*;
 

@@ -1,0 +1,90 @@
+//! When history is given up, and what holds it back.
+
+use super::*;
+
+/// `n` changes of one key, each of its own commit.
+fn changes(log: &Log, n: u64) {
+    for i in 0..n {
+        append(log, vec![change("a", i)]);
+    }
+}
+
+fn after_compaction(log: &Log) -> u64 {
+    log.compact().expect("compacted");
+    log.compacted()
+}
+
+#[test]
+fn history_is_given_up_by_age_as_the_clock_of_the_host_says() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open(dir.path());
+    changes(&log, 5);
+    NOW_US.set(NOW_US.get() + 23 * HOUR_US);
+    changes(&log, 5);
+    assert_eq!(after_compaction(&log), 0, "nothing is 24 hours old");
+    NOW_US.set(NOW_US.get() + 2 * HOUR_US);
+    assert_eq!(after_compaction(&log), 4, "the fifth is what the key was before the sixth");
+    NOW_US.set(NOW_US.get() - 10 * HOUR_US);
+    assert_eq!(after_compaction(&log), 4, "a clock that steps back gives nothing up");
+    changes(&log, 1);
+    assert_eq!(log.head(), 11, "and refuses nothing");
+}
+
+#[test]
+fn history_is_given_up_by_count_and_by_bytes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_with(dir.path(), |options| options.retention.records = 10);
+    changes(&log, 25);
+    assert_eq!(after_compaction(&log), 14);
+    drop(log);
+    let entry_bytes = 110;
+    let log = open_with(dir.path(), |options| options.retention.bytes = 5 * entry_bytes);
+    let compacted = after_compaction(&log);
+    assert!((19..=21).contains(&compacted), "{compacted}");
+}
+
+#[test]
+fn a_slow_sink_holds_history_back_up_to_a_size() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_with(dir.path(), |options| options.retention.records = 10);
+    log.cursors().save("p", "slow", 3);
+    log.cursors().save("p", "fast", 24);
+    changes(&log, 25);
+    assert_eq!(after_compaction(&log), 2, "the sink reads on after 3");
+    let (records, gap) = read_all(&log, 3);
+    assert_eq!((records.len(), gap), (22, None));
+    let n_bytes = log.counts().n_bytes;
+    drop(log);
+    let log = open_with(dir.path(), |options| options.retention.max_bytes = n_bytes / 2);
+    let compacted = after_compaction(&log);
+    assert!((12..=14).contains(&compacted), "{compacted}");
+    let page = log.read(3, 99, 1 << 20).expect("read");
+    assert_eq!(page.gap, Some(Gap { after: 3, compacted }));
+    assert!(log.counts().n_bytes <= n_bytes / 2);
+}
+
+#[test]
+fn the_log_gives_history_up_by_itself_when_it_is_too_long() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_with(dir.path(), |options| options.retention.records = 100);
+    changes(&log, 300);
+    let start = Instant::now();
+    while log.compacted() < 199 {
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", log.compacted());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_base_after_the_compacted_part_is_always_known() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_with(dir.path(), |options| options.retention.records = 10);
+    append(&log, vec![change("rare", 1)]);
+    changes(&log, 50);
+    log.compact().expect("compacted");
+    let seen = log.head();
+    append(&log, vec![change("rare", 2)]);
+    log.compact().expect("compacted");
+    let base = log.entry_at(None, "rare", seen).expect("read");
+    assert!(matches!(base, At::Entry(found) if show(&found) == "rare=1@1"), "though it is old and replaced");
+}

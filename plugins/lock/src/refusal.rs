@@ -1,0 +1,53 @@
+//! Why a request was refused, with the codes of the wire contract.
+
+use crate::{clock::Now, lease::Lease};
+use lockstep_plugin_api::{prelude::*, time::format_us};
+use serde_json::json;
+
+/// Why a request about a lock was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The text is the guide's.
+    #[error("Configuration is locked by another user")]
+    Locked { locked_by: String, expires_at_us: i64 },
+    #[error("the lock is not held under this session and token")]
+    NotHeld,
+    #[error("the lock is not held")]
+    NotFound,
+    #[error("the session was closed while it waited for the lock")]
+    SessionClosed,
+    #[error("the token is not the registered one")]
+    StaleFence,
+    #[error("the user holds or waits for as many locks as one user may")]
+    TooMany { most: u32 },
+    #[error("the store takes no commits at present")]
+    Unavailable,
+}
+
+impl Refusal {
+    /// Somebody else holds the lease.
+    pub fn locked(lease: &Lease, now: Now) -> Self {
+        Self::Locked { locked_by: lease.user_id.clone(), expires_at_us: now.wall_us_at(lease.ends) }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "locked",
+            Self::NotHeld | Self::NotFound | Self::SessionClosed => "not_found",
+            Self::StaleFence => "stale_fence",
+            Self::TooMany { .. } => "too_large",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// What the caller is told.
+    pub fn to_error(&self) -> Error {
+        let error = Error::rejected(self.code(), self);
+        match self {
+            Self::Locked { locked_by, expires_at_us } => error
+                .with_details(&json!({ "locked_by": locked_by, "expires_at": format_us(*expires_at_us) })),
+            Self::TooMany { most } => error.with_details(&json!({ "max_locks_per_user": most })),
+            _ => error,
+        }
+    }
+}

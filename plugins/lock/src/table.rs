@@ -1,0 +1,96 @@
+//! What is held and who waits: the store's leases, found by name, by end, by session and by user.
+//!
+//! Invariant: it holds what is committed, never what a round is still deciding; that is a [`Draft`](crate::draft::Draft).
+
+use crate::{lease::Lease, line::Lines, name::LockName};
+use lockstep_plugin_api::Bytes;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+/// The committed leases, and the calls that wait.
+#[derive(Debug, Default)]
+pub struct Table {
+    held: HashMap<LockName, Held>,
+    ends: BTreeSet<(Duration, LockName)>,
+    sessions: HashMap<String, BTreeSet<LockName>>,
+    users: HashMap<String, usize>,
+    pub lines: Lines,
+}
+
+/// A lease beside the very bytes that the store has, which a commit expects to find there.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub lease: Arc<Lease>,
+    pub stored: Bytes,
+}
+
+impl Table {
+    pub fn get(&self, name: &LockName) -> Option<&Held> {
+        self.held.get(name)
+    }
+
+    /// Takes over what the store now has under this name.
+    pub fn set(&mut self, name: &LockName, held: Option<Held>) {
+        if let Some(before) = self.held.remove(name) {
+            self.forget(name, &before.lease);
+        }
+        let Some(held) = held else { return };
+        let lease = &held.lease;
+        self.ends.insert((lease.ends, name.clone()));
+        // Looked up before it is inserted: a session and a user mostly have an entry, and need no new text.
+        match self.sessions.get_mut(&lease.session) {
+            Some(names) => drop(names.insert(name.clone())),
+            None => drop(self.sessions.insert(lease.session.clone(), BTreeSet::from([name.clone()]))),
+        }
+        match self.users.get_mut(&lease.user_id) {
+            Some(count) => *count += 1,
+            None => drop(self.users.insert(lease.user_id.clone(), 1)),
+        }
+        self.held.insert(name.clone(), held);
+    }
+
+    fn forget(&mut self, name: &LockName, lease: &Lease) {
+        self.ends.remove(&(lease.ends, name.clone()));
+        if let Some(names) = self.sessions.get_mut(&lease.session) {
+            names.remove(name);
+            if names.is_empty() {
+                self.sessions.remove(&lease.session);
+            }
+        }
+        if let Some(count) = self.users.get_mut(&lease.user_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(&lease.user_id);
+            }
+        }
+    }
+
+    /// The leases that have ended, the earliest first.
+    pub fn ended(&self, mono: Duration) -> impl Iterator<Item = &LockName> {
+        self.ends.iter().take_while(move |(ends, _)| *ends <= mono).map(|(_, name)| name)
+    }
+
+    /// What a session holds.
+    pub fn of_session(&self, session: &str) -> impl Iterator<Item = &LockName> {
+        self.sessions.get(session).into_iter().flatten()
+    }
+
+    /// How many locks a user holds or waits for.
+    pub fn n_of_user(&self, user_id: &str) -> usize {
+        self.users.get(user_id).copied().unwrap_or(0) + self.lines.n_of_user(user_id)
+    }
+
+    /// Every lease, in no order.
+    pub fn leases(&self) -> impl ExactSizeIterator<Item = (&LockName, &Arc<Lease>)> {
+        self.held.iter().map(|(name, held)| (name, &held.lease))
+    }
+
+    /// When something ends by itself: a lease, or somebody's patience.
+    pub fn first_deadline(&self) -> Option<Duration> {
+        let lease = self.ends.first().map(|(ends, _)| *ends);
+        lease.into_iter().chain(self.lines.first_deadline()).min()
+    }
+}

@@ -1,0 +1,101 @@
+//! What `plugin: resolver` accepts under `config:`, and which strategy a key has.
+
+use crate::strategy::Strategy;
+use lockstep_plugin_api::prelude::*;
+use std::time::Duration;
+
+#[config]
+pub struct ResolverConfig {
+    /// How concurrent changes of a key are resolved: `last_write_wins` or `first_write_wins`.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Other strategies for some keys; the first rule whose `match` fits counts.
+    #[serde(default)]
+    pub strategies: Vec<StrategyRule>,
+    /// How far ahead of this host's clock a stamp from elsewhere may move its own stamps.
+    #[serde(default = "max_clock_ahead")]
+    pub max_clock_ahead: Seconds,
+}
+
+/// A strategy for the keys that match a glob.
+#[config]
+pub struct StrategyRule {
+    /// A glob over config keys, such as `app.features.*`.
+    #[serde(rename = "match")]
+    pub pattern: String,
+    /// The strategy for them.
+    pub strategy: Strategy,
+}
+
+/// The longest `max_clock_ahead`: stamps are for ordering, and a day is no skew any more.
+const FURTHEST: Duration = Duration::from_secs(86_400);
+
+impl ResolverConfig {
+    /// Checks what the types do not.
+    pub fn check(&self) -> Result<()> {
+        check_strategy(self.strategy, "strategy")?;
+        for (i, rule) in self.strategies.iter().enumerate() {
+            check_strategy(rule.strategy, &format!("strategies.{i}.strategy"))?;
+            rule.glob(i)?;
+        }
+        if self.max_clock_ahead.0 > FURTHEST {
+            return Err(Error::config("`max_clock_ahead` is at most one day").at("max_clock_ahead"));
+        }
+        Ok(())
+    }
+}
+
+impl StrategyRule {
+    fn glob(&self, i: usize) -> Result<Glob> {
+        let named = |error| Error::config(format!("`{}` is not a glob: {error}", self.pattern));
+        Glob::new(&self.pattern).map_err(|error| named(error).at(format!("strategies.{i}.match")))
+    }
+}
+
+fn check_strategy(strategy: Strategy, at: &str) -> Result<()> {
+    refuse_missing(strategy).map_err(|error| error.at(at))
+}
+
+/// Refuses a strategy whose room is still empty.
+///
+/// # Errors
+/// `Config`, with the strategies that there are.
+pub fn refuse_missing(strategy: Strategy) -> Result<()> {
+    if strategy.in_force() == strategy {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "`{strategy}` comes with the next version of the resolver; this one has `last_write_wins` and `first_write_wins`"
+    )))
+}
+
+/// Which strategy a key has.
+#[derive(Debug)]
+pub struct Strategies {
+    rules: Vec<(Glob, Strategy)>,
+    otherwise: Strategy,
+}
+
+impl Strategies {
+    /// The rules of a configuration, compiled.
+    ///
+    /// # Errors
+    /// `Config` if a `match` is no glob.
+    pub fn new(config: &ResolverConfig) -> Result<Self> {
+        let rules = config.strategies.iter().enumerate();
+        let rules = rules.map(|(i, rule)| Ok((rule.glob(i)?, rule.strategy))).collect::<Result<_>>()?;
+        Ok(Self { rules, otherwise: config.strategy })
+    }
+
+    /// The strategy of the first rule that fits the key.
+    pub fn of(&self, key: &str) -> Strategy {
+        self.rules
+            .iter()
+            .find(|(keys, _)| keys.matches(key))
+            .map_or(self.otherwise, |(_, strategy)| *strategy)
+    }
+}
+
+fn max_clock_ahead() -> Seconds {
+    Seconds(Duration::from_millis(500))
+}

@@ -1,0 +1,183 @@
+//! A change's name among all changes of all hosts, and what somebody knew of them.
+//!
+//! Two changes are concurrent exactly if neither's context knows the other's dot; no clock has a say in it.
+
+use lockstep_plugin_api::Text;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer, de,
+    ser::{SerializeMap, SerializeStruct},
+};
+use std::{cmp::Ordering, fmt};
+
+/// The longest name of a node with its incarnation, in bytes.
+const MAX_NODE_BYTES: usize = 256;
+
+/// One change: the host that took it in, and its number among all changes of that host.
+///
+/// `node` is `name@incarnation`; a host that lost its numbers goes on under another incarnation, so that no dot is ever
+/// given twice.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Dot {
+    pub node: Text,
+    pub seq: u64,
+}
+
+impl Ord for Dot {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.node.as_str().cmp(&other.node).then(self.seq.cmp(&other.seq))
+    }
+}
+
+impl PartialOrd for Dot {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Dot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.node, self.seq)
+    }
+}
+
+impl fmt::Debug for Dot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Dot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Dot", 2)?;
+        fields.serialize_field("node", self.node.as_str())?;
+        fields.serialize_field("seq", &self.seq)?;
+        fields.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Dot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields {
+            node: String,
+            seq: u64,
+        }
+        let Fields { node, seq } = Fields::deserialize(deserializer)?;
+        if node.is_empty() || node.len() > MAX_NODE_BYTES || seq == 0 {
+            return Err(de::Error::custom("a dot has a node of 1 to 256 bytes and counts from 1"));
+        }
+        Ok(Self { node: node.into(), seq })
+    }
+}
+
+/// What somebody knew of one key's changes: of each node, every change up to a number.
+///
+/// Sorted by node, one entry per node.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Known(Vec<Dot>);
+
+impl Known {
+    /// Whether this change was known.
+    pub fn covers(&self, dot: &Dot) -> bool {
+        self.place(&dot.node).is_ok_and(|at| self.0[at].seq >= dot.seq)
+    }
+
+    /// Knows this change, and what its node did before it, from now on.
+    pub fn add(&mut self, dot: &Dot) {
+        match self.place(&dot.node) {
+            Ok(at) => self.0[at].seq = self.0[at].seq.max(dot.seq),
+            Err(at) => self.0.insert(at, dot.clone()),
+        }
+    }
+
+    /// Knows what either knew.
+    pub fn join(&mut self, other: &Self) {
+        if self.0.is_empty() {
+            self.0.clone_from(&other.0);
+        } else {
+            other.0.iter().for_each(|dot| self.add(dot));
+        }
+    }
+
+    /// The newest known change of each node, by node.
+    pub fn newest(&self) -> &[Dot] {
+        &self.0
+    }
+
+    fn place(&self, node: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|known| known.node.as_str().cmp(node))
+    }
+}
+
+impl FromIterator<Dot> for Known {
+    fn from_iter<I: IntoIterator<Item = Dot>>(dots: I) -> Self {
+        let mut known = Self::default();
+        dots.into_iter().for_each(|dot| known.add(&dot));
+        known
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(&self.0).finish()
+    }
+}
+
+/// `{"eu-1@a": 16, "us-1@b": 9}`
+impl Serialize for Known {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        self.0.iter().try_for_each(|dot| map.serialize_entry(dot.node.as_str(), &dot.seq))?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Known {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Known;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of numbers by node")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Known, A::Error> {
+                let mut known = Known::default();
+                while let Some((node, seq)) = map.next_entry::<String, u64>()? {
+                    known.add(&Dot { node: node.into(), seq });
+                }
+                Ok(known)
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dot(node: &str, seq: u64) -> Dot {
+        Dot { node: node.into(), seq }
+    }
+
+    #[test]
+    fn a_context_knows_what_a_node_did_up_to_its_number() {
+        let mut known: Known = [dot("b", 2), dot("a", 7), dot("b", 1)].into_iter().collect();
+        assert!(known.covers(&dot("b", 1)) && known.covers(&dot("a", 7)));
+        assert!(!known.covers(&dot("b", 3)) && !known.covers(&dot("c", 1)));
+        known.join(&[dot("b", 9), dot("c", 1)].into_iter().collect());
+        assert_eq!(serde_json::to_string(&known).expect("JSON"), r#"{"a":7,"b":9,"c":1}"#);
+    }
+
+    #[test]
+    fn the_json_forms_are_read_as_they_are_written() {
+        let text = r#"{"node":"eu-1@a","seq":17}"#;
+        let read: Dot = serde_json::from_str(text).expect("a dot");
+        assert_eq!(serde_json::to_string(&read).expect("JSON"), text);
+        let known: Known = serde_json::from_str(r#"{"us-1@b":9,"eu-1@a":16}"#).expect("a context");
+        assert_eq!(known.newest(), [dot("eu-1@a", 16), dot("us-1@b", 9)]);
+        for text in [r#"{"node":"","seq":1}"#, r#"{"node":"a","seq":0}"#, r#"{"node":"a"}"#, "[]"] {
+            assert!(serde_json::from_str::<Dot>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One key's state: the changes that no other known change supersedes.
+//!
+//! A join-semilattice: whatever the order, the path and the repetitions in which changes come, the same changes make the
+//! same set, and the value that is shown is a function of the set alone. Deletions are changes like any other and stay.
+
+use crate::{
+    clock::Hlc,
+    dot::{Dot, Known},
+    strategy::Strategy,
+};
+use lockstep_plugin_api::Text;
+use uuid::Uuid;
+
+/// A change, as far as it matters to the changes beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sibling {
+    pub dot: Dot,
+    /// What its author knew of this key.
+    pub ctx: Known,
+    pub hlc: Hlc,
+    pub event_id: Text,
+    pub strategy: Strategy,
+    /// JSON text; `None` is a deletion.
+    pub value: Option<Text>,
+    /// What its author saw before; never JSON's `null`, which a change cannot tell from nothing.
+    pub old_value: Option<Text>,
+    pub user_id: Option<Text>,
+    pub source_node: Option<Text>,
+    pub timestamp_us: Option<i64>,
+    pub base_hash: Option<Text>,
+    pub ops: Option<Text>,
+}
+
+impl Sibling {
+    /// Orders changes for the strategies; no two changes have the same stamp.
+    pub fn stamp(&self) -> (Hlc, &Dot) {
+        (self.hlc, &self.dot)
+    }
+
+    /// Whether the author of this change had seen the other one.
+    pub fn knew(&self, other: &Self) -> bool {
+        self.ctx.covers(&other.dot)
+    }
+}
+
+/// The siblings of one key.
+///
+/// Sorted by stamp, so that equal sets are equal bytes; none of them knew another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Siblings(Vec<Sibling>);
+
+/// What a key shows, and why.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    pub winner: &'a Sibling,
+    pub discarded: Vec<&'a Sibling>,
+    pub strategy: Strategy,
+}
+
+impl Siblings {
+    /// Takes a change in and says whether that changed anything.
+    pub fn receive(&mut self, new: Sibling) -> bool {
+        if let Some(at) = self.0.iter().position(|mine| mine.dot == new.dot) {
+            // A copied disk can give one dot to two changes: every host keeps the one with the greater event_id.
+            if self.0[at].event_id.as_str() >= new.event_id.as_str() {
+                return false;
+            }
+            self.0.remove(at);
+        } else if self.0.iter().any(|mine| mine.knew(&new)) {
+            return false;
+        }
+        self.0.retain(|mine| !new.knew(mine));
+        let at = self.0.partition_point(|mine| mine.stamp() < new.stamp());
+        self.0.insert(at, new);
+        true
+    }
+
+    /// Whether the change was seen here, or something that superseded it.
+    pub fn knows(&self, dot: &Dot) -> bool {
+        self.0.iter().any(|sibling| sibling.dot == *dot || sibling.ctx.covers(dot))
+    }
+
+    /// What somebody knows who sees this set: the context of a change made from it.
+    pub fn known(&self) -> Known {
+        let mut known = Known::default();
+        for sibling in &self.0 {
+            known.join(&sibling.ctx);
+            known.add(&sibling.dot);
+        }
+        known
+    }
+
+    /// The siblings, by stamp.
+    pub fn list(&self) -> &[Sibling] {
+        &self.0
+    }
+
+    /// The sibling with this dot.
+    pub fn get(&self, dot: &Dot) -> Option<&Sibling> {
+        self.0.iter().find(|sibling| sibling.dot == *dot)
+    }
+
+    /// Whether this identity is one of the siblings'.
+    pub fn has_event(&self, event_id: &str) -> bool {
+        self.0.iter().any(|sibling| sibling.event_id.as_str() == event_id)
+    }
+
+    /// The siblings that count: of several with one event_id, which are one change that two hosts took in, the first.
+    fn contenders(&self) -> Vec<&Sibling> {
+        let mut contenders: Vec<&Sibling> = Vec::with_capacity(self.0.len());
+        for sibling in &self.0 {
+            if contenders.iter().all(|earlier| earlier.event_id != sibling.event_id) {
+                contenders.push(sibling);
+            }
+        }
+        contenders
+    }
+
+    /// What is shown, by the strategy stamped on the greatest sibling; `None` if the key never had a change.
+    pub fn shown(&self) -> Option<Shown<'_>> {
+        let contenders = self.contenders();
+        let strategy = contenders.last()?.strategy.in_force();
+        let stamps: Vec<_> = contenders.iter().map(|sibling| sibling.stamp()).collect();
+        let choice = strategy.choose(&stamps).ok()?;
+        let discarded = choice.discarded.into_iter().map(|at| contenders[at]).collect();
+        Some(Shown { winner: contenders[choice.winner], discarded, strategy })
+    }
+
+    /// The shown value's JSON text; `None` if the key is not there.
+    pub fn value(&self) -> Option<&Text> {
+        match self.0.as_slice() {
+            [alone] => alone.value.as_ref(),
+            _ => self.shown()?.winner.value.as_ref(),
+        }
+    }
+
+    /// Whether more than one change stands.
+    pub fn is_conflict(&self) -> bool {
+        self.0.len() > 1 && self.contenders().len() > 1
+    }
+
+    /// Whether the key had changes and nothing but deletions is left.
+    pub fn is_tombstone(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|sibling| sibling.value.is_none())
+    }
+
+    /// How many context entries the key keeps.
+    pub fn n_context_entries(&self) -> u64 {
+        self.0.iter().map(|sibling| sibling.ctx.newest().len() as u64).sum()
+    }
+
+    /// The conflict's name, alike on every host: a UUID v5 of the sorted dots.
+    pub fn conflict_id(&self) -> Uuid {
+        let mut dots: Vec<&Dot> = self.0.iter().map(|sibling| &sibling.dot).collect();
+        dots.sort_unstable();
+        let dots: Vec<String> = dots.iter().map(ToString::to_string).collect();
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, dots.join(" ").as_bytes())
+    }
+}
+
+impl FromIterator<Sibling> for Siblings {
+    fn from_iter<I: IntoIterator<Item = Sibling>>(siblings: I) -> Self {
+        let mut set = Self::default();
+        for sibling in siblings {
+            set.receive(sibling);
+        }
+        set
+    }
+}
+
+/// The siblings, by stamp.
+impl IntoIterator for Siblings {
+    type Item = Sibling;
+    type IntoIter = std::vec::IntoIter<Sibling>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+#[cfg(test)]
+pub mod tests;

@@ -1,0 +1,233 @@
+//! The transform: reads the key's state, lets the change meet it, stages what becomes of both, and says so.
+
+use crate::{
+    config::{ResolverConfig, Strategies},
+    dot::Dot,
+    guide,
+    ledger::{Ledger, Open, Place},
+    metrics::Metrics,
+    node::Node,
+    report,
+    siblings::Siblings,
+    sweep,
+    turn::{self, Stamp, Turn},
+    wire::{self, Base},
+};
+use lockstep_plugin_api::{
+    change::{CONFIG_CREATED, CONFIG_DELETED, CONFIG_UPDATED},
+    names::{key_problem, tenant_problem},
+    prelude::*,
+    time,
+};
+use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// How many changes may stand against each other before this host takes in no further one that does not know them: an
+/// author that never reads again must not fill the store. What another host took in is never refused.
+const MOST_SIBLINGS: usize = 100;
+
+/// The `resolver` transform.
+pub struct Resolver {
+    context: Context,
+    strategies: Strategies,
+    max_clock_ahead: Duration,
+    metrics: Metrics,
+    /// The sweep ends when this is gone.
+    _alive: Arc<()>,
+}
+
+impl Transform for Resolver {
+    type Config = ResolverConfig;
+
+    fn check(config: &ResolverConfig) -> Result<()> {
+        config.check()
+    }
+
+    fn new(config: ResolverConfig, context: &Context) -> Result<Self> {
+        let alive = Arc::new(());
+        let mut metrics = Metrics::new(context);
+        if context.through_log() {
+            metrics.start(&Ledger::new(context).node()?.counts);
+            context.spawn(sweep::run(context.clone(), Arc::downgrade(&alive)));
+        }
+        Ok(Self {
+            context: context.clone(),
+            strategies: Strategies::new(&config)?,
+            max_clock_ahead: config.max_clock_ahead.0,
+            metrics,
+            _alive: alive,
+        })
+    }
+
+    fn apply(&mut self, mut record: Record, out: &mut Output) -> Result<()> {
+        let change = record.change()?;
+        check_names(change)?;
+        if !is_configuration(change) {
+            // Another host's notice, or an event of a later version: for subscribers, no state of the key.
+            out.push(Record::notice(change.clone()));
+            return Ok(());
+        }
+        let place = Place::of(change.tenant_id(), change.config_key());
+        let ledger = Ledger::new(&self.context);
+        let (before, known) = (ledger.siblings(&place)?, ledger.node()?);
+        let mut node = known.clone();
+        let turn = match wire::state_of(change)? {
+            Some(state) => self.meet(&mut node, before, change, state)?,
+            None => self.author(&mut node, before, change)?,
+        };
+        if let Some(turn) = &turn {
+            node.counts = node.counts.after(turn);
+            turn.write(record.change_mut()?)?;
+        }
+        // From here on nothing may fail for this record alone: what is staged would stay without it.
+        self.stage(turn.as_ref(), &place, &known, &node).map_err(Error::fatal)?;
+        if let Some(turn) = turn {
+            self.announce(&turn, &place, out).map_err(Error::fatal)?;
+            out.push(record);
+        }
+        Ok(())
+    }
+
+    fn operations(&mut self) -> Operations {
+        guide::operations(&self.context)
+    }
+}
+
+impl Resolver {
+    /// Stages what has changed: the key, if something new was learnt about it, and this host's numbers.
+    fn stage(&mut self, turn: Option<&Turn>, place: &Place, known: &Node, node: &Node) -> Result<()> {
+        let ledger = Ledger::new(&self.context);
+        if let Some(turn) = turn {
+            ledger.stage_siblings(place, &turn.after)?;
+            stage_open(ledger, place, turn)?;
+        }
+        if node != known {
+            ledger.stage_node(node)?;
+            self.metrics.follow(&node.counts);
+        }
+        Ok(())
+    }
+
+    /// A change that has its place already, from another host or from this one's own past.
+    fn meet(
+        &self,
+        node: &mut Node,
+        before: Siblings,
+        change: &Change,
+        state: Siblings,
+    ) -> Result<Option<Turn>> {
+        let now_ms = now_ms(time::now_us());
+        for sibling in state.list() {
+            if sibling.hlc.is_ahead(now_ms, self.max_clock_ahead) {
+                self.metrics.clock_ahead.add(1);
+            }
+            node.meet(sibling.hlc, now_ms, self.max_clock_ahead);
+            node.meet_own(&sibling.dot, before.knows(&sibling.dot), self.context.node_id());
+        }
+        let own: Dot =
+            change.dot().map(Json::read).transpose()?.unwrap_or_else(|| state.list()[0].dot.clone());
+        Ok(Turn::take(before, state, own))
+    }
+
+    /// A change that gets its place here.
+    fn author(&self, node: &mut Node, before: Siblings, change: &Change) -> Result<Option<Turn>> {
+        if change.event_id().is_some_and(|event_id| before.has_event(event_id)) {
+            return Ok(None);
+        }
+        let base = self.base(change)?;
+        let seen = base.as_ref().unwrap_or(&before);
+        if change.is_deletion() && before.value().is_none() && !before.is_conflict() {
+            return Err(Error::rejected("not_found", "there is no such key"));
+        }
+        let now_us = time::now_us();
+        // The author's own stamp, if it has one, is met like any other: it cannot run away from this host's clock.
+        if let Some(hlc) = change.hlc().and_then(|text| text.parse().ok()) {
+            node.meet(hlc, now_ms(now_us), self.max_clock_ahead);
+        }
+        let (dot, hlc) = node.stamp(now_ms(now_us));
+        let event_id = change.event_id().map_or_else(|| Uuid::now_v7().to_string().into(), Text::from);
+        let strategy = self.strategies.of(change.config_key());
+        let stamp = Stamp { dot, hlc, event_id, strategy, node_id: self.context.node_id(), now_us };
+        let authored = turn::authored(change, seen, stamp);
+        let dot = authored.dot.clone();
+        let n_unseen = before.list().iter().filter(|standing| !authored.knew(standing)).count();
+        if n_unseen >= MOST_SIBLINGS {
+            let message = "too many concurrent changes stand against each other: read the key again";
+            return Err(Error::rejected("conflict", message));
+        }
+        Ok(Turn::take(before, [authored].into_iter().collect(), dot))
+    }
+
+    /// What the author says it had seen; `None` if it says nothing, which means what is current.
+    fn base(&self, change: &Change) -> Result<Option<Siblings>> {
+        let Some(base) = change.base() else { return Ok(None) };
+        let (epoch, revision) = match base.read()? {
+            Base::Here(revision) => (None, revision),
+            Base::At { epoch, revision } => (epoch, revision),
+        };
+        let log = self.context.log()?;
+        if epoch.is_some_and(|epoch| epoch != log.epoch) || revision > log.head {
+            return Err(unknown_base(&log));
+        }
+        let entry = match self.context.entry_at(change.tenant_id(), change.config_key(), revision)? {
+            EntryAt::Absent => return Ok(Some(Siblings::default())),
+            EntryAt::Compacted => return Err(unknown_base(&log)),
+            EntryAt::Entry(mut entry) => wire::state_of(entry.change()?)?,
+        };
+        entry.map(Some).ok_or_else(|| unknown_base(&log))
+    }
+
+    /// Tells everybody who has to know what the change did to others.
+    fn announce(&self, turn: &Turn, place: &Place, out: &mut Output) -> Result<()> {
+        let Some(names) = place.names() else { return Ok(()) };
+        if let Some(notice) = report::detected(names, &turn.after, None)? {
+            self.context.publish(notice)?;
+            self.context.audit(&report::audit_entry(names, turn)?)?;
+            report::log_resolved(names, turn);
+            out.tell(&report::told(turn))?;
+        } else if turn.ends_conflict() {
+            self.context.publish(report::resolved(names, turn)?)?;
+            report::log_closed(names, turn);
+        }
+        Ok(())
+    }
+}
+
+fn stage_open(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> {
+    match (turn.before.is_conflict(), turn.is_conflict()) {
+        (false, true) => {
+            let since_ms = now_ms(time::now_us());
+            ledger.stage_open(place, Some(Open { since_ms, is_announced: false }))
+        }
+        (true, false) => ledger.stage_open(place, None),
+        _ => Ok(()),
+    }
+}
+
+fn is_configuration(change: &Change) -> bool {
+    matches!(change.event_type(), CONFIG_CREATED | CONFIG_UPDATED | CONFIG_DELETED)
+}
+
+/// State is kept under these names, and every transport has to be able to write them.
+fn check_names(change: &Change) -> Result<()> {
+    if let Some(reason) = key_problem(change.config_key()) {
+        return Err(Error::rejected("bad_key", format!("the config key {reason}")));
+    }
+    match change.tenant_id().and_then(tenant_problem) {
+        Some(reason) => Err(Error::rejected("bad_tenant", format!("the tenant {reason}"))),
+        None => Ok(()),
+    }
+}
+
+fn unknown_base(log: &LogPosition) -> Error {
+    let details = serde_json::json!({ "epoch": log.epoch, "revision": log.head, "compacted": log.compacted });
+    let message = "what the change is based on is not known here: read the key again";
+    Error::rejected("unknown_base", message).with_details(&details)
+}
+
+fn now_ms(now_us: i64) -> u64 {
+    u64::try_from(now_us / 1000).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

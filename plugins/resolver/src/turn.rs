@@ -1,0 +1,164 @@
+//! One record meets its key: what that makes of the key, and what the record says afterwards.
+//!
+//! Pure: nothing here reads a clock or the store, so every host that has the same changes writes the same.
+
+use crate::{
+    clock::Hlc,
+    dot::Dot,
+    siblings::{Shown, Sibling, Siblings},
+    strategy::Strategy,
+    wire,
+};
+use lockstep_plugin_api::{
+    change::{CONFIG_CREATED, CONFIG_DELETED, CONFIG_UPDATED},
+    prelude::*,
+};
+
+/// A key before and after something new was learnt about it.
+#[derive(Debug)]
+pub struct Turn {
+    pub before: Siblings,
+    pub after: Siblings,
+    /// The change that the record stands for; it is one of `after`.
+    subject: Dot,
+}
+
+impl Turn {
+    /// Takes the changes of a record in; `None` if none of them is news. `own` is the one that the record is about,
+    /// unless it was known and others beside it were not.
+    pub fn take(before: Siblings, changes: Siblings, own: Dot) -> Option<Self> {
+        let mut after = before.clone();
+        let mut newest = None;
+        for change in changes {
+            let dot = change.dot.clone();
+            if after.receive(change) {
+                newest = Some(dot);
+            }
+        }
+        let newest = newest?;
+        let is_news = before.get(&own).is_none() && after.get(&own).is_some();
+        let subject = if is_news { own } else { newest };
+        Some(Self { before, after, subject })
+    }
+
+    /// What the key shows now.
+    pub fn shown(&self) -> Shown<'_> {
+        self.after.shown().expect("a turn leaves at least the change it took")
+    }
+
+    /// The change that the record stands for.
+    pub fn subject(&self) -> &Sibling {
+        self.after.get(&self.subject).expect("the subject is one of the siblings")
+    }
+
+    /// Whether the record's change met one that did not know it and that it did not know.
+    pub fn is_conflict(&self) -> bool {
+        self.after.is_conflict()
+    }
+
+    /// Whether the record's change was made with everything in view that stood against each other.
+    pub fn ends_conflict(&self) -> bool {
+        self.before.is_conflict() && !self.after.is_conflict()
+    }
+
+    fn event_type(&self) -> &'static str {
+        match (self.before.value(), self.after.value()) {
+            (_, None) => CONFIG_DELETED,
+            (None, Some(_)) => CONFIG_CREATED,
+            (Some(_), Some(_)) => CONFIG_UPDATED,
+        }
+    }
+
+    /// Makes the record's change say what became of the key.
+    ///
+    /// # Errors
+    /// If a stored value is no JSON, which it was when it was taken in.
+    pub fn write(&self, change: &mut Change) -> Result<()> {
+        let (subject, shown) = (self.subject(), self.shown());
+        if !is_about(change, &self.subject) {
+            if change.dot().is_some() {
+                forget_own(change);
+            }
+            write_identity(change, subject)?;
+        }
+        let value = shown.winner.value.as_deref().unwrap_or("null");
+        if change.new_value().as_str() != value {
+            change.set_new_value(Json::parse(value)?);
+        }
+        change.set_event_type(self.event_type());
+        change.set_old_value(json(self.before.value())?);
+        // What the author saw before its change is part of the change. Where this host saw something else, the two are
+        // told apart by naming the sibling even if it stands alone.
+        let is_plain = self.after.list().len() == 1 && same_old(self.before.value(), subject);
+        change.set_siblings(if is_plain { None } else { Some(wire::siblings_json(&self.after)?) });
+        change.set_revision(None);
+        change.set_epoch(None);
+        Ok(())
+    }
+}
+
+/// Whether the change already carries this dot, which then stays as it is.
+fn is_about(change: &Change, dot: &Dot) -> bool {
+    change.dot().and_then(|own| own.read::<Dot>().ok()).is_some_and(|own| own == *dot)
+}
+
+fn same_old(before: Option<&Text>, subject: &Sibling) -> bool {
+    before.filter(|value| value.as_str() != "null") == subject.old_value.as_ref()
+}
+
+/// The record was about another change, which was known: what its author said beside it is not about this one.
+fn forget_own(change: &mut Change) {
+    change.set_base(None);
+    change.set_fence(None);
+    change.set_metadata(None);
+    change.set_idempotency_key(None);
+}
+
+fn write_identity(change: &mut Change, sibling: &Sibling) -> Result<()> {
+    change.set_dot(Some(Json::write(&sibling.dot)?));
+    change.set_ctx(Some(Json::write(&sibling.ctx)?));
+    change.set_hlc(Some(sibling.hlc.to_string().into()));
+    change.set_event_id(Some(sibling.event_id.clone()));
+    change.set_strategy(Some(sibling.strategy.name().into()));
+    change.set_source_node(sibling.source_node.clone());
+    change.set_user_id(sibling.user_id.clone());
+    change.set_timestamp_us(sibling.timestamp_us);
+    change.set_base_hash(sibling.base_hash.clone());
+    change.set_ops(json(sibling.ops.as_ref())?);
+    Ok(())
+}
+
+fn json(text: Option<&Text>) -> Result<Option<Json>> {
+    text.map(|text| Json::parse(text)).transpose()
+}
+
+/// The place of a change that has none yet, among the changes of all hosts.
+#[derive(Debug)]
+pub struct Stamp<'a> {
+    pub dot: Dot,
+    pub hlc: Hlc,
+    pub event_id: Text,
+    pub strategy: Strategy,
+    /// Where and when it is taken in, for what the change does not say itself.
+    pub node_id: &'a str,
+    pub now_us: i64,
+}
+
+/// A change without a dot becomes one of this host's, made by somebody who had seen `base`.
+pub fn authored(change: &Change, base: &Siblings, stamp: Stamp<'_>) -> Sibling {
+    let old_value = base.value().filter(|value| value.as_str() != "null");
+    Sibling {
+        dot: stamp.dot,
+        ctx: base.known(),
+        hlc: stamp.hlc,
+        event_id: stamp.event_id,
+        strategy: stamp.strategy,
+        value: wire::value_of(change),
+        old_value: old_value.cloned(),
+        user_id: change.user_id().map(Text::from),
+        source_node: Some(change.source_node().unwrap_or(stamp.node_id).into()),
+        timestamp_us: Some(change.timestamp_us().unwrap_or(stamp.now_us)),
+        base_hash: change.base_hash().map(Text::from),
+        ops: change.ops().map(|ops| ops.as_str().into()),
+    }
+}
