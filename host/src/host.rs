@@ -5,7 +5,9 @@ use crate::config::{Config, Diagnostic, Diagnostics, DurabilityMode, HostSetting
 use crate::log::{Log, LogOptions};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
-use crate::runtime::{self, DeadLetters, PipelineState, RunningPipeline, Shared, Watchdog};
+use crate::runtime::{
+    self, Audit, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
+};
 use crate::store::{Commit, Durability, Namespace, Store, StoreError, StoreOptions};
 use crate::telemetry::{Metrics, log_host};
 use std::sync::Arc;
@@ -52,14 +54,7 @@ pub fn open_registry(settings: &HostSettings) -> Registry {
 
 /// Builds every pipeline, or gives everything that is wrong with any of them.
 pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::Pipeline>, Diagnostics> {
-    let mut problems = Diagnostics::new();
-    let mut pipelines = Vec::new();
-    for config in &config.pipelines {
-        match pipeline::build(config, registry) {
-            Ok(pipeline) => pipelines.push(pipeline),
-            Err(refused) => problems.extend(refused),
-        }
-    }
+    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry);
     if problems.has_errors() { Err(problems) } else { Ok(pipelines) }
 }
 
@@ -81,7 +76,11 @@ impl Host {
         let settings = config.settings;
         let store = Store::open(&settings.data_dir, store_options(&settings))?;
         let node_id = node_id(&settings, &store)?;
-        let log = Log::open(store.clone(), LogOptions::new(&settings))?;
+        let host_log = HostLog {
+            log: Log::open(store.clone(), LogOptions::new(&settings))?,
+            audit: Audit::open(store.clone())?,
+            operations: Operations::default(),
+        };
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
@@ -97,6 +96,8 @@ impl Host {
             call_timeout: settings.call_timeout,
             watchdog_limit: settings.watchdog,
             restart: settings.restart.clone(),
+            sync: settings.sync_settings.clone(),
+            host_log: host_log.clone(),
         };
         let spawn = |pipeline| runtime::spawn(pipeline, shared.clone());
         let pipelines: Vec<_> = pipelines.into_iter().map(spawn).collect();
@@ -104,7 +105,7 @@ impl Host {
             node_id: node_id.clone(),
             registry: registry.clone(),
             store: store.clone(),
-            log: LogView { log: log.clone(), pipeline: None },
+            log: LogView::new(host_log.log.clone(), &pipelines),
             dead_letters: dead_letters.clone(),
             metrics: metrics.clone(),
             pipelines: pipelines.clone(),

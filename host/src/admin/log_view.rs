@@ -3,12 +3,11 @@
 use super::HostView;
 use super::answer::Refusal;
 use crate::log::Log;
+use crate::runtime::{AdminIntake, Audit, AuditEntry, CallOperations, OperationInfo, RunningPipeline};
 use crate::store::StoreError;
 use lockstep_plugin_api::names::{key_problem, tenant_problem};
 use lockstep_plugin_api::source::OutcomeResult;
 use lockstep_plugin_api::{Error, Record};
-use serde::Serialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 
 /// What became of a change, told once.
@@ -31,30 +30,53 @@ pub trait LogPipeline: Send + Sync {
     fn submit(&self, record: Record, told: Told);
 
     /// What its components offer to be called by name.
-    fn operations(&self) -> Vec<OperationShown>;
+    fn operations(&self) -> Vec<OperationInfo>;
 
     /// Starts an operation with arguments that are JSON. Never waits.
     fn call(&self, operation: &str, arguments: &str, called: Called);
 
     /// What its components have written into the audit before an entry, the newest first.
-    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditShown>, StoreError>;
+    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
 }
 
-/// An operation as callers see it.
-#[derive(Debug, Clone, Serialize)]
-pub struct OperationShown {
-    pub name: String,
-    pub description: String,
-    /// A JSON Schema.
-    pub arguments: Box<RawValue>,
-    pub component: String,
+impl LogView {
+    /// The log of a host, and whichever of its pipelines goes through it.
+    pub fn new(log: Log, pipelines: &[RunningPipeline]) -> Self {
+        let through = pipelines.iter().find_map(ThroughLog::of);
+        Self { log, pipeline: through.map(|through| Arc::new(through) as Arc<dyn LogPipeline>) }
+    }
 }
 
-/// An entry of the audit.
-#[derive(Debug, Clone, Serialize)]
-pub struct AuditShown {
-    pub id: u64,
-    pub entry: Box<RawValue>,
+/// A running pipeline that goes through the log.
+struct ThroughLog {
+    intake: AdminIntake,
+    operations: CallOperations,
+    audit: Audit,
+}
+
+impl ThroughLog {
+    fn of(pipeline: &RunningPipeline) -> Option<Self> {
+        let (intake, operations) = (pipeline.admin()?, pipeline.operations()?);
+        Some(Self { intake, operations, audit: pipeline.audit()? })
+    }
+}
+
+impl LogPipeline for ThroughLog {
+    fn submit(&self, record: Record, told: Told) {
+        self.intake.submit(record, told);
+    }
+
+    fn operations(&self) -> Vec<OperationInfo> {
+        self.operations.list()
+    }
+
+    fn call(&self, operation: &str, arguments: &str, called: Called) {
+        self.operations.call(operation, arguments, called);
+    }
+
+    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        self.audit.newest(before, limit)
+    }
 }
 
 impl HostView {

@@ -27,7 +27,7 @@ mod tests;
 pub use client::{Client, ClientError, Lines, escaped};
 pub use dead_letters::{Filter, Page, detail, page};
 pub use listen::AdminError;
-pub use log_view::{AuditShown, Called, LogPipeline, LogView, OperationShown, Told};
+pub use log_view::{Called, LogPipeline, LogView, Told};
 pub use plugins::plugins;
 pub use server::{AdminServer, BoundAddress};
 

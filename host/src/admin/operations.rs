@@ -3,7 +3,7 @@
 use super::HostView;
 use super::answer::{Refusal, apart};
 use super::keys::asked;
-use super::log_view::OperationShown;
+use crate::runtime::{AuditEntry, OperationInfo};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
-pub(super) async fn list(State(host): State<Arc<HostView>>) -> Json<Vec<OperationShown>> {
+pub(super) async fn list(State(host): State<Arc<HostView>>) -> Json<Vec<OperationInfo>> {
     Json(host.log.pipeline.as_ref().map(|pipeline| pipeline.operations()).unwrap_or_default())
 }
 
@@ -58,7 +58,9 @@ pub(super) async fn audit(
     apart(move || {
         let limit = asked.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
         let entries = pipeline.audit(asked.before, limit)?;
-        let next = entries.last().filter(|_| entries.len() == limit).map(|entry| entry.id);
+        let next = entries.last().filter(|_| entries.len() == limit).map(|entry| entry.number);
+        let shown = |entry: AuditEntry| json!({ "id": entry.number, "entry": entry.entry });
+        let entries: Vec<_> = entries.into_iter().map(shown).collect();
         Ok(Json(json!({ "entries": entries, "next": next })))
     })
     .await

@@ -59,13 +59,9 @@ fn examine(checked: Checked) -> (Vec<Pipeline>, Diagnostics) {
     let Checked { settings, pipelines, mut problems, .. } = checked;
     let mut accepted = Vec::new();
     if let Some(settings) = settings {
-        let registry = open_registry(&settings);
-        for config in &pipelines {
-            match pipeline::build(config, &registry) {
-                Ok(pipeline) => accepted.push(pipeline),
-                Err(refused) => problems.extend(refused),
-            }
-        }
+        let refused;
+        (accepted, refused) = pipeline::build_all(&pipelines, &open_registry(&settings));
+        problems.extend(refused);
     }
     problems.sort();
     (accepted, problems)

@@ -113,6 +113,7 @@ pub(super) fn decode(bytes: &[u8], epoch: &str, revision: u64) -> Option<Record>
     let value = splice(parts.0, epoch, revision)?;
     let change = Change::from_json(&value).ok()?;
     let mut record = Record::from_log(value, change, flags & IS_NOTICE != 0);
+    record.set_id(revision);
     record.set_timestamp_us(timestamp_us);
     match own_key {
         Some(key) => record.set_key(Some(Bytes::from(key))),

@@ -1,4 +1,6 @@
 //! One pipeline's configuration -> [`Pipeline`], or everything that is wrong with it, each at its place in the file.
+//!
+//! A pipeline whose last transform commits goes through the log; a component that commits anywhere else is refused.
 
 use super::{Gate, Pipeline, SinkStep, SourceStep, Step, TransformStep};
 use crate::condition::Condition;
@@ -10,6 +12,26 @@ use crate::registry::{Component, Registry};
 use lockstep_plugin_api::Error;
 use std::sync::Arc;
 
+/// Builds every pipeline of a host: those that are good, and everything that is wrong with the others or between them.
+pub fn build_all(configs: &[PipelineConfig], registry: &Registry) -> (Vec<Pipeline>, Diagnostics) {
+    let (mut pipelines, mut problems) = (Vec::new(), Diagnostics::new());
+    let mut first_through_log: Option<&PipelineConfig> = None;
+    for config in configs {
+        match build(config, registry) {
+            Err(refused) => problems.extend(refused),
+            Ok(pipeline) if !pipeline.through_log => pipelines.push(pipeline),
+            Ok(pipeline) => match first_through_log {
+                Some(first) => problems.push(second_through_log(config, first)),
+                None => {
+                    first_through_log = Some(config);
+                    pipelines.push(pipeline);
+                }
+            },
+        }
+    }
+    (pipelines, problems)
+}
+
 /// Finds every component, checks its configuration against its plugin, and compiles every condition. Opens nothing.
 ///
 /// # Errors
@@ -18,19 +40,43 @@ pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, D
     let mut builder =
         Builder { source: &config.source_text, registry, n_steps: 0, problems: Diagnostics::new() };
     let sources: Vec<_> = config.sources.iter().map(|source| builder.source(source)).collect();
-    let transforms = builder.chain(&config.transforms);
+    let transforms = builder.transforms(&config.transforms);
     let sinks: Vec<_> = config.sinks.iter().map(|sink| builder.sink(sink)).collect();
     if builder.problems.has_errors() {
         return Err(builder.problems);
     }
     Ok(Pipeline {
         name: config.name.clone(),
+        through_log: transforms.last().is_some_and(|last| last.step.component.commits()),
         file: config.source_text.file().to_owned(),
         sources: sources.into_iter().flatten().collect(),
         transforms,
         sinks: sinks.into_iter().flatten().collect(),
         delivery: config.delivery.clone(),
     })
+}
+
+/// There is one log, and what goes through it is one pipeline.
+fn second_through_log(config: &PipelineConfig, first: &PipelineConfig) -> Diagnostic {
+    let last = config.transforms.last().map_or(String::new(), |last| path::join(&last.path, "plugin"));
+    let message = format!(
+        "pipeline `{}` goes through the log, and so does `{}` ({}); a host has one pipeline through the log",
+        config.name,
+        first.name,
+        first.source_text.file().display()
+    );
+    let help =
+        "put the sources and sinks of both into one pipeline, or take the component that commits out of one"
+            .to_owned();
+    config.source_text.diagnostic(&last, Anchor::Value, message, Some(help)).code("log")
+}
+
+/// Whether a component may commit where it stands; if not, what to do about it.
+#[derive(Clone, Copy)]
+enum MayCommit {
+    Yes,
+    NotYet,
+    NotHere,
 }
 
 struct Builder<'a> {
@@ -42,29 +88,39 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn source(&mut self, config: &ComponentConfig) -> Option<SourceStep> {
-        let step = self.step(config);
-        let chain = self.chain(&config.transforms);
+        let step = self.step(config, MayCommit::NotHere);
+        let chain = self.own_chain(&config.transforms);
         Some(SourceStep { step: step?, chain })
     }
 
     fn sink(&mut self, config: &ComponentConfig) -> Option<SinkStep> {
-        let step = self.step(config);
+        let step = self.step(config, MayCommit::NotHere);
         let when = match &config.when {
             Some(When::Otherwise) => Some(Gate::Otherwise),
             Some(When::Expression(text)) => self.condition(config, text).map(Box::new).map(Gate::If),
             None => None,
         };
-        let chain = self.chain(&config.transforms);
+        let chain = self.own_chain(&config.transforms);
         Some(SinkStep { step: step?, when, chain })
     }
 
-    fn chain(&mut self, configs: &[ComponentConfig]) -> Vec<TransformStep> {
-        let steps: Vec<_> = configs.iter().map(|config| self.transform(config)).collect();
+    /// The pipeline's own transforms, of which the last may commit.
+    fn transforms(&mut self, configs: &[ComponentConfig]) -> Vec<TransformStep> {
+        let Some((last, others)) = configs.split_last() else { return Vec::new() };
+        let mut steps: Vec<_> =
+            others.iter().map(|config| self.transform(config, MayCommit::NotYet)).collect();
+        steps.push(self.transform(last, MayCommit::Yes));
         steps.into_iter().flatten().collect()
     }
 
-    fn transform(&mut self, config: &ComponentConfig) -> Option<TransformStep> {
-        let step = self.step(config);
+    /// The transforms of one source or sink.
+    fn own_chain(&mut self, configs: &[ComponentConfig]) -> Vec<TransformStep> {
+        let steps: Vec<_> = configs.iter().map(|config| self.transform(config, MayCommit::NotHere)).collect();
+        steps.into_iter().flatten().collect()
+    }
+
+    fn transform(&mut self, config: &ComponentConfig, may_commit: MayCommit) -> Option<TransformStep> {
+        let step = self.step(config, may_commit);
         let when = match &config.when {
             Some(When::Expression(text)) => self.condition(config, text),
             // The configuration refuses `otherwise` on a transform.
@@ -85,11 +141,11 @@ impl Builder<'_> {
             .ok()
     }
 
-    fn step(&mut self, config: &ComponentConfig) -> Option<Step> {
+    fn step(&mut self, config: &ComponentConfig, may_commit: MayCommit) -> Option<Step> {
         // Counted even if it is refused, so that the numbers are those of the file.
         let index = self.n_steps;
         self.n_steps += 1;
-        let component = self.component(config)?;
+        let component = self.component(config, may_commit)?;
         self.check_config(config, &component);
         Some(Step {
             index,
@@ -101,24 +157,34 @@ impl Builder<'_> {
         })
     }
 
-    fn component(&mut self, config: &ComponentConfig) -> Option<Component> {
+    fn component(&mut self, config: &ComponentConfig, may_commit: MayCommit) -> Option<Component> {
         let at = path::join(&config.path, "plugin");
         let component = self.registry.component(config.kind, &config.plugin).map_err(|error| {
             let diagnostic = self.source.diagnostic(&at, Anchor::Value, error.to_string(), None);
             self.problems.push(diagnostic.code("plugin"));
         });
         let component = component.ok()?;
-        if component.commits() {
-            let message = format!(
-                "`{}` commits to the log, and this version runs direct pipelines only",
-                component.name()
-            );
-            let help =
-                "pipelines through the log come with a later version; leave this transform out".to_owned();
-            self.problems.push(self.source.diagnostic(&at, Anchor::Value, message, Some(help)).code("log"));
+        if component.commits() && !self.may_commit(&at, component.name(), may_commit) {
             return None;
         }
         Some(component)
+    }
+
+    fn may_commit(&mut self, at: &str, name: &str, may_commit: MayCommit) -> bool {
+        let (reason, help) = match may_commit {
+            MayCommit::Yes => return true,
+            MayCommit::NotYet => {
+                ("has to be the last of the pipeline's transforms", "move it to the end of `transforms:`")
+            }
+            MayCommit::NotHere => (
+                "can only end the pipeline's own transforms",
+                "put it at the end of the pipeline's `transforms:`, which every change passes",
+            ),
+        };
+        let message = format!("`{name}` commits to the log, so it {reason}");
+        let refused = self.source.diagnostic(at, Anchor::Value, message, Some(help.to_owned()));
+        self.problems.push(refused.code("log"));
+        false
     }
 
     /// First what the schema says, with its places; then what only the plugin's own type can say.

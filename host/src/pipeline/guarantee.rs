@@ -14,6 +14,8 @@ pub struct Guarantee {
     pub delivery: Promise,
     /// The author of a record is told what became of it.
     pub answered: bool,
+    /// The record is committed to the host's log first, and reaches the sink from there whatever happens to either.
+    pub through_log: bool,
     /// A component on the way gives up records that fail (`on_error: skip`).
     pub skips: bool,
 }
@@ -38,6 +40,7 @@ impl Pipeline {
     fn guarantee(&self, source: &SourceStep, sink: &SinkStep) -> Guarantee {
         let component = &source.step.component;
         let common = self.transforms.iter().map(|transform| &transform.step);
+        let is_behind_log = |step: &Step| self.through_log && step.index >= sink.step.index;
         let mut way =
             with_chain(&source.step, &source.chain).chain(common).chain(with_chain(&sink.step, &sink.chain));
         let answered = component.answers();
@@ -46,8 +49,10 @@ impl Pipeline {
             sink: sink.step.name.clone(),
             delivery: promise(component.replays(), answered),
             answered,
-            // Whoever can be told is told, whatever `on_error` says.
-            skips: !answered && way.any(|step: &Step| step.on_error.then == Then::Skip),
+            through_log: self.through_log,
+            // Whoever can be told is told, whatever `on_error` says; behind the log everybody has been told.
+            skips: way
+                .any(|step: &Step| step.on_error.then == Then::Skip && (!answered || is_behind_log(step))),
         }
     }
 }
@@ -65,7 +70,13 @@ fn promise(replays: Replays, answered: bool) -> Promise {
 impl fmt::Display for Guarantee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}: ", self.source, self.sink)?;
+        if self.through_log {
+            f.write_str("through the log, ")?;
+        }
         f.write_str(match (self.delivery, self.answered) {
+            (_, true) if self.through_log => {
+                "at least once what was answered as applied; unanswered means not known"
+            }
             (_, true) => "at least once; unanswered means not accepted",
             (Promise::AtLeastOnce, _) => "at least once",
             (Promise::ByConfig, _) => {
@@ -88,8 +99,14 @@ mod tests {
 
     fn check(replays: Replays, answered: bool, expected: &str) {
         let delivery = promise(replays, answered);
-        let guarantee =
-            Guarantee { source: "in".into(), sink: "out".into(), delivery, answered, skips: false };
+        let guarantee = Guarantee {
+            source: "in".into(),
+            sink: "out".into(),
+            delivery,
+            answered,
+            through_log: false,
+            skips: false,
+        };
         assert!(guarantee.to_string().starts_with(&format!("in -> out: {expected}")), "{guarantee}");
     }
 

@@ -6,20 +6,21 @@ mod build;
 mod guarantee;
 mod view;
 
-pub use build::build;
+pub use build::{build, build_all};
 pub use guarantee::{Guarantee, Promise};
 pub use view::View;
 
 use crate::condition::Condition;
 use crate::config::{Delivery, OnError};
 use crate::registry::Component;
-use lockstep_plugin_api::Record;
 use std::path::PathBuf;
 
 /// A pipeline that could be started.
 #[derive(Debug)]
 pub struct Pipeline {
     pub name: String,
+    /// Whether its last transform commits: then records go into the log, and from there to the sinks.
+    pub through_log: bool,
     /// The file it was read from.
     pub file: PathBuf,
     pub sources: Vec<SourceStep>,
@@ -70,16 +71,6 @@ pub enum Gate {
     If(Box<Condition>),
     /// Those that no other sink's condition took.
     Otherwise,
-}
-
-impl SinkStep {
-    /// Whether the sink's own condition takes this record; one that cannot be decided does not.
-    pub fn takes(&self, record: &Record) -> bool {
-        match &self.when {
-            Some(Gate::If(condition)) => condition.matches(&View::new(record)).unwrap_or(false),
-            Some(Gate::Otherwise) | None => true,
-        }
-    }
 }
 
 impl Pipeline {

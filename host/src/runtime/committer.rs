@@ -4,7 +4,7 @@
 //! thread per run does this; whatever finishes while it waits for the disk is stored together next time.
 
 use super::{
-    flight::{Flight, Origin, Verdict},
+    flight::{Applied, Flight, Origin, Verdict},
     positions::PositionKeys,
     run::{Ended, Run},
     watchdog::{Call, Watched},
@@ -16,7 +16,7 @@ use lockstep_plugin_api::{
     source::{Outcome, OutcomeResult},
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
     time::{Duration, Instant},
 };
@@ -32,6 +32,8 @@ pub enum Progress {
     Opened { source: usize, replies: Replies, watched: Arc<Watched> },
     /// Everybody has let go of a batch.
     Finished(Arc<Flight>),
+    /// Through the log: everything that finished before this was in one commit.
+    Told,
     /// The run is over: whatever is not finished is given up, and its authors are told.
     Close,
 }
@@ -158,7 +160,7 @@ impl<'a> Committer<'a> {
     /// Runs until the run is over. Whatever has queued up is taken together, so that one fsync serves all of it.
     pub fn run(mut self, progress: &Receiver<Progress>) {
         while let Ok(first) = progress.recv() {
-            let mut is_closing = false;
+            let (mut is_closing, mut n_told) = (false, 0);
             let mut finished = Vec::new();
             for news in std::iter::once(first).chain(progress.try_iter()) {
                 match news {
@@ -166,10 +168,14 @@ impl<'a> Committer<'a> {
                         self.sources[source].replies = Some((replies, watched));
                     }
                     Progress::Finished(flight) => finished.push(flight),
+                    Progress::Told => n_told += 1,
                     Progress::Close => is_closing = true,
                 }
             }
             self.finished(&finished);
+            if let Some(through) = self.run.through_log() {
+                (0..n_told).for_each(|_| through.authors_told());
+            }
             self.commit();
             if is_closing {
                 return self.give_up_rest();
@@ -190,11 +196,17 @@ impl<'a> Committer<'a> {
                     }
                     self.unsettled.mark(*source, *seq);
                 }
+                Origin::Admin { reply } => {
+                    outcomes_of(flight).into_iter().for_each(|outcome| reply.answer(outcome.result));
+                    self.run.in_flight.release(flight.n_records(), flight.n_bytes);
+                }
                 Origin::DeadLetter { claim } if flight.refused().is_empty() => {
                     delivered.push(claim.key().clone())
                 }
                 // It failed again and was stored anew under its key.
                 Origin::DeadLetter { .. } => {}
+                // The sink's own thread hears of these.
+                Origin::Log { .. } => {}
             }
         }
         self.delivered(&delivered);
@@ -225,7 +237,8 @@ impl<'a> Committer<'a> {
             for flight in &flights {
                 lanes.extend(flight.positions.iter().cloned());
             }
-            for (lane, position) in &lanes {
+            // Through the log they were committed together with the entries.
+            for (lane, position) in lanes.iter().filter(|_| run.through_log().is_none()) {
                 commit = end.keys.put(commit, *lane, position);
             }
             settled.push((end.index, flights, lanes));
@@ -331,8 +344,12 @@ impl SourceEnd<'_> {
 
 fn outcomes_of(flight: &Flight) -> Vec<Outcome> {
     let mut refused = flight.refused();
+    let mut applied: HashMap<u64, Applied> = flight.applied().into_iter().map(|one| (one.id, one)).collect();
     let outcome = |id| {
         let result = match refused.remove(&id) {
+            None if let Some(Applied { revision, details, .. }) = applied.remove(&id) => {
+                OutcomeResult::Applied { revision, details }
+            }
             None | Some(Verdict::Stored) => OutcomeResult::Written,
             Some(Verdict::Rejected(error)) => OutcomeResult::Rejected(error),
             Some(Verdict::Failed(error)) => OutcomeResult::Failed(error),

@@ -206,6 +206,15 @@ pub struct Size {
     pub bytes: u64,
 }
 
+/// Dead letters with a place in their queues, to be committed; what is not stored gives its place back.
+#[derive(Debug)]
+pub struct Prepared {
+    commit: Commit,
+    added: Vec<(QueueName, u64)>,
+    replaced: Vec<(Option<(QueueName, u64)>, QueueName, u64)>,
+    queues: Arc<Mutex<Queues>>,
+}
+
 /// A dead letter and the key it lies under.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -239,7 +248,7 @@ impl DeadLetters {
             for (key, value) in &page {
                 queues.last_number = queues.last_number.max(number(key));
                 if let Ok(letter) = serde_json::from_slice::<DeadLetter>(value) {
-                    queues.add(&letter, value.len() as u64);
+                    queues.add(&QueueName::of(&letter), value.len() as u64);
                 }
             }
         }
@@ -247,45 +256,38 @@ impl DeadLetters {
 
     /// Stores dead letters; each replaces the one under its key if it has one. Returns when they are on disk.
     pub fn put(&self, letters: &[(Option<Vec<u8>>, DeadLetter)]) -> Result<(), DeadLetterError> {
-        let mut commit = Commit::default();
-        let (mut added, mut replaced) = (Vec::new(), Vec::new());
-        for (key, letter) in letters {
-            let value = serde_json::to_vec(letter).expect("a dead letter is plain data");
-            let n_bytes = value.len() as u64;
-            let key = match key {
-                Some(key) => {
-                    let old = self.store.get(Namespace::DeadLetters, key)?;
-                    let old = old.and_then(|value| Some((read(&value)?, value.len() as u64)));
-                    replaced.push((old, letter, n_bytes));
-                    key.clone()
-                }
-                None => {
-                    let key = self.reserve(letter, n_bytes);
-                    let key = key.inspect_err(|_| self.give_back(&added))?;
-                    added.push((letter, n_bytes));
-                    key
-                }
-            };
-            commit = commit.put(Namespace::DeadLetters, key, value);
-        }
-        if !added.is_empty() {
-            let last = self.lock().last_number;
-            commit = commit.put(Namespace::Meta, LAST_NUMBER_KEY, last.to_be_bytes());
-        }
-        self.store.commit(commit).inspect_err(|_| self.give_back(&added))?;
-        let mut queues = self.lock();
-        for (old, new, n_bytes) in replaced {
-            if let Some((old, n_bytes)) = old {
-                queues.remove(&old, n_bytes);
-            }
-            queues.add(new, n_bytes);
-        }
+        let mut prepared = self.prepare(letters)?;
+        self.store.commit(prepared.take_commit())?;
+        prepared.stored();
         Ok(())
     }
 
-    fn give_back(&self, reserved: &[(&DeadLetter, u64)]) {
-        let mut queues = self.lock();
-        reserved.iter().for_each(|(letter, n_bytes)| queues.remove(letter, *n_bytes));
+    /// As [`DeadLetters::put`], for a caller that commits them together with something else.
+    pub fn prepare(&self, letters: &[(Option<Vec<u8>>, DeadLetter)]) -> Result<Prepared, DeadLetterError> {
+        let mut prepared = Prepared::new(self.queues.clone());
+        for (key, letter) in letters {
+            let value = serde_json::to_vec(letter).expect("a dead letter is plain data");
+            let (queue, n_bytes) = (QueueName::of(letter), value.len() as u64);
+            let key = match key {
+                Some(key) => {
+                    let old = self.store.get(Namespace::DeadLetters, key)?;
+                    let old = old.and_then(|value| Some((QueueName::of(&read(&value)?), value.len() as u64)));
+                    prepared.replaced.push((old, queue, n_bytes));
+                    key.clone()
+                }
+                None => {
+                    let key = self.reserve(&queue, n_bytes)?;
+                    prepared.added.push((queue, n_bytes));
+                    key
+                }
+            };
+            prepared.commit.puts.push((Namespace::DeadLetters, key, value));
+        }
+        if !prepared.added.is_empty() {
+            let last = self.lock().last_number.to_be_bytes().to_vec();
+            prepared.commit.puts.push((Namespace::Meta, LAST_NUMBER_KEY.to_vec(), last));
+        }
+        Ok(prepared)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -297,14 +299,14 @@ impl DeadLetters {
         self.lock().used.iter().map(|(queue, size)| (queue.clone(), *size)).collect()
     }
 
-    fn reserve(&self, letter: &DeadLetter, bytes: u64) -> Result<Vec<u8>, DeadLetterError> {
+    fn reserve(&self, queue: &QueueName, bytes: u64) -> Result<Vec<u8>, DeadLetterError> {
         let mut queues = self.lock();
-        let used = queues.used(letter);
+        let used = queues.used(queue);
         if used.records + 1 > self.limits.records || used.bytes + bytes > self.limits.bytes {
-            let component = format!("{}/{}", letter.pipeline, letter.component);
+            let component = format!("{}/{}", queue.pipeline, queue.component);
             return Err(DeadLetterError::Full { component, records: used.records, bytes: used.bytes });
         }
-        queues.add(letter, bytes);
+        queues.add(queue, bytes);
         queues.last_number += 1;
         Ok(queues.last_number.to_be_bytes().to_vec())
     }
@@ -343,13 +345,13 @@ impl DeadLetters {
         let mut removed = Vec::new();
         for key in keys {
             if let Some(value) = self.store.get(Namespace::DeadLetters, key)? {
-                removed.extend(read(&value).map(|letter| (letter, value.len() as u64)));
+                removed.extend(read(&value).map(|letter| (QueueName::of(&letter), value.len() as u64)));
                 commit = commit.delete(Namespace::DeadLetters, key.clone());
             }
         }
         self.store.commit(commit)?;
         let mut queues = self.lock();
-        removed.iter().for_each(|(letter, bytes)| queues.remove(letter, *bytes));
+        removed.iter().for_each(|(queue, bytes)| queues.remove(queue, *bytes));
         Ok(())
     }
 }
@@ -359,26 +361,65 @@ fn read(value: &[u8]) -> Option<DeadLetter> {
 }
 
 impl Queues {
-    fn slot(&mut self, letter: &DeadLetter) -> &mut Size {
-        let (pipeline, component) = (letter.pipeline.clone(), letter.component.clone());
-        let queue = QueueName { pipeline, component, kind: letter.kind.clone() };
-        self.used.entry(queue).or_default()
+    fn slot(&mut self, queue: &QueueName) -> &mut Size {
+        if !self.used.contains_key(queue) {
+            self.used.insert(queue.clone(), Size::default());
+        }
+        self.used.get_mut(queue).expect("it was put there")
     }
 
-    fn used(&mut self, letter: &DeadLetter) -> Size {
-        *self.slot(letter)
+    fn used(&mut self, queue: &QueueName) -> Size {
+        *self.slot(queue)
     }
 
-    fn add(&mut self, letter: &DeadLetter, bytes: u64) {
-        let size = self.slot(letter);
+    fn add(&mut self, queue: &QueueName, bytes: u64) {
+        let size = self.slot(queue);
         size.records += 1;
         size.bytes += bytes;
     }
 
-    fn remove(&mut self, letter: &DeadLetter, bytes: u64) {
-        let size = self.slot(letter);
+    fn remove(&mut self, queue: &QueueName, bytes: u64) {
+        let size = self.slot(queue);
         size.records = size.records.saturating_sub(1);
         size.bytes = size.bytes.saturating_sub(bytes);
+    }
+}
+
+impl QueueName {
+    fn of(letter: &DeadLetter) -> Self {
+        let (pipeline, component) = (letter.pipeline.clone(), letter.component.clone());
+        Self { pipeline, component, kind: letter.kind.clone() }
+    }
+}
+
+impl Prepared {
+    fn new(queues: Arc<Mutex<Queues>>) -> Self {
+        Self { commit: Commit::default(), added: Vec::new(), replaced: Vec::new(), queues }
+    }
+
+    /// What has to be committed.
+    pub fn take_commit(&mut self) -> Commit {
+        std::mem::take(&mut self.commit)
+    }
+
+    /// It is on disk.
+    pub fn stored(mut self) {
+        // Counted when it was reserved.
+        self.added.clear();
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        for (old, new, n_bytes) in self.replaced.drain(..) {
+            if let Some((old, n_bytes)) = old {
+                queues.remove(&old, n_bytes);
+            }
+            queues.add(&new, n_bytes);
+        }
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        self.added.iter().for_each(|(queue, n_bytes)| queues.remove(queue, *n_bytes));
     }
 }
 

@@ -4,10 +4,11 @@
 //! out is counted, and stored or logged.
 
 use super::{
-    dead_letter::{DeadLetter, DeadLetterError, StoredError, StoredRecord},
+    dead_letter::{DeadLetter, DeadLetterError, Prepared, StoredError, StoredRecord},
     flight::{Flight, Origin, Verdict},
     run::{Ended, Run},
     status::SeenError,
+    through_log,
 };
 use crate::config::Then;
 use crate::pipeline::Step;
@@ -40,50 +41,96 @@ impl FailedRecord {
     }
 }
 
+/// What `on_error` and the record's author make of a failure.
+#[derive(Debug)]
+pub enum WayOut<'a> {
+    /// The author is told.
+    Tell,
+    /// It becomes a dead letter, under this key if it was one before.
+    Store(Option<&'a Vec<u8>>),
+    Skip,
+    /// The pipeline stops, and the author is told if there is one.
+    Stop {
+        error: Error,
+        has_author: bool,
+    },
+}
+
 impl Run {
     /// Takes care of records that failed at `step`. When this returns, they are told, stored or skipped.
     pub fn give_up(&self, step: &Step, flight: &Flight, failed: Vec<FailedRecord>) -> Result<(), Ended> {
         if failed.is_empty() {
             return Ok(());
         }
-        let metrics = self.metrics.step(step.index);
-        self.status.note_error(step.index, SeenError::new("record", &failed[failed.len() - 1].error));
-        match &flight.origin {
-            Origin::Source { source, .. } if self.pipeline.sources[*source].step.component.answers() => {
-                metrics.rejected.add(failed.len() as u64);
-                let broken = failed.iter().find(|failed| failed.error.kind() != ErrorKind::REJECTED);
-                let broken = broken.map(|failed| failed.error.clone());
-                for failed in failed {
-                    flight.refuse(failed.record.id(), verdict(failed.error));
-                }
-                // A rejection is the author's matter; what fails though it should not is the operator's.
-                match broken.filter(|_| step.on_error.then == Then::Stop) {
-                    Some(error) => Err(self.stop_at(step, &error)),
-                    None => Ok(()),
-                }
+        let way_out = self.way_out(step, flight, &failed);
+        match &way_out {
+            WayOut::Store(key) => {
+                self.note_failed(step, &failed);
+                self.store_all(step, flight, &failed, *key)
             }
+            _ => self.settle_failed(step, flight, failed, way_out),
+        }
+    }
+
+    /// What is to become of records that failed at `step`.
+    pub fn way_out<'a>(&self, step: &Step, flight: &'a Flight, failed: &[FailedRecord]) -> WayOut<'a> {
+        let has_author = match &flight.origin {
             // A dead letter that fails again stays one, whatever `on_error` says now.
-            Origin::DeadLetter { claim } => self.store_all(step, flight, &failed, Some(claim.key())),
-            Origin::Source { .. } => match step.on_error.then {
-                Then::DeadLetter => self.store_all(step, flight, &failed, None),
-                Then::Skip => {
-                    metrics.skipped.add(failed.len() as u64);
-                    for failed in &failed {
-                        let (code, kind) = (failed.error.code(), failed.error.kind().name());
-                        warn!(
-                            component = step.name,
-                            record = failed.record.id(),
-                            key = failed.record.key_str(),
-                            code,
-                            kind,
-                            "record skipped"
-                        );
-                        flight.refuse(failed.record.id(), Verdict::Stored);
-                    }
-                    Ok(())
+            Origin::DeadLetter { claim } => return WayOut::Store(Some(claim.key())),
+            Origin::Source { source, .. } => self.pipeline.sources[*source].step.component.answers(),
+            Origin::Admin { .. } => true,
+            Origin::Log { .. } => false,
+        };
+        // An author's rejection is the author's matter; what fails though it should not is the operator's.
+        let is_broken = |failed: &&FailedRecord| !has_author || failed.error.kind() != ErrorKind::REJECTED;
+        match (step.on_error.then, failed.iter().find(is_broken)) {
+            (Then::Stop, Some(broken)) => WayOut::Stop { error: broken.error.clone(), has_author },
+            _ if has_author => WayOut::Tell,
+            (Then::Skip, _) => WayOut::Skip,
+            _ => WayOut::Store(None),
+        }
+    }
+
+    /// Does what was decided about failed records; those that become dead letters are on disk already.
+    pub fn settle_failed(
+        &self,
+        step: &Step,
+        flight: &Flight,
+        failed: Vec<FailedRecord>,
+        way_out: WayOut<'_>,
+    ) -> Result<(), Ended> {
+        self.note_failed(step, &failed);
+        match way_out {
+            WayOut::Tell => self.tell_failed(step, flight, failed),
+            WayOut::Store(_) => self.stored_failed(step, flight, &failed),
+            WayOut::Skip => self.skip_failed(step, flight, &failed),
+            WayOut::Stop { error, has_author } => {
+                if has_author {
+                    self.tell_failed(step, flight, failed);
                 }
-                Then::Stop => Err(self.stop_at(step, &failed[0].error)),
-            },
+                return Err(self.stop_at(step, &error));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_failed(&self, step: &Step, failed: &[FailedRecord]) {
+        let Some(last) = failed.last() else { return };
+        self.status.note_error(step.index, SeenError::new("record", &last.error));
+    }
+
+    fn tell_failed(&self, step: &Step, flight: &Flight, failed: Vec<FailedRecord>) {
+        self.metrics.step(step.index).rejected.add(failed.len() as u64);
+        failed.into_iter().for_each(|failed| flight.refuse(failed.record.id(), verdict(failed.error)));
+    }
+
+    fn skip_failed(&self, step: &Step, flight: &Flight, failed: &[FailedRecord]) {
+        self.metrics.step(step.index).skipped.add(failed.len() as u64);
+        for failed in failed {
+            let (code, kind) = (failed.error.code(), failed.error.kind().name());
+            let (record, key) = (failed.record.id(), failed.record.key_str());
+            warn!(component = step.name, record, key, code, kind, "record skipped");
+            flight.refuse(record, Verdict::Stored);
         }
     }
 
@@ -115,18 +162,46 @@ impl Run {
         failed: &[FailedRecord],
         key: Option<&Vec<u8>>,
     ) -> Result<(), Ended> {
-        // The one dead letter may have become several records, or have gone to several sinks: the first that fails takes
-        // its place, the others are new ones.
         let place = key.filter(|_| flight.take_letter());
-        self.until_stored(step, || {
-            let earlier = key.map(|key| self.dead_letters.under(key)).transpose()?.flatten();
-            let mut place = place.cloned();
-            let letters = failed.iter().map(|failed| {
-                let letter = self.letter(step, flight, failed);
-                (place.take(), earlier.iter().fold(letter, DeadLetter::after))
-            });
-            self.dead_letters.put(&letters.collect::<Vec<_>>())
-        })?;
+        self.until_stored(step, || self.dead_letters.put(&self.letters(step, flight, failed, key, place)?))?;
+        self.stored_failed(step, flight, failed);
+        Ok(())
+    }
+
+    /// Dead letters of these records, to be committed together with something else. The first of them takes the place of
+    /// the letter under `key`, unless another one does.
+    pub fn prepare_letters(
+        &self,
+        step: &Step,
+        flight: &Flight,
+        failed: &[FailedRecord],
+        key: Option<&Vec<u8>>,
+        takes_place: bool,
+    ) -> Result<Prepared, DeadLetterError> {
+        let place = key.filter(|_| takes_place);
+        self.dead_letters.prepare(&self.letters(step, flight, failed, key, place)?)
+    }
+
+    /// The one dead letter may have become several records, or have gone to several sinks: the first that fails takes
+    /// its place, the others are new ones.
+    fn letters(
+        &self,
+        step: &Step,
+        flight: &Flight,
+        failed: &[FailedRecord],
+        key: Option<&Vec<u8>>,
+        place: Option<&Vec<u8>>,
+    ) -> Result<Vec<(Option<Vec<u8>>, DeadLetter)>, DeadLetterError> {
+        let earlier = key.map(|key| self.dead_letters.under(key)).transpose()?.flatten();
+        let mut place = place.cloned();
+        let letters = failed.iter().map(|failed| {
+            let letter = self.letter(step, flight, failed);
+            (place.take(), earlier.iter().fold(letter, DeadLetter::after))
+        });
+        Ok(letters.collect())
+    }
+
+    fn stored_failed(&self, step: &Step, flight: &Flight, failed: &[FailedRecord]) {
         self.metrics.step(step.index).dead_lettered.add(failed.len() as u64);
         for failed in failed {
             let (code, kind) = (failed.error.code(), failed.error.kind().name());
@@ -135,7 +210,6 @@ impl Run {
             warn!(component = step.name, record, key, attempts, code, kind, "dead letter");
             flight.refuse(record, Verdict::Stored);
         }
-        Ok(())
     }
 
     /// Tries until it succeeds: a store that takes nothing (a full disk) holds the pipeline, it does not lose records.
@@ -168,7 +242,8 @@ impl Run {
     fn letter(&self, step: &Step, flight: &Flight, failed: &FailedRecord) -> DeadLetter {
         let source = match &flight.origin {
             Origin::Source { source, .. } => self.pipeline.sources[*source].step.name.clone(),
-            Origin::DeadLetter { .. } => String::new(),
+            Origin::Admin { .. } => through_log::ADMIN.to_owned(),
+            Origin::DeadLetter { .. } | Origin::Log { .. } => String::new(),
         };
         DeadLetter {
             pipeline: self.pipeline.name.clone(),

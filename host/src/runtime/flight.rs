@@ -2,8 +2,8 @@
 //!
 //! Invariant: a flight is finished exactly once, when the chain and every sink that was given a part of it have let go.
 
-use super::{committer::Progress, dead_letter::Claim};
-use lockstep_plugin_api::{Bytes, Error};
+use super::{committer::Progress, dead_letter::Claim, through_log::Reply};
+use lockstep_plugin_api::{Bytes, Error, Json};
 use std::{
     collections::HashMap,
     ops::Range,
@@ -22,6 +22,10 @@ pub enum Origin {
     Source { source: usize, seq: u64 },
     /// A dead letter that is tried again.
     DeadLetter { claim: Claim },
+    /// An operator, through the host's own source.
+    Admin { reply: Reply },
+    /// The log, on the way to one sink; its authors have been answered.
+    Log { through: u64 },
 }
 
 /// A polled batch on its way to every sink.
@@ -38,6 +42,8 @@ pub struct Flight {
     holders: AtomicUsize,
     /// Records that did not make it, and why. Empty for nearly every batch, so the lock is hardly ever taken.
     refused: Mutex<Vec<(u64, Verdict)>>,
+    /// Records that were committed to the log.
+    applied: Mutex<Vec<Applied>>,
     /// Whether the dead letter that this is has been stored again.
     letter_taken: AtomicBool,
     progress: Sender<Progress>,
@@ -54,6 +60,14 @@ pub enum Verdict {
     Stored,
 }
 
+/// What became of a record that is in the log.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    pub id: u64,
+    pub revision: u64,
+    pub details: Option<Json>,
+}
+
 impl Flight {
     /// A flight held once, by whoever made it.
     pub fn new(origin: Origin, ids: Range<u64>, n_bytes: u64, progress: Sender<Progress>) -> Self {
@@ -65,6 +79,7 @@ impl Flight {
             polled_at: Instant::now(),
             holders: AtomicUsize::new(1),
             refused: Mutex::default(),
+            applied: Mutex::default(),
             letter_taken: AtomicBool::new(false),
             progress,
         }
@@ -94,6 +109,16 @@ impl Flight {
         if !refused.iter().any(|(known, _)| *known == id) {
             refused.push((id, verdict));
         }
+    }
+
+    /// Says which records are in the log.
+    pub fn apply(&self, applied: impl IntoIterator<Item = Applied>) {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).extend(applied);
+    }
+
+    /// Every record that is in the log.
+    pub fn applied(&self) -> Vec<Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// True for the first that asks: it stores the dead letter that this flight is under its old key.

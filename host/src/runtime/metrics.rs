@@ -24,13 +24,31 @@ pub struct StepMetrics {
     calls: Histogram,
     breaker_opened: Counter,
     breaker_open: Gauge,
+    /// Of sinks behind the log.
+    delivery: Option<DeliveryMetrics>,
     scope: Scope,
+}
+
+/// How far a sink has come in the log.
+#[derive(Clone)]
+struct DeliveryMetrics {
+    revision: Gauge,
+    lag: Gauge,
+    gaps: Counter,
+}
+
+/// The numbers of a pipeline through the log.
+#[derive(Clone)]
+struct LogMetrics {
+    head: Gauge,
+    reapplied: Counter,
 }
 
 /// The numbers of every component of a pipeline, by its place in the status.
 #[derive(Clone)]
 pub struct PipelineMetrics {
     steps: Vec<StepMetrics>,
+    log: Option<LogMetrics>,
 }
 
 const HELP: &[(&str, &str)] = &[
@@ -53,6 +71,14 @@ const HELP: &[(&str, &str)] = &[
     ("lockstep_delivery_seconds", "From a batch's poll to its ack by the sink."),
     ("lockstep_call_seconds", "How long calls into the component took: its processing time."),
     ("lockstep_breaker_opened_total", "How often the component's endpoint went away."),
+    ("lockstep_log_head", "The newest revision of the log."),
+    (
+        "lockstep_batches_reapplied_total",
+        "Batches applied again because what they had read was changed meanwhile.",
+    ),
+    ("lockstep_sink_revision", "Up to where a sink behind the log has written."),
+    ("lockstep_sink_lag", "How many revisions a sink is behind the log."),
+    ("lockstep_sink_gaps_total", "How often history did not reach back to a sink's place."),
     ("lockstep_breaker_open", "1 while the component's endpoint is away."),
 ];
 
@@ -65,9 +91,14 @@ impl PipelineMetrics {
             let kind = step.component.kind().as_str();
             let scope =
                 metrics.scope(&[("pipeline", &pipeline.name), ("component", &step.name), ("kind", kind)]);
-            StepMetrics::new(scope, kind)
+            StepMetrics::new(scope, kind, pipeline.through_log && kind == "sink")
         });
-        Self { steps: steps.collect() }
+        let scope = metrics.scope(&[("pipeline", &pipeline.name)]);
+        let log = pipeline.through_log.then(|| LogMetrics {
+            head: scope.gauge("lockstep_log_head"),
+            reapplied: scope.counter("lockstep_batches_reapplied_total"),
+        });
+        Self { steps: steps.collect(), log }
     }
 
     pub fn step(&self, index: usize) -> &StepMetrics {
@@ -80,6 +111,28 @@ impl PipelineMetrics {
 
     pub fn component_host(&self, index: usize) -> ComponentHostBox {
         component_host(self.steps[index].scope.clone())
+    }
+
+    /// The log's newest revision.
+    pub fn log_head(&self, head: u64) {
+        self.log.iter().for_each(|log| log.head.set(head as i64));
+    }
+
+    /// A batch has to be applied again.
+    pub fn reapplied(&self) {
+        self.log.iter().for_each(|log| log.reapplied.add(1));
+    }
+
+    /// How far a sink has come in the log.
+    pub fn sink_at(&self, index: usize, revision: u64, lag: u64) {
+        let Some(delivery) = &self.steps[index].delivery else { return };
+        delivery.revision.set(revision as i64);
+        delivery.lag.set(lag as i64);
+    }
+
+    /// History did not reach back to a sink's place.
+    pub fn fell_out(&self, index: usize) {
+        self.steps[index].delivery.iter().for_each(|delivery| delivery.gaps.add(1));
     }
 
     pub fn breaker_opened(&self, index: usize) {
@@ -98,7 +151,7 @@ impl PipelineMetrics {
 }
 
 impl StepMetrics {
-    fn new(scope: Scope, kind: &str) -> Self {
+    fn new(scope: Scope, kind: &str, is_behind_log: bool) -> Self {
         let (came_in, went_out, age) = match kind {
             "source" => {
                 ("lockstep_records_read_total", "lockstep_records_acked_total", "lockstep_source_age_seconds")
@@ -129,6 +182,11 @@ impl StepMetrics {
             calls: scope.histogram("lockstep_call_seconds"),
             breaker_opened: counter("lockstep_breaker_opened_total"),
             breaker_open: scope.gauge("lockstep_breaker_open"),
+            delivery: is_behind_log.then(|| DeliveryMetrics {
+                revision: scope.gauge("lockstep_sink_revision"),
+                lag: scope.gauge("lockstep_sink_lag"),
+                gaps: scope.counter("lockstep_sink_gaps_total"),
+            }),
             scope,
         }
     }

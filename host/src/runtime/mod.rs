@@ -5,6 +5,8 @@
 //!    ▲                                              │ last sink lets go of the flight
 //!    └── outcomes, commit ◄── committer: positions stored ◄──┘
 //! ```
+//! Through the log the way is cut in two, see `through_log/`: up to the commit, and from the log to each sink.
+//!
 //! Order that never changes: every sink wrote -> authors told, position stored -> source committed.
 
 mod breaker;
@@ -23,6 +25,7 @@ mod stack;
 mod status;
 mod supervisor;
 mod threads;
+mod through_log;
 mod watchdog;
 
 pub use dead_letter::{
@@ -30,6 +33,7 @@ pub use dead_letter::{
 };
 pub use status::{ComponentState, ComponentStatus, PipelineError, PipelineState, PipelineStatus, SeenError};
 pub use supervisor::{RunningPipeline, Shared, spawn};
+pub use through_log::{AdminIntake, Audit, AuditEntry, CallOperations, HostLog, OperationInfo, Operations};
 pub use watchdog::Watchdog;
 
 use crate::pipeline::Step;
@@ -44,5 +48,6 @@ fn component_status(step: &Step) -> ComponentStatus {
         not_connected_since: None,
         last_error: None,
         positions: Default::default(),
+        delivery: None,
     }
 }

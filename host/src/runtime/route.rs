@@ -71,6 +71,37 @@ fn split(run: &Run, flight: &Flight, records: Records) -> Result<Vec<(usize, Bat
     Ok(chosen)
 }
 
+/// The part of a batch from the log that one sink is given, and what its condition could not decide about.
+pub fn part_of(sinks: &[SinkStep], sink: usize, batch: &Batch) -> (Batch, Vec<FailedRecord>) {
+    let (step, wants_notices) = (&sinks[sink], sinks[sink].step.component.notices());
+    if step.when.is_none() && (wants_notices || !batch.iter().any(Record::is_notice)) {
+        return (batch.clone(), Vec::new());
+    }
+    let mut part = Part::default();
+    for record in batch.iter().filter(|record| wants_notices || !record.is_notice()) {
+        match takes(sinks, step, record) {
+            Ok(true) => part.taken.push(record.clone()),
+            Ok(false) => {}
+            Err(reason) => part.undecided.push(undecided(record.clone(), &reason)),
+        }
+    }
+    let is_whole = part.taken.len() == batch.len();
+    (if is_whole { batch.clone() } else { Batch::new(part.taken) }, part.undecided)
+}
+
+/// Whether a sink is to be given a record.
+pub fn takes(sinks: &[SinkStep], sink: &SinkStep, record: &Record) -> Result<bool, String> {
+    let view = View::new(record);
+    match &sink.when {
+        None => Ok(true),
+        Some(Gate::If(condition)) => condition.matches(&view),
+        Some(Gate::Otherwise) => Ok(!sinks.iter().any(|other| match &other.when {
+            Some(Gate::If(condition)) => condition.matches(&view) != Ok(false),
+            _ => false,
+        })),
+    }
+}
+
 /// What a sink's condition makes of a batch.
 #[derive(Default)]
 struct Part {

@@ -3,16 +3,19 @@
 //! Whoever fails first says so here; everybody else looks and comes to an end.
 
 use super::{
+    chain::Instance,
     dead_letter::DeadLetters,
     flight::InFlight,
     metrics::PipelineMetrics,
     status::{ComponentState, PipelineState, SeenError, StatusBoard},
+    through_log::{ThroughLog, log_component_host},
     watchdog::{Call, GivenUp, Hung, Watchdog, Watched},
 };
-use crate::pipeline::{Pipeline, Step};
+use crate::config::SyncSettings;
+use crate::pipeline::{Pipeline, Step, TransformStep};
 use crate::registry::{ComponentParts, RArc, StopCell};
 use crate::store::Store;
-use lockstep_plugin_api::{Error, ErrorKind, Position};
+use lockstep_plugin_api::{Error, ErrorKind, Position, abi::vtable::ComponentHostBox};
 use std::{
     collections::HashSet,
     sync::{
@@ -27,6 +30,9 @@ use tracing::{error, info, warn};
 
 /// How long to wait before a full queue is tried again.
 const FULL_QUEUE_WAIT: Duration = Duration::from_millis(2);
+
+/// What a sink is given from the log has its revision as its id; other ids lie beyond all of these.
+const FIRST_ID_BESIDE_REVISIONS: u64 = 1 << 62;
 
 /// Where a run stands. Only ever goes on to a later phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +72,8 @@ pub struct Run {
     pub watchdog: Watchdog,
     pub call_timeout: Duration,
     pub watchdog_limit: Duration,
+    pub sync: SyncSettings,
+    through_log: Option<ThroughLog>,
     is_abandoned: AtomicBool,
     n_hung: AtomicU64,
     /// Threads that hang are reported here as ended: they are left behind.
@@ -115,6 +123,8 @@ pub struct Surroundings {
     /// The deadline that calls are given.
     pub call_timeout: Duration,
     pub watchdog_limit: Duration,
+    pub sync: SyncSettings,
+    pub through_log: Option<ThroughLog>,
     pub hung: Sender<ThreadId>,
 }
 
@@ -131,10 +141,12 @@ impl Run {
             watchdog: with.watchdog,
             call_timeout: with.call_timeout,
             watchdog_limit: with.watchdog_limit,
+            sync: with.sync,
+            through_log: with.through_log,
             hung: with.hung,
             is_abandoned: AtomicBool::new(false),
             n_hung: AtomicU64::new(0),
-            next_id: AtomicU64::new(1),
+            next_id: AtomicU64::new(if pipeline.through_log { FIRST_ID_BESIDE_REVISIONS } else { 1 }),
             phase: AtomicU8::new(Phase::Opening as u8),
             state: Mutex::new(State {
                 phase: Phase::Opening,
@@ -148,6 +160,11 @@ impl Run {
             changed: Condvar::new(),
             pipeline,
         })
+    }
+
+    /// What a run through the log has beside a direct one.
+    pub fn through_log(&self) -> Option<&ThroughLog> {
+        self.through_log.as_ref()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -224,13 +241,18 @@ impl Run {
         self.start_if_open(state);
     }
 
-    /// A source's endpoint is away, so the source and its own transforms are not waited for any more: the others start,
-    /// and it joins them when it is open.
+    /// An endpoint is away that the others need not wait for: that of a source, or of a sink behind the log. It and its
+    /// own transforms are not waited for any more: the others start, and it joins them when it is open.
     fn waive(&self, step: &Step) {
-        let Some(source) = self.pipeline.sources.iter().find(|source| source.step.index == step.index) else {
-            return;
+        let sources = self.pipeline.sources.iter().map(|source| (&source.step, &source.chain));
+        let sinks = self.pipeline.sinks.iter().map(|sink| (&sink.step, &sink.chain));
+        let sinks = sinks.filter(|_| self.pipeline.through_log);
+        let is_its = |(of, chain): &(&Step, &Vec<TransformStep>)| {
+            let in_chain = self.pipeline.through_log && chain.iter().any(|own| own.step.index == step.index);
+            of.index == step.index || in_chain
         };
-        let own = source.chain.iter().map(|transform| transform.step.index);
+        let Some((step, chain)) = sources.chain(sinks).find(is_its) else { return };
+        let own = chain.iter().map(|transform| transform.step.index);
         let mut state = self.lock();
         for index in std::iter::once(step.index).chain(own) {
             if state.waived.insert(index) {
@@ -395,7 +417,7 @@ impl Run {
     }
 
     /// What a component is given at its start.
-    pub fn parts(&self, step: &Step, positions: Vec<Position>, is_source: bool) -> ComponentParts {
+    pub fn parts(self: &Arc<Self>, step: &Step, positions: Vec<Position>, is_source: bool) -> ComponentParts {
         let cell = RArc::new(StopCell { stopping: 0.into() });
         let mut state = self.lock();
         let stop = Stop { cell: cell.clone(), is_source };
@@ -412,13 +434,21 @@ impl Run {
             keep_failed: true,
             answers: step.component.answers(),
             watchdog_ms: self.watchdog_limit.as_millis() as u64,
-            through_log: false,
-            heartbeat_interval_ms: 0,
-            conflict_resolution_interval_ms: 0,
-            cleanup_interval_ms: 0,
+            through_log: self.through_log.is_some(),
+            heartbeat_interval_ms: self.sync.heartbeat_interval.as_millis() as u64,
+            conflict_resolution_interval_ms: self.sync.conflict_resolution_interval.as_millis() as u64,
+            cleanup_interval_ms: self.sync.cleanup_interval.as_millis() as u64,
             positions: positions.into(),
             stop: cell,
-            host: self.metrics.component_host(step.index),
+            host: self.component_host(step),
+        }
+    }
+
+    fn component_host(self: &Arc<Self>, step: &Step) -> ComponentHostBox {
+        let metrics = self.metrics.component_host(step.index);
+        match self.through_log {
+            Some(_) => log_component_host(self, step, metrics),
+            None => metrics,
         }
     }
 
@@ -427,6 +457,7 @@ impl Run {
         &self,
         step: &Step,
         watched: &Watched,
+        instance: Instance,
         mut new: impl FnMut() -> Result<T, Error>,
     ) -> Result<T, Ended> {
         let mut breaker = super::breaker::Breaker::default();
@@ -439,7 +470,9 @@ impl Run {
                 Err(GivenUp) => return Err(Ended),
                 Ok(Ok(component)) => {
                     self.answered(step, &mut breaker);
-                    self.opened(step);
+                    if instance == Instance::First {
+                        self.opened(step);
+                    }
                     return Ok(component);
                 }
                 Ok(Err(error)) if error.kind().is_about_endpoint() => {

@@ -5,11 +5,12 @@
 
 use super::{
     breaker::Breaker,
-    chain::Chain,
+    chain::{Chain, Instance},
     failed::FailedRecord,
     flight::Flight,
     route::Delivery,
     run::{Ended, Run},
+    through_log::{Next, Tail},
     watchdog::{Call, GivenUp, Watched},
 };
 use crate::pipeline::{SinkStep, Step};
@@ -33,19 +34,50 @@ const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// How long to wait for acks before looking for new batches again.
 const ACK_WAIT: Duration = Duration::from_millis(1);
 
-/// Runs the sink until its queue is closed and everything is written, or something fails.
-pub fn run(run: &Arc<Run>, index: usize, queue: &Receiver<Delivery>) -> Result<(), Ended> {
+/// Where a sink's batches come from.
+enum Feed<'a> {
+    /// The chain, and dead letters that enter again.
+    Queue(Receiver<Delivery>),
+    /// The log, from the sink's own place on.
+    Log(Tail<'a>),
+}
+
+impl Feed<'_> {
+    /// What comes next, waiting at most `wait` for it.
+    fn next(&mut self, wait: Duration) -> Result<Next, Ended> {
+        match self {
+            Self::Log(tail) => tail.next(wait),
+            Self::Queue(queue) => Ok(match queue.recv_timeout(wait) {
+                Ok(delivery) => Next::Delivery(delivery),
+                Err(RecvTimeoutError::Timeout) => Next::Nothing,
+                Err(RecvTimeoutError::Disconnected) => Next::End,
+            }),
+        }
+    }
+
+    /// Whether what is not written yet may wait for the next start.
+    fn may_leave(&self) -> bool {
+        matches!(self, Self::Log(tail) if tail.may_leave())
+    }
+}
+
+/// Runs the sink until nothing more comes and everything is written, or something fails.
+pub fn run(run: &Arc<Run>, index: usize, queue: Receiver<Delivery>) -> Result<(), Ended> {
     let step = &run.pipeline.sinks[index];
     let watched = run.watch(&step.step);
     let parts = run.parts(&step.step, Vec::new(), false);
-    let sink =
-        run.open(&step.step, &watched, || step.step.component.open_sink(&step.step.config, parts.clone()))?;
+    let new = || step.step.component.open_sink(&step.step.config, parts.clone());
+    let sink = run.open(&step.step, &watched, Instance::First, new)?;
     let mut task = SinkTask {
         run,
         step,
         watched,
         sink: Some(sink),
         chain: None,
+        feed: match run.through_log() {
+            Some(through) => Feed::Log(Tail::new(run, through, index, queue)),
+            None => Feed::Queue(queue),
+        },
         unacked: VecDeque::new(),
         failed: VecDeque::new(),
         next_seq: 1,
@@ -54,7 +86,7 @@ pub fn run(run: &Arc<Run>, index: usize, queue: &Receiver<Delivery>) -> Result<(
     };
     task.chain = Some(Chain::open(run, &step.chain)?);
     run.wait_open()?;
-    task.write_all(queue)
+    task.write_all()
 }
 
 struct SinkTask<'a> {
@@ -63,6 +95,7 @@ struct SinkTask<'a> {
     watched: Arc<Watched>,
     sink: Option<Sink>,
     chain: Option<Chain<'a>>,
+    feed: Feed<'a>,
     /// Put and not yet acked, oldest first.
     unacked: VecDeque<Put>,
     /// Failed and not yet tried again, oldest first.
@@ -87,7 +120,7 @@ struct Retry {
 }
 
 impl SinkTask<'_> {
-    fn write_all(&mut self, queue: &Receiver<Delivery>) -> Result<(), Ended> {
+    fn write_all(&mut self) -> Result<(), Ended> {
         loop {
             self.run.go_on()?;
             if !self.failed.is_empty() {
@@ -96,11 +129,11 @@ impl SinkTask<'_> {
                 self.wait_for_acks()?;
             } else {
                 let wait = if self.unacked.is_empty() { IDLE_WAIT } else { Duration::ZERO };
-                match queue.recv_timeout(wait) {
-                    Ok(delivery) => self.take(delivery)?,
-                    Err(RecvTimeoutError::Timeout) if self.unacked.is_empty() => {}
-                    Err(RecvTimeoutError::Timeout) => self.wait_for_acks()?,
-                    Err(RecvTimeoutError::Disconnected) => return self.finish(),
+                match self.feed.next(wait)? {
+                    Next::Delivery(delivery) => self.take(delivery)?,
+                    Next::Nothing if self.unacked.is_empty() => {}
+                    Next::Nothing => self.wait_for_acks()?,
+                    Next::End => return self.finish(),
                 }
             }
         }
@@ -214,6 +247,9 @@ impl SinkTask<'_> {
     fn recover(&mut self, call: Call, mut error: Error) -> Result<(), Ended> {
         loop {
             let wait = self.run.tripped(&self.step.step, call, &error, &mut self.breaker);
+            if self.feed.may_leave() {
+                return Err(Ended);
+            }
             self.run.pause(wait)?;
             match self.put_again()? {
                 // Nothing to put again shows nothing: the next call will.

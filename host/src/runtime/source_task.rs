@@ -4,13 +4,14 @@
 
 use super::{
     breaker::Breaker,
-    chain::Chain,
+    chain::{Chain, Instance},
     committer::{Progress, Unsettled},
     failed::FailedRecord,
     flight::{Flight, Origin, Used},
     positions::PositionKeys,
     route::Route,
     run::{Ended, Phase, Run},
+    through_log,
     watchdog::{Call, GivenUp, Watched},
 };
 use crate::pipeline::SourceStep;
@@ -97,8 +98,8 @@ fn open(run: &Arc<Run>, step: &SourceStep, seat: &SourceSeat) -> Result<(Source,
         run.status.set_position(step.step.index, position.lane(), position.bytes());
     }
     let parts = run.parts(&step.step, positions, true);
-    let source =
-        run.open(&step.step, &watched, || step.step.component.open_source(&step.step.config, parts.clone()))?;
+    let new = || step.step.component.open_source(&step.step.config, parts.clone());
+    let source = run.open(&step.step, &watched, Instance::First, new)?;
     let replies = source.replies();
     let told = Progress::Opened { source: seat.index, replies, watched: run.watch_replies(&step.step) };
     seat.progress.send(told).map_err(|_| Ended)?;
@@ -163,7 +164,11 @@ impl SourceTask<'_> {
     fn poll_until_the_end(&mut self) -> Result<(), Ended> {
         while self.run.phase() == Phase::Running {
             self.take_again()?;
-            let Some(room) = self.run.in_flight.room(POLL_WAIT) else { continue };
+            let Some(mut room) = self.run.in_flight.room(POLL_WAIT) else { continue };
+            if self.run.through_log().is_some() {
+                // What is polled together is committed together.
+                room.bytes = room.bytes.min(through_log::BATCH_BYTES);
+            }
             match self.poll(room)? {
                 Polled::Records { first_id, records } => self.send(first_id, records)?,
                 Polled::Nothing => {}

@@ -2,6 +2,7 @@
 //!
 //! Written by the tasks when something changes, read by the admin server; never on the way of a record.
 
+use crate::log::Gap;
 use jiff::Timestamp;
 use lockstep_plugin_api::{Error, ErrorKind};
 use serde::Serialize;
@@ -94,6 +95,32 @@ pub struct ComponentStatus {
     /// Committed positions by lane, as the source wrote them: text if it is text, hexadecimal if not.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub positions: BTreeMap<u32, String>,
+    /// Of sinks behind the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryStatus>,
+}
+
+/// How far a sink has come in the log.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeliveryStatus {
+    /// It has written everything up to this revision.
+    pub revision: u64,
+    /// How many revisions it is behind the log.
+    pub lag: u64,
+    /// Since when it has been behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_since: Option<Timestamp>,
+    /// The last time that history did not reach back to the sink's place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<SeenGap>,
+}
+
+/// A part of history that a sink was given as the current state of every key.
+#[derive(Debug, Clone, Serialize)]
+pub struct SeenGap {
+    pub after: u64,
+    pub compacted: u64,
+    pub at: Timestamp,
 }
 
 /// A pipeline as the admin server shows it.
@@ -187,6 +214,25 @@ impl StatusBoard {
     /// A record failed at the component, which goes on.
     pub fn note_error(&self, index: usize, error: SeenError) {
         self.lock().components[index].last_error = Some(error);
+    }
+
+    /// How far a sink has come in the log, and how far it is behind.
+    pub fn set_delivery(&self, index: usize, revision: u64, lag: u64) {
+        let mut status = self.lock();
+        let delivery = &mut status.components[index].delivery;
+        let delivery =
+            delivery.get_or_insert(DeliveryStatus { revision, lag, behind_since: None, gap: None });
+        (delivery.revision, delivery.lag) = (revision, lag);
+        delivery.behind_since = (lag > 0).then(|| delivery.behind_since.unwrap_or_else(Timestamp::now));
+    }
+
+    /// History did not reach back to a sink's place.
+    pub fn set_gap(&self, index: usize, gap: Gap) {
+        let Gap { after, compacted } = gap;
+        self.set_delivery(index, after, 0);
+        if let Some(delivery) = &mut self.lock().components[index].delivery {
+            delivery.gap = Some(SeenGap { after, compacted, at: Timestamp::now() });
+        }
     }
 
     pub fn set_position(&self, index: usize, lane: u32, position: &[u8]) {

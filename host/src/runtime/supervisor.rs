@@ -7,9 +7,11 @@ use super::{
     run::{Failure, Phase, Run, Surroundings},
     status::{ComponentState, PipelineState, PipelineStatus, StatusBoard},
     threads::{Entrances, Refused, Threads},
+    through_log::{AdminIntake, Audit, CallOperations, HostLog, ThroughLog},
     watchdog::Watchdog,
 };
-use crate::config::RestartSettings;
+use crate::config::{RestartSettings, SyncSettings};
+use crate::log::Log;
 use crate::pipeline::Pipeline;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -46,6 +48,8 @@ pub struct Shared {
     /// After how long a call counts as hung.
     pub watchdog_limit: Duration,
     pub restart: RestartSettings,
+    pub sync: SyncSettings,
+    pub host_log: HostLog,
 }
 
 /// A pipeline that runs until it ends or is told to. Cheap to clone.
@@ -55,6 +59,8 @@ pub struct RunningPipeline(Arc<Inner>);
 struct Inner {
     name: String,
     status: StatusBoard,
+    /// Of the pipeline through the log.
+    host_log: Option<HostLog>,
     control: Mutex<Control>,
     changed: Condvar,
 }
@@ -73,8 +79,9 @@ pub fn spawn(pipeline: Pipeline, shared: Shared) -> RunningPipeline {
     let components = pipeline.steps().map(super::component_status).collect();
     let status = StatusBoard::new(&pipeline.name, pipeline.file.display().to_string(), components);
     let name = pipeline.name.clone();
-    let running =
-        RunningPipeline(Arc::new(Inner { name, status, control: Mutex::default(), changed: Condvar::new() }));
+    let host_log = pipeline.through_log.then(|| shared.host_log.clone());
+    let (control, changed) = (Mutex::default(), Condvar::new());
+    let running = RunningPipeline(Arc::new(Inner { name, status, host_log, control, changed }));
     let supervisor = Supervisor { pipeline, shared, running: running.clone() };
     let thread = Builder::new()
         .name(format!("pipeline:{}", running.name()))
@@ -106,6 +113,32 @@ impl RunningPipeline {
         status
     }
 
+    /// The log, if this pipeline goes through it.
+    pub fn log(&self) -> Option<Log> {
+        self.0.host_log.as_ref().map(|host_log| host_log.log.clone())
+    }
+
+    /// Where operators' changes enter, if this pipeline goes through the log.
+    pub fn admin(&self) -> Option<AdminIntake> {
+        self.0.host_log.as_ref().map(|_| AdminIntake::new(self.clone()))
+    }
+
+    /// What the components of this pipeline offer to be called, if it goes through the log.
+    pub fn operations(&self) -> Option<CallOperations> {
+        self.0.host_log.as_ref().map(|host_log| CallOperations::new(host_log.operations.clone()))
+    }
+
+    /// The audit, if this pipeline goes through the log.
+    pub fn audit(&self) -> Option<Audit> {
+        self.0.host_log.as_ref().map(|host_log| host_log.audit.clone())
+    }
+
+    /// The ways into the run, while it takes anything.
+    pub(super) fn entrances(&self) -> Option<(Arc<Run>, Entrances)> {
+        let (run, entrances) = self.lock().current.clone()?;
+        if run.phase() == Phase::Running { Some((run, entrances?)) } else { None }
+    }
+
     /// Asks the pipeline to stop polling, finish what is in flight and end.
     pub fn drain(&self) {
         self.lock().is_stopping = true;
@@ -128,8 +161,7 @@ impl RunningPipeline {
     /// # Errors
     /// A sentence, if the pipeline does not run or has no such component.
     pub fn retry(&self, entry: &Entry) -> Result<(), String> {
-        let current = self.lock().current.clone();
-        let Some((run, Some(entrances))) = current.filter(|(run, _)| run.phase() == Phase::Running) else {
+        let Some((run, entrances)) = self.entrances() else {
             return Err(format!("pipeline `{}` is not running", self.name()));
         };
         let letter = &entry.letter;
@@ -229,6 +261,8 @@ impl Supervisor {
         (0..self.pipeline.n_steps()).for_each(|index| status.set_component(index, ComponentState::Starting));
         #[expect(clippy::disallowed_methods, reason = "holds two messages per thread")]
         let (end, ended) = mpsc::channel();
+        let through_log = self.pipeline.through_log.then(|| shared.host_log);
+        let through_log = through_log.map(|log| ThroughLog::new(log, &shared.store, &self.pipeline));
         let surroundings = Surroundings {
             store: shared.store,
             node_id: shared.node_id,
@@ -238,6 +272,8 @@ impl Supervisor {
             watchdog: shared.watchdog,
             call_timeout: shared.call_timeout,
             watchdog_limit: shared.watchdog_limit,
+            sync: shared.sync,
+            through_log,
             hung: end.clone(),
         };
         let run = Run::new(self.pipeline.clone(), surroundings);
@@ -275,11 +311,25 @@ impl Supervisor {
                     *entrances = None;
                 }
             }
+            self.note_lag(run);
             deadline = self.look(run, threads, deadline);
             if run.phase() == Phase::Aborting && deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 warn!(threads = left.len(), "threads that do not end are left behind");
                 return;
             }
+        }
+    }
+
+    /// Shows how far the sinks are behind the log.
+    fn note_lag(&self, run: &Run) {
+        let Some(through) = run.through_log() else { return };
+        let head = through.host.log.head();
+        run.metrics.log_head(head);
+        for (sink, step) in run.pipeline.sinks.iter().enumerate() {
+            let (index, position) = (step.step.index, through.cursors.acked(sink));
+            let lag = head.saturating_sub(position);
+            run.metrics.sink_at(index, position, lag);
+            run.status.set_delivery(index, position, lag);
         }
     }
 

@@ -5,10 +5,11 @@ use super::{
     committer::{Committer, Progress, Unsettled},
     dead_letter::{Claim, DeadLetter},
     flight::{Flight, Origin},
-    route::{Delivery, Route},
+    route::{Delivery, Route, takes},
     run::{Ended, Run},
     sink_task,
     source_task::{self, ChainInput, SourceSeat, Way},
+    through_log,
 };
 use lockstep_plugin_api::{Batch, Record, abi::Records};
 use std::{
@@ -82,15 +83,17 @@ impl Threads {
         for (index, sink) in run.pipeline.sinks.iter().enumerate() {
             let (sender, queue) = mpsc::sync_channel(QUEUED_BATCHES);
             sinks.push(sender);
-            threads.spawn(run, &end, "sink", &sink.step.name, move |run| sink_task::run(run, index, &queue));
+            threads.spawn(run, &end, "sink", &sink.step.name, move |run| sink_task::run(run, index, queue));
         }
-        let route = Route::new(sinks.clone());
         let (chain, again) = mpsc::sync_channel(QUEUED_BATCHES);
-        // A single source runs the chain itself; several share the chain's thread.
-        let (mut here, there) = if n_sources == 1 {
-            (Some(Way::Here { route, again }), None)
+        // A single source runs the chain itself; several share the chain's thread. Through the log there always is one.
+        let (mut here, there) = if run.through_log().is_some() {
+            threads.start_ingest(run, &end, sinks.clone(), again);
+            (None, Some(chain.clone()))
+        } else if n_sources == 1 {
+            (Some(Way::Here { route: Route::new(sinks.clone()), again }), None)
         } else {
-            (None, Some(threads.start_chain(run, &end, route, again)))
+            (None, Some(threads.start_chain(run, &end, Route::new(sinks.clone()), again)))
         };
         let mut sources = Vec::new();
         for (index, source) in run.pipeline.sources.iter().enumerate() {
@@ -118,6 +121,24 @@ impl Threads {
             source_task::run_chain(run, &queue, &again, &route)
         });
         sender
+    }
+
+    /// The thread that commits takes batches from every source, operators' changes and dead letters from one queue.
+    fn start_ingest(
+        &mut self,
+        run: &Arc<Run>,
+        end: &Sender<ThreadId>,
+        sinks: Vec<SyncSender<Delivery>>,
+        queue: Receiver<ChainInput>,
+    ) {
+        let progress = self.progress.clone();
+        self.spawn(run, end, "chain", "chain", move |run| {
+            let Some(through) = run.through_log() else { return Ok(()) };
+            let ended = through_log::ingest(run, through, &queue, progress);
+            // Now nothing is committed any more: the sinks come to an end when they have read to the head.
+            drop(sinks);
+            ended
+        });
     }
 
     fn spawn(
@@ -186,6 +207,16 @@ impl Drop for SayEnded {
 }
 
 impl Entrances {
+    /// Where the end of a flight is told.
+    pub fn progress(&self) -> Sender<Progress> {
+        self.progress.clone()
+    }
+
+    /// Puts something into the chain's queue, if there is room.
+    pub fn enter_chain(&self, input: ChainInput) -> Result<(), Refused> {
+        self.chain.try_send(input).map_err(Refused::from)
+    }
+
     /// Puts a dead letter where it failed. Waits for nothing: a component that is behind takes no dead letters.
     pub fn enter(&self, run: &Run, letter: &DeadLetter, claim: Claim, record: Record) -> Result<(), Refused> {
         let (component, kind) = (letter.component.as_str(), letter.kind.as_str());
@@ -213,7 +244,7 @@ impl Entrances {
             // A record that the sink's condition could not decide about has not been through the sink's own chain.
             let at_sink = if letter.is_undecided { 0 } else { sink.chain.len() };
             if let Some(from) = in_chain(&sink.chain).or(is_here.then_some(at_sink)) {
-                if is_here && letter.is_undecided && !sink.takes(&record) {
+                if is_here && letter.is_undecided && takes(&pipeline.sinks, sink, &record) != Ok(true) {
                     return Err(Refused::ByCondition);
                 }
                 let batch = Batch::new(vec![record.clone()]);

@@ -24,6 +24,10 @@ pub enum Namespace {
     // 5 and 6 are the log's two indexes, which only the writer changes: see `entries.rs`.
     /// How far each sink has come in the log.
     Cursors = 7,
+    /// What operators may want to know later: who did what.
+    Audit = 8,
+    /// Names that authors gave to their changes, so that a repeat is recognised.
+    Seen = 9,
 }
 
 /// What must hold for a commit to happen.
@@ -48,6 +52,8 @@ pub struct Commit {
     pub deletes: Vec<(Namespace, Vec<u8>)>,
     /// Appended to the log in this order. Only the log makes them; its room knows what is in one.
     pub entries: Vec<NewEntry>,
+    /// Keys whose value becomes the revision of an entry, by its place in `entries`.
+    pub revisions: Vec<(Namespace, Vec<u8>, usize)>,
     /// Only the log's compaction asks for it.
     pub trim: Option<Trim>,
 }
@@ -104,7 +110,8 @@ impl Commit {
         let puts = self.puts.iter().map(|(_, key, value)| key.len() + value.len());
         let deletes = self.deletes.iter().map(|(_, key)| key.len());
         let entries = self.entries.iter().map(NewEntry::n_bytes);
-        checks.chain(puts).chain(deletes).chain(entries).sum()
+        let revisions = self.revisions.iter().map(|(_, key, _)| key.len() + size_of::<u64>());
+        checks.chain(puts).chain(deletes).chain(entries).chain(revisions).sum()
     }
 
     /// Refuses a key that the engine would cut off.
@@ -152,6 +159,8 @@ impl fmt::Display for Namespace {
             Self::DeadLetters => "dead letter",
             Self::State => "state",
             Self::Cursors => "cursor",
+            Self::Audit => "audit entry",
+            Self::Seen => "idempotency key",
         })
     }
 }

@@ -34,6 +34,10 @@ impl<'a> Group<'a> {
             self.changes.records.insert(stored_key(namespace, &key), Some(value));
         }
         let first_revision = if commit.entries.is_empty() { 0 } else { self.tally.head + 1 };
+        for (namespace, key, entry) in commit.revisions {
+            let revision = first_revision + entry as u64;
+            self.changes.records.insert(stored_key(namespace, &key), Some(revision.to_be_bytes().to_vec()));
+        }
         for (entry, newest) in commit.entries.into_iter().zip(newest) {
             self.append(entry, newest);
         }

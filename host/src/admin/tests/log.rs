@@ -1,10 +1,11 @@
 //! Changes, keys, history, operations and the audit over HTTP, with a stand-in that commits what it is given.
 
-use super::super::log_view::{AuditShown, Called, LogPipeline, LogView, OperationShown, Told};
+use super::super::log_view::{Called, LogPipeline, LogView, Told};
 use super::{Served, serve};
 use crate::admin::{Client, ClientError};
 use crate::config::HostSettings;
 use crate::log::{Log, LogOptions};
+use crate::runtime::{AuditEntry, OperationInfo};
 use crate::store::{Commit, Store, StoreError};
 use lockstep_plugin_api::record::SESSION_HEADER;
 use lockstep_plugin_api::source::OutcomeResult;
@@ -50,10 +51,11 @@ impl LogPipeline for StandIn {
         }
     }
 
-    fn operations(&self) -> Vec<OperationShown> {
+    fn operations(&self) -> Vec<OperationInfo> {
         let arguments = RawValue::from_string(r#"{"type":"object"}"#.to_owned()).expect("JSON");
-        let (name, component) = ("echo".to_owned(), "lock".to_owned());
-        vec![OperationShown { name, description: "Says it again.".to_owned(), arguments, component }]
+        let (name, description) = ("echo".to_owned(), "Says it again.".to_owned());
+        let (pipeline, component) = ("flow".to_owned(), "lock".to_owned());
+        vec![OperationInfo { name, description, arguments, pipeline, component }]
     }
 
     fn call(&self, operation: &str, arguments: &str, called: Called) {
@@ -63,10 +65,10 @@ impl LogPipeline for StandIn {
         }
     }
 
-    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditShown>, StoreError> {
+    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
         let ids = (1..=3).rev().filter(|id| before.is_none_or(|before| *id < before)).take(limit);
         let entry = RawValue::from_string(r#"{"event_type":"conflict_resolved"}"#.to_owned()).expect("JSON");
-        Ok(ids.map(|id| AuditShown { id, entry: entry.clone() }).collect())
+        Ok(ids.map(|number| AuditEntry { number, entry: entry.clone() }).collect())
     }
 }
 

@@ -166,8 +166,14 @@ fn told(answer: &Value) -> String {
     let Some(revision) = answer["revision"].as_u64() else {
         return "dropped by a transform: nothing was committed".to_owned();
     };
-    match answer["resolution_method"].as_str() {
-        Some(method) => format!("revision {revision}, resolved by {method}"),
-        None => format!("revision {revision}"),
+    let resolution = &answer["resolution"];
+    match (resolution["resolution_method"].as_str(), resolution["won"].as_bool()) {
+        (Some(method), Some(false)) => {
+            format!("revision {revision}; by {method}, a concurrent change is shown instead")
+        }
+        (Some(method), _) => {
+            format!("revision {revision}; by {method}, it is shown before concurrent changes")
+        }
+        (None, _) => format!("revision {revision}"),
     }
 }

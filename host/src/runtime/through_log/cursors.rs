@@ -1,0 +1,89 @@
+//! How far each sink has come in the log.
+//!
+//! What is known here is newer than what is on disk: it is saved lazily, and a crash re-delivers what was acked since.
+
+use crate::log::Log;
+use crate::pipeline::Pipeline;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How long an ack may be known in memory only.
+const SAVE_AFTER: Duration = Duration::from_secs(1);
+
+/// The cursors of one pipeline's sinks.
+pub struct Cursors {
+    log: Log,
+    pipeline: String,
+    sinks: Vec<Mutex<Cursor>>,
+}
+
+struct Cursor {
+    sink: String,
+    /// Whether the sink has a place from before.
+    is_known: bool,
+    acked: u64,
+    saved: u64,
+    saved_at: Instant,
+}
+
+impl Cursors {
+    /// Reads where every sink stands. A sink that never ran begins at the beginning, and is kept history for.
+    pub fn load(log: &Log, pipeline: &Pipeline) -> Self {
+        let cursor = |sink: &str| {
+            let known = log.cursors().load(&pipeline.name, sink);
+            if known.is_none() {
+                log.cursors().save(&pipeline.name, sink, 0);
+            }
+            let acked = known.unwrap_or(0);
+            let (sink, is_known) = (sink.to_owned(), known.is_some());
+            Mutex::new(Cursor { sink, is_known, acked, saved: acked, saved_at: Instant::now() })
+        };
+        let sinks = pipeline.sinks.iter().map(|sink| cursor(&sink.step.name)).collect();
+        Self { log: log.clone(), pipeline: pipeline.name.clone(), sinks }
+    }
+
+    fn lock(&self, sink: usize) -> MutexGuard<'_, Cursor> {
+        self.sinks[sink].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Up to where a sink has written.
+    pub fn acked(&self, sink: usize) -> u64 {
+        self.lock(sink).acked
+    }
+
+    /// Whether the sink has run before.
+    pub fn is_known(&self, sink: usize) -> bool {
+        self.lock(sink).is_known
+    }
+
+    /// A sink has written everything up to `revision`. Saved if the last time was a while ago.
+    pub fn ack(&self, sink: usize, revision: u64) {
+        let mut cursor = self.lock(sink);
+        cursor.acked = cursor.acked.max(revision);
+        if cursor.saved_at.elapsed() >= SAVE_AFTER {
+            self.save_moved(&mut cursor);
+        }
+    }
+
+    /// Nothing was acked for a moment: saves what is due.
+    pub fn rest(&self, sink: usize) {
+        let mut cursor = self.lock(sink);
+        if cursor.saved_at.elapsed() >= SAVE_AFTER {
+            self.save_moved(&mut cursor);
+        }
+    }
+
+    /// Saves the place of a sink that ends.
+    pub fn save(&self, sink: usize) {
+        self.save_moved(&mut self.lock(sink));
+    }
+
+    fn save_moved(&self, cursor: &mut Cursor) {
+        if cursor.acked > cursor.saved {
+            self.log.cursors().save(&self.pipeline, &cursor.sink, cursor.acked);
+            (cursor.saved, cursor.saved_at) = (cursor.acked, Instant::now());
+        }
+    }
+}

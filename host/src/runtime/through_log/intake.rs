@@ -1,0 +1,87 @@
+//! The source that every pipeline through the log has without naming it: operators' changes.
+//!
+//! What is submitted enters the chain like anything else, and its outcome comes back to whoever submitted it.
+
+use super::super::{
+    flight::{Flight, Origin},
+    run::Run,
+    source_task::ChainInput,
+    supervisor::RunningPipeline,
+    threads::Entrances,
+};
+use lockstep_plugin_api::{Error, Record, abi::Records, source::OutcomeResult};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Takes operators' changes. Cheap to clone.
+#[derive(Clone)]
+pub struct AdminIntake(RunningPipeline);
+
+impl AdminIntake {
+    pub fn new(pipeline: RunningPipeline) -> Self {
+        Self(pipeline)
+    }
+
+    /// Sends a change through the pipeline, and calls `answer` with what became of it: from another thread, or at once
+    /// if the pipeline does not run (`Failed`, code `unavailable`) or is full (`Failed`, kind `retry`). Never waits.
+    pub fn submit(&self, record: Record, answer: impl FnOnce(OutcomeResult) + Send + 'static) {
+        let reply = Reply::new(answer);
+        match self.0.entrances() {
+            Some((run, entrances)) => enter(&run, &entrances, record, reply),
+            // Dropped, it says that nothing runs.
+            None => drop(reply),
+        }
+    }
+}
+
+/// Puts an operator's change into the chain's queue.
+pub fn enter(run: &Arc<Run>, entrances: &Entrances, mut record: Record, reply: Reply) {
+    let is_full = || OutcomeResult::Failed(Error::retry(Duration::from_secs(1), "the pipeline is full"));
+    if run.in_flight.room(Duration::ZERO).is_none() {
+        return reply.answer(is_full());
+    }
+    let (id, n_bytes) = (run.take_ids(1), record.size() as u64);
+    record.set_id(id);
+    let flight = Flight::new(Origin::Admin { reply }, id..id + 1, n_bytes, entrances.progress());
+    let flight = Arc::new(flight);
+    let records = Records::from(vec![record]);
+    run.in_flight.add(1, n_bytes);
+    if entrances.enter_chain(ChainInput { flight: flight.clone(), records, from: 0 }).is_err() {
+        run.in_flight.release(1, n_bytes);
+        let Origin::Admin { reply } = &flight.origin else { return };
+        reply.answer(is_full());
+    }
+}
+
+/// Whoever waits for the outcome of an operator's change. Dropped without an answer it says that there is none.
+pub struct Reply(Mutex<Option<Answer>>);
+
+type Answer = Box<dyn FnOnce(OutcomeResult) + Send>;
+
+impl Reply {
+    fn new(answer: impl FnOnce(OutcomeResult) + Send + 'static) -> Self {
+        Self(Mutex::new(Some(Box::new(answer))))
+    }
+
+    /// Answers; the first answer counts.
+    pub fn answer(&self, result: OutcomeResult) {
+        let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        answer.into_iter().for_each(|answer| answer(result.clone()));
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let error = Error::rejected("unavailable", "the pipeline through the log is not running");
+        self.answer(OutcomeResult::Failed(error));
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}

@@ -1,0 +1,88 @@
+//! What a run through the log has beside a direct one.
+//!
+//! ```text
+//! sources, admin ─► ingest: chain, ONE commit {entries, state, positions, seen names} ─► authors told
+//!                                        │ the log
+//!                    tail of each sink ◄─┘ own cursor, `when` and chain ─► sink: put, acked ─► cursor moves
+//! ```
+//! Order that never changes: committed -> author told -> delivered -> cursor moved.
+
+mod answered;
+mod audit;
+mod component_host;
+mod cursors;
+mod ingest;
+mod intake;
+mod operations;
+mod replay;
+mod scope;
+mod seen;
+mod tail;
+
+pub use audit::{Audit, AuditEntry};
+pub use component_host::log_component_host;
+pub use ingest::ingest;
+pub use intake::{AdminIntake, Reply};
+pub use operations::{CallOperations, Offered, OperationInfo, Operations};
+pub use tail::{Next, Tail};
+
+use super::run::{Ended, Run};
+use crate::log::Log;
+use crate::pipeline::{Pipeline, Step};
+use crate::registry::Operation;
+use crate::store::Store;
+use answered::Answered;
+use cursors::Cursors;
+use lockstep_plugin_api::Error;
+use replay::Replays;
+use seen::Seen;
+use std::time::Duration;
+
+/// The name of the host's own source.
+pub const ADMIN: &str = "admin";
+
+/// How long to wait before a store that refuses is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// About how many bytes of records one commit carries, and one page of the log; the store takes a multiple of it.
+pub const BATCH_BYTES: u64 = 8 << 20;
+
+/// The host's log and what is shared around it. Cheap to clone.
+#[derive(Clone)]
+pub struct HostLog {
+    pub log: Log,
+    pub audit: Audit,
+    pub operations: Operations,
+}
+
+/// The log's side of one run.
+pub struct ThroughLog {
+    pub host: HostLog,
+    pub cursors: Cursors,
+    answered: Answered,
+    replays: Vec<Replays>,
+    seen: Seen,
+}
+
+impl ThroughLog {
+    /// Reads where every sink stands.
+    pub fn new(host: HostLog, store: &Store, pipeline: &Pipeline) -> Self {
+        let replays = pipeline.sinks.iter().map(|_| Replays::default()).collect();
+        let cursors = Cursors::load(&host.log, pipeline);
+        Self { host, cursors, answered: Answered::default(), replays, seen: Seen::new(store.clone()) }
+    }
+
+    /// The authors of the oldest batch that was committed have been told.
+    pub fn authors_told(&self) {
+        self.answered.told();
+    }
+}
+
+impl Run {
+    /// Lets others call operations of this component. A name that somebody else has keeps the pipeline from running.
+    pub fn offer(&self, step: &Step, offered: Vec<Operation>) -> Result<Option<Offered>, Ended> {
+        let Some(through) = self.through_log().filter(|_| !offered.is_empty()) else { return Ok(None) };
+        let offered = through.host.operations.offer(&self.pipeline.name, &step.name, offered);
+        offered.map(Some).map_err(|taken| self.fail(step, "operations", &Error::config(taken), true))
+    }
+}
