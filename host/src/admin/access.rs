@@ -20,7 +20,7 @@ use tracing::warn;
 const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// How long an operation may take: one may wait for a lock.
-const MAX_OPERATION_TIME: Duration = Duration::from_secs(600);
+const MAX_OPERATION_TIME: Duration = Duration::from_secs(120);
 
 /// The largest body a request may have.
 pub(super) const MAX_BODY: usize = 64 << 10;

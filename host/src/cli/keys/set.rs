@@ -82,13 +82,13 @@ struct How {
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
     /// The session that holds the lock of the key
-    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_SESSION", hide_env_values = true)]
+    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
     session: Option<String>,
     /// The lock, as KEY, that the change is made under
-    #[arg(long, value_name = "KEY", env = "LOCKSTEP_LOCK", hide_env_values = true, requires = "token")]
+    #[arg(long, value_name = "KEY", env = "LOCKSTEP_LOCK_KEY", hide_env_values = true, requires = "token")]
     lock: Option<String>,
     /// The token of that lock
-    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_TOKEN", hide_env_values = true)]
+    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_LOCK_TOKEN", hide_env_values = true)]
     token: Option<u64>,
     #[command(flatten)]
     common: Common,
@@ -143,7 +143,7 @@ impl How {
             new_value: value,
             op: value.is_none().then_some("delete"),
             tenant_id: self.common.tenant.as_deref(),
-            user_id: self.user.as_deref(),
+            user_id: self.user.as_deref().filter(|user| !user.is_empty()),
             base_revision: self.base_revision,
             idempotency_key: self.idempotency_key.as_deref(),
             metadata: metadata.map_err(|_| CommandError::BadArgument("--metadata takes JSON".to_owned()))?,

@@ -106,8 +106,10 @@ impl Held {
     fn start(&self, command: &[OsString]) -> Result<Child, CommandError> {
         let (program, arguments) = command.split_first().expect("the command line asks for a command");
         let mut command = Command::new(program);
-        command.args(arguments).env("LOCKSTEP_LOCK", &self.lease.config_key);
-        command.env("LOCKSTEP_SESSION", &self.session).env("LOCKSTEP_TOKEN", self.lease.token.to_string());
+        command.args(arguments).env("LOCKSTEP_LOCK_KEY", &self.lease.config_key);
+        command
+            .env("LOCKSTEP_LOCK_SESSION", &self.session)
+            .env("LOCKSTEP_LOCK_TOKEN", self.lease.token.to_string());
         if let Some(tenant) = &self.tenant {
             command.env("LOCKSTEP_TENANT", tenant);
         }

@@ -117,7 +117,7 @@ struct Taking {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Duration>,
     /// The session that is to hold it [default: a new one]
-    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_SESSION", hide_env_values = true)]
+    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
     session: Option<String>,
     /// Anything about it for whoever asks, as a JSON object
     #[arg(long, value_name = "JSON")]
@@ -151,10 +151,10 @@ struct Extend {
     /// The locked key
     key: String,
     /// The session that holds it
-    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_SESSION", hide_env_values = true)]
+    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
     session: String,
     /// The token it was granted under
-    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_TOKEN", hide_env_values = true)]
+    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_LOCK_TOKEN", hide_env_values = true)]
     token: u64,
     /// How long it lasts from now on [default: as long as before]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -168,7 +168,7 @@ struct Release {
     /// The locked key
     key: String,
     /// The session that holds it
-    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_SESSION", hide_env_values = true)]
+    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
     #[arg(required_unless_present = "force")]
     session: Option<String>,
     /// Take it away, whoever holds it
@@ -259,9 +259,11 @@ impl Release {
         let ask = Ask::new(client, if self.force { "force_release" } else { "release" })?
             .with("config_key", Some(self.key.clone()))
             .with("tenant_id", self.common.tenant.clone());
+        let admin = self.user.clone().filter(|user| !user.is_empty());
+        let admin = admin.unwrap_or_else(|| "anonymous".to_owned());
         let ask = match self.force {
             true => ask
-                .with("admin_user_id", Some(self.user.clone().unwrap_or_else(|| "anonymous".to_owned())))
+                .with("admin_user_id", Some(admin))
                 .with("reason", self.reason.clone())
                 .with("expected_token", self.token),
             false => ask.with("session", self.session.clone()).with("token", self.token),
@@ -305,7 +307,7 @@ impl Taking {
         Ask::new(client, "acquire")?
             .with("config_key", Some(self.key.clone()))
             .with("tenant_id", common.tenant.clone())
-            .with("user_id", self.user.clone())
+            .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
             .with("session", Some(session.to_owned()))
             .with("ttl_ms", self.ttl.map(millis))
             .with("wait_ms", self.wait.map(millis))

@@ -10,6 +10,7 @@ use super::output::{print_some, refuse};
 use crate::admin::Client;
 use clap::Args;
 use follow::{Followed, Position};
+use lockstep_plugin_api::glob::{Glob, GlobError};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Watch {
     /// Globs over keys
-    #[arg(value_name = "PATTERN")]
+    #[arg(value_name = "PATTERN", value_parser = pattern)]
     patterns: Vec<String>,
     /// Begin with what was committed after this revision, REVISION or EPOCH:REVISION
     #[arg(long, value_name = "REVISION")]
@@ -62,6 +63,10 @@ pub(super) struct Watch {
     json: bool,
     #[command(flatten)]
     live: Live,
+}
+
+fn pattern(text: &str) -> Result<String, GlobError> {
+    Glob::new(text).map(|_| text.to_owned())
 }
 
 impl Watch {
