@@ -19,3 +19,4 @@ mod hangs;
 mod disk_full;
 mod canary;
 mod admin;
+mod log_acceptance;
