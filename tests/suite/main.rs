@@ -3,6 +3,7 @@
 mod layers;
 mod pipelines;
 mod cli;
+mod commands;
 mod handshake;
 mod versions;
 mod websocket;
