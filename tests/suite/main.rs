@@ -3,9 +3,11 @@
 mod layers;
 mod pipelines;
 mod cli;
+mod commands;
 mod handshake;
 mod versions;
 mod websocket;
+mod websocket_log;
 mod malformed;
 mod delivery;
 mod log;
@@ -20,3 +22,4 @@ mod hangs;
 mod disk_full;
 mod canary;
 mod admin;
+mod log_acceptance;

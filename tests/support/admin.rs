@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::{
+    fmt::Write as _,
     io::{self, Read, Write},
     net::TcpStream,
     time::Duration,
@@ -15,25 +16,74 @@ pub struct Answer {
     pub body: String,
 }
 
-/// One request on a connection of its own.
+/// A request that has not been sent.
+#[derive(Debug, Clone)]
+pub struct Request {
+    method: String,
+    path: String,
+    host: Option<String>,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Request {
+    /// A request without a body.
+    pub fn new(method: &str, path: &str) -> Self {
+        let (method, path) = (method.to_owned(), path.to_owned());
+        Self { method, path, host: None, headers: Vec::new(), body: String::new() }
+    }
+
+    /// Names another host than the one it is sent to.
+    pub fn host(mut self, host: &str) -> Self {
+        self.host = Some(host.to_owned());
+        self
+    }
+
+    /// One header more.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With the token that mutations need.
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    /// With JSON.
+    pub fn json(self, body: &Value) -> Self {
+        let mut request = self.header("Content-Type", "application/json");
+        request.body = body.to_string();
+        request
+    }
+
+    /// Sends it on a connection of its own.
+    ///
+    /// # Errors
+    /// If there is no connection, no answer within 10 s, or no HTTP in it.
+    pub fn send(&self, address: &str) -> io::Result<Answer> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let Self { method, path, host, headers, body } = self;
+        let host = host.as_deref().unwrap_or(address);
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            let _ = write!(text, "{name}: {value}\r\n");
+        }
+        let _ = write!(text, "Content-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(text.as_bytes())?;
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text)?;
+        Answer::parse(&String::from_utf8_lossy(&text)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// One request without a body, on a connection of its own.
 ///
 /// # Errors
-/// If there is no connection, no answer within 10 s, or no HTTP in it.
+/// As for [`Request::send`].
 pub fn http(address: &str, method: &str, path: &str) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    )?;
-    let mut text = Vec::new();
-    stream.read_to_end(&mut text)?;
-    let text = String::from_utf8_lossy(&text);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
-    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-    let headers = head.to_ascii_lowercase();
-    let body = if headers.contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
-    Ok(Answer { code, headers, body })
+    Request::new(method, path).send(address)
 }
 
 /// Sends bytes to a loopback port and gives what came back until the other side closed, or fell silent for so long.
@@ -69,6 +119,15 @@ fn unchunked(mut rest: &str) -> String {
 }
 
 impl Answer {
+    fn parse(text: &str) -> Option<Self> {
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let code = head.split(' ').nth(1)?.parse().ok()?;
+        let headers = head.to_ascii_lowercase();
+        let is_chunked = headers.contains("transfer-encoding: chunked");
+        let body = if is_chunked { unchunked(body) } else { body.to_owned() };
+        Some(Self { code, headers, body })
+    }
+
     /// The body as JSON.
     ///
     /// # Panics

@@ -89,6 +89,43 @@ impl Probe {
         lines::lines(&self.0.join("offered"))
     }
 
+    /// The values that the sink has written, in order, each as the JSON it is.
+    ///
+    /// # Panics
+    /// If one is none.
+    pub fn values(&self) -> Vec<serde_json::Value> {
+        let parse =
+            |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        lines::lines(&self.0.join("values")).iter().map(parse).collect()
+    }
+
+    /// The places in the log of the changes that the sink has written, in order.
+    pub fn revisions(&self) -> Vec<u64> {
+        let revisions = lines::lines(&self.0.join("revisions"));
+        revisions.iter().map(|revision| revision.parse().expect("a number")).collect()
+    }
+
+    /// How many records came at once, each time.
+    pub fn batches(&self) -> Vec<usize> {
+        let sizes = lines::lines(&self.0.join("batches"));
+        sizes.iter().map(|size| size.parse().expect("a number")).collect()
+    }
+
+    /// Records of these keys wait in the transform, until [`Probe::open`].
+    pub fn shut(&self, keys: &[&str]) {
+        self.order("shut", &keys.join("\n"));
+    }
+
+    /// Every record passes the transform again.
+    pub fn open(&self) {
+        self.revoke("shut");
+    }
+
+    /// The keys of the records that came as far as the transform, in order, each time they did.
+    pub fn reached(&self) -> Vec<String> {
+        lines::lines(&self.0.join("reached"))
+    }
+
     /// What the source heard: one line `{id} {outcome}` per record.
     pub fn outcomes(&self) -> Vec<String> {
         lines::lines(&self.0.join("outcomes"))

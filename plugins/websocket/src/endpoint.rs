@@ -19,6 +19,8 @@ struct Endpoint {
     n_holders: usize,
     /// The pipeline whose source takes the changes of this address.
     source_of: Option<String>,
+    /// The sink that shows the log here.
+    log_sink: Option<String>,
 }
 
 /// What a component wants of an endpoint.
@@ -32,6 +34,7 @@ pub(crate) enum Role {
 pub(crate) struct Hold {
     server: Arc<Server>,
     role: Role,
+    through_log: bool,
 }
 
 /// Joins the server at the settings' address, or starts it.
@@ -45,7 +48,7 @@ pub(crate) fn open(settings: &Settings, role: Role, context: &Context) -> Result
     let known = endpoints.iter().position(|endpoint| endpoint.server.address() == settings.address);
     let at = match known {
         Some(at) => {
-            endpoints[at].check(&settings, role)?;
+            endpoints[at].check(&settings, role, context)?;
             at
         }
         None => {
@@ -53,7 +56,7 @@ pub(crate) fn open(settings: &Settings, role: Role, context: &Context) -> Result
                 endpoint.check_overlap(settings.address)?;
             }
             let server = Server::start(settings, context)?;
-            endpoints.push(Endpoint { server, n_holders: 0, source_of: None });
+            endpoints.push(Endpoint { server, n_holders: 0, source_of: None, log_sink: None });
             endpoints.len() - 1
         }
     };
@@ -64,7 +67,11 @@ pub(crate) fn open(settings: &Settings, role: Role, context: &Context) -> Result
         // Until the source runs, a change is answered `unavailable` and not `read_only`.
         endpoint.server.set_intake(Intake::Closed);
     }
-    Ok(Hold { server: endpoint.server.clone(), role })
+    let through_log = context.through_log();
+    if through_log {
+        endpoint.join_log(role, context);
+    }
+    Ok(Hold { server: endpoint.server.clone(), role, through_log })
 }
 
 /// The endpoints, with none at this address that is about to close: a pipeline that starts again finds its own address
@@ -84,7 +91,14 @@ fn without_closing(address: SocketAddr) -> Result<MutexGuard<'static, Vec<Endpoi
 }
 
 impl Endpoint {
-    fn check(&self, settings: &Settings, role: Role) -> Result<()> {
+    fn join_log(&mut self, role: Role, context: &Context) {
+        self.server.join_log(role, context);
+        if role == Role::Sink {
+            self.log_sink = Some(context.component().to_owned());
+        }
+    }
+
+    fn check(&self, settings: &Settings, role: Role, context: &Context) -> Result<()> {
         let address = settings.address;
         if let Some(field) = self.server.settings.difference(&Settings { address, ..settings.clone() }) {
             return Err(Error::config(format!(
@@ -92,6 +106,12 @@ impl Endpoint {
                  settings must be alike"
             ))
             .at(field));
+        }
+        if let (Some(sink), Role::Sink, true) = (&self.log_sink, role, context.through_log()) {
+            return Err(Error::config(format!(
+                "{address} already shows the log, by sink `{sink}`: two sinks could not keep the order of its revisions; use \
+                 one, or another address"
+            )));
         }
         match (&self.source_of, role) {
             (Some(pipeline), Role::Source) => Err(Error::config(format!(
@@ -130,6 +150,12 @@ impl Hold {
         if self.role == Role::Source {
             endpoint.source_of = None;
         }
+        if self.through_log {
+            endpoint.server.log.set(self.role, None);
+        }
+        if self.through_log && self.role == Role::Sink {
+            endpoint.log_sink = None;
+        }
         endpoint.n_holders == 0
     }
 }
@@ -153,4 +179,12 @@ impl Drop for Hold {
 
 fn endpoints() -> MutexGuard<'static, Vec<Endpoint>> {
     ENDPOINTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The server at this address.
+#[cfg(test)]
+pub(crate) fn server_at(address: SocketAddr) -> Arc<Server> {
+    let endpoints = endpoints();
+    let endpoint = endpoints.iter().find(|endpoint| endpoint.server.address() == address);
+    endpoint.expect("somebody listens").server.clone()
 }

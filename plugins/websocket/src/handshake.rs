@@ -68,11 +68,12 @@ fn admit(
     response: Response,
     admitted: &mut Option<Connection>,
 ) -> Result<Response, ErrorResponse> {
-    let tenant = tenant(request.uri());
+    let tenant = query(request.uri(), "tenant=");
+    let session = query(request.uri(), "session=");
     if tenant.is_some_and(|tenant| tenant_problem(tenant).is_some()) {
         return Err(refusal(StatusCode::BAD_REQUEST, "the tenant is not valid\n"));
     }
-    match server.connect(tenant) {
+    match server.connect(tenant, session) {
         Some(connection) => {
             *admitted = Some(connection);
             Ok(response)
@@ -96,9 +97,9 @@ fn refusal(status: StatusCode, text: &str) -> ErrorResponse {
     response
 }
 
-/// `?tenant=` of the address. A valid tenant needs no percent-encoding, so none is undone.
-fn tenant(uri: &Uri) -> Option<&str> {
-    uri.query()?.split('&').find_map(|pair| pair.strip_prefix("tenant="))
+/// What stands behind this name in the address. Valid tenants and sessions need no percent-encoding, so none is undone.
+fn query<'a>(uri: &'a Uri, name_and_equals: &str) -> Option<&'a str> {
+    uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name_and_equals))
 }
 
 #[cfg(test)]
@@ -114,7 +115,8 @@ mod tests {
             ("/?x=1&tenant=t1&y=2", Some("t1")),
             ("/?tenant=", Some("")),
         ] {
-            assert_eq!(tenant(&uri.parse().expect("a URI")), expected, "{uri}");
+            let uri: Uri = uri.parse().expect("a URI");
+            assert_eq!(query(&uri, "tenant="), expected, "{uri}");
         }
     }
 

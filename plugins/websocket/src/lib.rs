@@ -2,21 +2,31 @@
 //!
 //! A source and a sink with the same listen address share one server, so a client subscribes and makes changes over one
 //! connection. Reading order: `config` and `wire` (what comes in), `endpoint` (who shares a server), `server` (accepting),
-//! `session` and `requests` (one client), `subscriptions` and `outbox` (how a change reaches the right clients).
+//! `session` and `requests` (one client), `subscriptions`, `fanout` and `outbox` (how a change reaches the right clients),
+//! `log` and `catch_up` (what a client gets that was away or is slow), `sessions` and `locks` (who holds locks).
 #![forbid(unsafe_code)]
 
 mod config;
 mod tls;
 mod wire;
+mod publication;
 mod outbox;
 mod subscriptions;
+mod fanout;
+mod log;
 mod endpoint;
+mod metrics;
 mod server;
 mod handshake;
 mod session;
 mod keepalive;
 mod requests;
+mod change;
+mod subscribe;
 mod unanswered;
+mod catch_up;
+mod sessions;
+mod locks;
 mod rate;
 mod source;
 mod sink;
@@ -27,5 +37,5 @@ use lockstep_plugin_api::prelude::*;
 
 export_plugin! {
     async_source "websocket" (answers) => source::WebSocketSource,
-    sink "websocket" => sink::WebSocketSink,
+    sink "websocket" (notices) => sink::WebSocketSink,
 }

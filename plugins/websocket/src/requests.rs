@@ -1,10 +1,12 @@
 //! What one client asks for, and the answers.
 
 use crate::{
+    locks::LockTask,
     outbox::Outbox,
-    server::{Connection, Intake, MAX_BYTES_IN_PIPELINE},
-    unanswered::{Asked, Fate, PendingFate},
-    wire::{self, About, ChangeRequest, Refusal, Request, SubscribeRequest},
+    server::Connection,
+    sessions::LockName,
+    unanswered::{Asked, PendingFate},
+    wire::{self, About, LockRequest, Refusal, Request, Welcome},
 };
 use futures_util::future::BoxFuture;
 use lockstep_plugin_api::{
@@ -14,8 +16,6 @@ use lockstep_plugin_api::{
 };
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 /// What became of a message.
 pub(crate) enum Handled {
@@ -25,6 +25,8 @@ pub(crate) enum Handled {
     Bad,
     /// It was a change that cannot be taken; its answer has a place among the others.
     Refused { asked: Asked, refusal: Refusal },
+    /// It was about a lock, and is to be decided.
+    Locking(Box<LockTask>),
     /// It was a change, and is on its way into the pipeline.
     Entering { asked: Asked, entering: BoxFuture<'static, PendingFate> },
 }
@@ -52,11 +54,7 @@ impl Connection {
                 Ok(()) => Handled::Done,
                 Err(refusal) => self.refuse(refusal, id),
             },
-            Ok(Request::Lock(request)) => {
-                let about = About { id, config_key: request.config_key.as_deref() };
-                self.push(wire::lock_refused(wire::NO_LOCKS, about));
-                Handled::Done
-            }
+            Ok(Request::Lock(request)) => self.lock(request, id),
             Ok(Request::Change(request)) => self.change(request, id),
         }
     }
@@ -67,101 +65,46 @@ impl Connection {
         if refusal.is_clients_fault() { Handled::Bad } else { Handled::Done }
     }
 
-    fn subscribe(&self, request: SubscribeRequest, id: Option<&RawValue>) -> Result<(), Refusal> {
-        if request.patterns.len() > self.server.settings.max_patterns {
-            return Err(wire::TOO_MANY_PATTERNS);
+    fn lock(&self, request: LockRequest<'_>, id: Option<&RawValue>) -> Handled {
+        let config_key = request.config_key.clone();
+        match self.to_lock_task(request, id) {
+            Ok(task) => Handled::Locking(Box::new(task)),
+            Err(refusal) => {
+                self.push(wire::lock_refused(refusal, About { id, config_key: config_key.as_deref() }));
+                if refusal.is_clients_fault() { Handled::Bad } else { Handled::Done }
+            }
         }
-        let globs = request.patterns.iter().map(|pattern| Glob::new(pattern)).collect::<Result<_, _>>();
-        let globs = globs.map_err(|_| wire::BAD_PATTERN)?;
-        let tenant = self.tenant(request.tenant_id)?;
-        if request.wants_history {
-            return Err(wire::NO_HISTORY);
+    }
+
+    fn to_lock_task(&self, request: LockRequest<'_>, id: Option<&RawValue>) -> Result<LockTask, Refusal> {
+        let context = self.server.log.source().ok_or(wire::NO_LOCKS)?;
+        let config_key = request.config_key.ok_or(wire::BAD_FIELD)?;
+        if key_problem(&config_key).is_some() {
+            return Err(wire::BAD_KEY);
         }
-        let mut subscriptions = self.server.subscriptions();
-        subscriptions.replace(self.number, &self.outbox, tenant.as_deref(), globs);
-        if let Some(id) = id {
-            // Before anything of the new patterns, and after everything of the old ones.
-            self.push(wire::subscribed(id, &request.patterns));
-        }
-        Ok(())
+        let tenant_id = self.tenant(request.tenant_id)?;
+        Ok(LockTask {
+            server: self.server.clone(),
+            connection: self.number,
+            context,
+            id: id.map(RawValue::to_owned),
+            name: LockName { config_key, tenant_id },
+            kind: request.kind,
+            user_id: request.user_id.unwrap_or_else(anonymous),
+            ttl_ms: request.ttl_ms,
+            wait_ms: request.wait_ms,
+            metadata: request.metadata.map(RawValue::to_owned),
+            session: request.session,
+        })
     }
 
     /// The tenant of a message: the connection's own, or without one the message's.
-    fn tenant(&self, asked: Option<String>) -> Result<Option<String>, Refusal> {
+    pub(crate) fn tenant(&self, asked: Option<String>) -> Result<Option<String>, Refusal> {
         match (&self.tenant, asked) {
             (_, Some(asked)) if tenant_problem(&asked).is_some() => Err(wire::BAD_TENANT),
             (Some(own), Some(asked)) if *own != asked => Err(wire::OTHER_TENANT),
             (own, asked) => Ok(asked.or_else(|| own.clone())),
         }
-    }
-
-    fn change(&self, request: ChangeRequest<'_>, id: Option<&RawValue>) -> Handled {
-        let (id, config_key) = (id.map(RawValue::to_owned), request.config_key.clone());
-        let event = Uuid::now_v7();
-        let ready = self.to_change(request, event).and_then(|change| Ok((change, self.emitter()?)));
-        match ready {
-            Ok((change, emitter)) => {
-                self.server.metrics.changes.add(1);
-                self.outbox.expect_answer(event);
-                let entering = Box::pin(enter(change, emitter, self.server.room.clone()));
-                Handled::Entering { asked: Asked { event: Some(event), id, config_key }, entering }
-            }
-            Err(refusal) => Handled::Refused { asked: Asked { event: None, id, config_key }, refusal },
-        }
-    }
-
-    fn emitter(&self) -> Result<Emitter, Refusal> {
-        match self.server.intake() {
-            Intake::Open(emitter) => Ok(emitter),
-            Intake::ReadOnly => Err(wire::READ_ONLY),
-            Intake::Closed => Err(wire::UNAVAILABLE),
-        }
-    }
-
-    fn to_change(&self, request: ChangeRequest<'_>, event: Uuid) -> Result<Change, Refusal> {
-        if key_problem(&request.config_key).is_some() {
-            return Err(wire::BAD_KEY);
-        }
-        request.check_depth()?;
-        let value = request.new_value.map_or("null", RawValue::get);
-        if value.len() > self.server.settings.max_value_bytes {
-            return Err(wire::TOO_LARGE);
-        }
-        if request.wants_history {
-            return Err(wire::NO_BASE);
-        }
-        let timestamp_us = match &request.timestamp {
-            Some(text) => time::parse_us(text).map_err(|_| wire::BAD_FIELD)?,
-            None => time::now_us(),
-        };
-        let tenant = self.tenant(request.tenant_id)?;
-        let new_value = Json::parse(value).map_err(|_| wire::BAD_FIELD)?;
-        let mut change = Change::new(request.config_key, new_value);
-        if request.new_value.is_none() {
-            change.set_event_type(lockstep_plugin_api::change::CONFIG_DELETED);
-        }
-        change.set_user_id(Some(request.user_id.unwrap_or_else(|| "anonymous".to_owned()).into()));
-        change.set_timestamp_us(Some(timestamp_us));
-        change.set_source_node(Some(self.server.node_id.as_str().into()));
-        change.set_event_id(Some(event.to_string().into()));
-        change.set_idempotency_key(request.idempotency_key.map(Text::from));
-        change.set_tenant_id(tenant.map(Text::from));
-        Ok(change)
-    }
-}
-
-/// Puts a change into the pipeline, waiting for room: in bytes among all connections here, in records in the emitter.
-async fn enter(change: Change, emitter: Emitter, room: Arc<Semaphore>) -> PendingFate {
-    let n_bytes = change.size().min(MAX_BYTES_IN_PIPELINE) as u32;
-    let permit = room.acquire_many_owned(n_bytes).await;
-    match emitter.request(Record::from_change(change)).await {
-        Ok(pending) => Box::pin(async move {
-            let result = pending.wait().await;
-            drop(permit);
-            Fate::Decided(result)
-        }),
-        // The host stopped listening: the change went nowhere.
-        Err(_) => Box::pin(std::future::ready(Fate::Refused(wire::UNAVAILABLE))),
     }
 }
 
@@ -171,6 +114,11 @@ pub(crate) fn everything() -> Vec<Glob> {
 }
 
 /// Sends the message every connection starts with.
-pub(crate) fn welcome(outbox: &Arc<Outbox>, connection_id: &str, node_id: &str, naive: bool) {
-    outbox.push(wire::connection_established(connection_id, node_id, time::now_us(), naive));
+pub(crate) fn welcome(outbox: &Arc<Outbox>, welcome: Welcome<'_>, naive: bool) {
+    outbox.push(wire::connection_established(welcome, time::now_us(), naive));
+}
+
+/// Who makes a change without saying who.
+pub(crate) fn anonymous() -> String {
+    "anonymous".to_owned()
 }

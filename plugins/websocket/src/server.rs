@@ -1,14 +1,9 @@
 //! One listen address: accepting, the clients that are connected, and the way of a change to those that want it.
 
 use crate::{
-    config::Settings,
-    handshake,
-    outbox::{Outbox, Pushed},
-    requests, session,
-    subscriptions::{ConnectionNumber, Subscriptions},
-    tls,
-    unanswered::Answer,
-    wire,
+    catch_up::MAX_PAGES, config::Settings, endpoint::Role, fanout::Fanout, handshake, log::LogAccess,
+    metrics::Metrics, outbox::Outbox, requests, session, sessions::Sessions, subscriptions::ConnectionNumber,
+    tls, unanswered::Answer, wire::Welcome,
 };
 use lockstep_plugin_api::prelude::*;
 use std::{
@@ -45,10 +40,14 @@ pub(crate) struct Server {
     pub(crate) metrics: Metrics,
     /// One permit for each byte that may be on its way through the pipeline.
     pub(crate) room: Arc<Semaphore>,
+    /// One permit for each page of the log that may be in memory.
+    pub(crate) pages: Semaphore,
+    pub(crate) log: LogAccess,
+    pub(crate) fanout: Fanout,
+    pub(crate) sessions: Sessions,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     intake: Mutex<Intake>,
-    subscriptions: Mutex<Subscriptions>,
     connections: Mutex<HashMap<ConnectionNumber, Arc<Outbox>>>,
     stop: watch::Sender<bool>,
     ended: Mutex<bool>,
@@ -66,31 +65,6 @@ pub(crate) enum Intake {
     Closed,
 }
 
-/// The server's counters and its gauge.
-pub(crate) struct Metrics {
-    connections: Gauge,
-    pub(crate) refused: Counter,
-    pub(crate) received: Counter,
-    pub(crate) sent: Counter,
-    pub(crate) bad: Counter,
-    pub(crate) changes: Counter,
-    slow_closed: Counter,
-}
-
-impl Metrics {
-    fn new(context: &Context) -> Self {
-        Self {
-            connections: context.gauge("connections"),
-            refused: context.counter("connections_refused"),
-            received: context.counter("messages_received"),
-            sent: context.counter("messages_sent"),
-            bad: context.counter("bad_messages"),
-            changes: context.counter("changes"),
-            slow_closed: context.counter("slow_closed"),
-        }
-    }
-}
-
 impl Server {
     /// Binds the address and starts accepting on the plugin's runtime.
     ///
@@ -105,10 +79,14 @@ impl Server {
             node_id: context.node_id().to_owned(),
             metrics: Metrics::new(context),
             room: Arc::new(Semaphore::new(MAX_BYTES_IN_PIPELINE)),
+            pages: Semaphore::new(MAX_PAGES),
+            log: LogAccess::default(),
+            fanout: Fanout::default(),
+            // A session outlives its connection, but not for long.
+            sessions: Sessions::new(settings.max_connections.saturating_mul(10)),
             address,
             tls,
             intake: Mutex::new(Intake::ReadOnly),
-            subscriptions: Mutex::default(),
             connections: Mutex::default(),
             stop: watch::Sender::new(false),
             ended: Mutex::new(false),
@@ -132,7 +110,10 @@ impl Server {
         let _end = End(&self);
         let mut sessions = JoinSet::new();
         match TcpListener::from_std(listener) {
-            Ok(listener) => self.accept_all(listener, &mut sessions).await,
+            Ok(listener) => select! {
+                () = self.accept_all(listener, &mut sessions) => {}
+                () = self.sessions.keep(&self.log) => {}
+            },
             Err(error) => warn!(%error, "cannot listen"),
         }
         let _ = timeout(CLOSE_WITHIN, async { while sessions.join_next().await.is_some() {} }).await;
@@ -188,15 +169,39 @@ impl Server {
     }
 
     /// Takes a client in and queues its welcome, unless there is no room. It is subscribed to everything only after the
-    /// welcome is queued, so nothing can come before that (D-02).
-    pub(crate) fn connect(self: &Arc<Self>, tenant: Option<&str>) -> Option<Connection> {
+    /// welcome is queued, so nothing can come before that (D-02); and nobody publishes meanwhile, so that it gets exactly
+    /// what comes after the revision of the welcome.
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        tenant: Option<&str>,
+        session: Option<&str>,
+    ) -> Option<Connection> {
         let outbox = Arc::new(Outbox::new(self.settings.max_queue_bytes));
         let number = self.take_number(&outbox)?;
-        let id = format!("ws_{number:08x}");
-        requests::welcome(&outbox, &id, &self.node_id, self.settings.naive_timestamps);
-        self.subscriptions().replace(number, &outbox, tenant, requests::everything());
+        let id = name(number);
+        let resumed = session.and_then(|secret| self.sessions.resume(secret, number).ok());
+        let mut state = self.fanout.state();
+        let position = self.log.position();
+        let log = position.as_ref().map(|at| (at, resumed.is_some_and(|(_, is_known)| is_known)));
+        let welcome = Welcome { connection_id: &id, server_id: &self.node_id, log };
+        requests::welcome(&outbox, welcome, self.settings.naive_timestamps);
+        if let Some(position) = &position {
+            outbox.begin_after(position.head);
+        }
+        state.subscriptions.replace(number, &outbox, tenant, requests::everything());
+        drop(state);
         debug!(connection = id, "connected");
         Some(Connection { server: self.clone(), number, outbox, tenant: tenant.map(str::to_owned) })
+    }
+
+    /// A component whose pipeline goes through the log came. Clients that are here already get what comes from now on.
+    pub(crate) fn join_log(&self, role: Role, context: &Context) {
+        let state = self.fanout.state();
+        self.log.set(role, Some(context.clone()));
+        if let Some(position) = self.log.position() {
+            lock(&self.connections).values().for_each(|outbox| outbox.begin_after(position.head));
+        }
+        drop(state);
     }
 
     /// A random number that no other connection has now.
@@ -213,34 +218,6 @@ impl Server {
         connections.insert(number, outbox.clone());
         self.metrics.connections.set(connections.len() as i64);
         Some(number)
-    }
-
-    /// The subscriptions, for a few lines.
-    pub(crate) fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
-        lock(&self.subscriptions)
-    }
-
-    /// Queues a change for everybody who wants to know of its key; the frame is made once, and only if there is somebody.
-    ///
-    /// The subscriptions stay as they are until it is queued everywhere: nobody is told that new patterns count while a
-    /// change of the old ones is still on its way to the queue.
-    pub(crate) fn publish(&self, change: &Change, receivers: &mut Vec<(ConnectionNumber, Arc<Outbox>)>) {
-        let subscriptions = self.subscriptions();
-        subscriptions.find(change.tenant_id(), change.config_key(), receivers);
-        if receivers.is_empty() {
-            return;
-        }
-        let event = change.event_id().and_then(|id| Uuid::parse_str(id).ok());
-        let frame = wire::config_sync(change, self.settings.naive_timestamps);
-        for (_, outbox) in receivers.drain(..) {
-            self.count(outbox.push_change(frame.clone(), event));
-        }
-    }
-
-    fn count(&self, pushed: Pushed) {
-        if pushed == Pushed::Overflowed {
-            self.metrics.slow_closed.add(1);
-        }
     }
 
     /// Who takes changes now.
@@ -322,6 +299,11 @@ impl Drop for End<'_> {
     }
 }
 
+/// A connection's id: the guide's prefix and eight characters.
+fn name(number: ConnectionNumber) -> String {
+    format!("ws_{number:08x}")
+}
+
 /// One client among the server's; when it is dropped, the client is forgotten (WS-03).
 pub(crate) struct Connection {
     pub(crate) server: Arc<Server>,
@@ -332,31 +314,37 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// The name the client knows itself by.
+    pub(crate) fn name(&self) -> String {
+        name(self.number)
+    }
+
     /// Queues a message for this client.
     pub(crate) fn push(&self, frame: Utf8Bytes) {
-        self.server.count(self.outbox.push(frame));
+        self.server.metrics.count(&self.outbox.push(frame));
     }
 
     /// Queues the answer to a change.
     pub(crate) fn answer(&self, answer: Answer) {
         match answer.event {
-            Some(event) => self.server.count(self.outbox.answer(event, answer.text)),
+            Some(event) => self.server.metrics.count(&self.outbox.answer(event, answer.text)),
             None => self.push(answer.text),
         }
     }
 
     /// Ends what the client gets unasked.
     pub(crate) fn unsubscribe(&self) {
-        self.server.subscriptions().remove(self.number);
+        self.server.fanout.state().subscriptions.remove(self.number);
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.unsubscribe();
+        self.server.sessions.disconnected(self.number);
         let mut connections = lock(&self.server.connections);
         connections.remove(&self.number);
         self.server.metrics.connections.set(connections.len() as i64);
-        debug!(connection = format!("ws_{:08x}", self.number), "disconnected");
+        debug!(connection = self.name(), "disconnected");
     }
 }

@@ -2,7 +2,9 @@
 //! client that does not read is still heard, and an idle connection costs one task.
 
 use crate::{
+    catch_up::keep_up,
     keepalive::{Due, Keepalive},
+    locks::Undecided,
     outbox::{Closing, TOO_SLOW, write_frames},
     rate::Rate,
     requests::Handled,
@@ -62,6 +64,7 @@ where
             biased;
             closing = connection.outbox.closed() => Ended::ByServer(closing),
             ended = read(&mut reader, &connection, &mut unanswered) => ended,
+            never = keep_up(&connection) => match never {},
             // A write that fails says that the client is gone, or is closing, which reading finds out.
             _ = &mut writing => Ended::ByClient,
         };
@@ -74,8 +77,7 @@ where
             }
             Ended::ByServer(closing) => {
                 if closing == TOO_SLOW {
-                    let number = connection.number;
-                    warn!(connection = format!("ws_{number:08x}"), "closing a client that reads too slowly");
+                    warn!(connection = connection.name(), "closing a client that reads too slowly");
                 }
                 connection.unsubscribe();
                 connection.outbox.close(closing);
@@ -113,9 +115,10 @@ where
     let mut stop = connection.server.stop_signal();
     let mut keepalive = Keepalive::new(settings.ping_interval, settings.ping_timeout);
     let mut rate = Rate::new(settings.max_messages_per_second);
+    let mut undecided = Undecided::default();
     let mut n_bad_in_a_row = 0;
     loop {
-        let reads_on = unanswered.takes_more();
+        let reads_on = unanswered.takes_more() && undecided.takes_more();
         // Every arm is cancel-safe; a client that never pauses must not keep the others from their turn.
         let message = select! {
             biased;
@@ -132,6 +135,10 @@ where
                 if let Some(answer) = answer {
                     connection.answer(answer);
                 }
+                continue;
+            }
+            answer = undecided.next() => {
+                connection.push(answer);
                 continue;
             }
             message = reader.next(), if reads_on => message,
@@ -157,6 +164,10 @@ where
             Handled::Refused { asked, refusal } => {
                 unanswered.push_refused(asked, refusal);
                 refusal.is_clients_fault()
+            }
+            Handled::Locking(task) => {
+                undecided.push(*task);
+                false
             }
             Handled::Entering { asked, entering } => {
                 unanswered.push_entering(asked, entering);

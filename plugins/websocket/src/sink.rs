@@ -3,17 +3,14 @@
 use crate::{
     config::Settings,
     endpoint::{self, Hold, Role},
-    outbox::Outbox,
-    subscriptions::ConnectionNumber,
+    wire::Form,
 };
 use lockstep_plugin_api::prelude::*;
-use std::sync::Arc;
 
 /// Queues each change for every connection that wants it; a batch is written when it is queued everywhere.
 pub(crate) struct WebSocketSink {
     hold: Hold,
-    /// Kept between changes, so that finding receivers allocates once.
-    receivers: Vec<(ConnectionNumber, Arc<Outbox>)>,
+    through_log: bool,
 }
 
 impl Sink for WebSocketSink {
@@ -21,30 +18,44 @@ impl Sink for WebSocketSink {
 
     fn new(settings: Settings, context: &Context) -> Result<Self> {
         let hold = endpoint::open(&settings, Role::Sink, context)?;
-        Ok(Self { hold, receivers: Vec::new() })
+        Ok(Self { hold, through_log: context.through_log() })
     }
 
     fn write(&mut self, batch: &[Record], failures: &mut Failures) -> Result<()> {
+        let server = self.hold.server();
+        let mut delivery = server.fanout.begin(&server.metrics, server.settings.naive_timestamps);
         for record in batch {
-            match record.known_change() {
-                Some(change) => self.publish(change),
-                None => match read(record) {
-                    Ok(change) => self.publish(&change),
-                    Err(error) => failures.push(record, error),
-                },
+            let read;
+            let change = match record.known_change() {
+                Some(change) => Ok(change),
+                None => {
+                    read = to_change(record);
+                    read.as_ref().map_err(Clone::clone)
+                }
+            };
+            match change.and_then(|change| Ok((change, self.form(record, change)?))) {
+                Ok((change, form)) => delivery.publish(change, form),
+                Err(error) => failures.push(record, error),
             }
         }
         Ok(())
     }
 }
 
-fn read(record: &Record) -> Result<Change> {
+fn to_change(record: &Record) -> Result<Change> {
     let value = record.value().ok_or_else(|| Error::rejected("bad_message", "the record has no value"))?;
     Change::from_json(&value)
 }
 
 impl WebSocketSink {
-    fn publish(&mut self, change: &Change) {
-        self.hold.server().publish(change, &mut self.receivers);
+    fn form(&self, record: &Record, change: &Change) -> Result<Form> {
+        if !self.through_log {
+            return Ok(Form::Direct);
+        }
+        if change.revision().is_none() {
+            let message = "the record has no revision: a transform of this sink gave it a value without one";
+            return Err(Error::rejected("bad_message", message));
+        }
+        Ok(Form::of_entry(record.is_notice()))
     }
 }

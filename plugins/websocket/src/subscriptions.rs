@@ -73,24 +73,25 @@ impl Subscriptions {
         }
     }
 
-    /// Puts every connection that wants to know of `key` into `found`, once.
-    pub(crate) fn find(
+    /// Gives every connection that wants to know of `key`; one with several patterns that match may be given several times.
+    pub(crate) fn each(
         &self,
         tenant: Option<&str>,
         key: &str,
-        found: &mut Vec<(ConnectionNumber, Arc<Outbox>)>,
+        mut found: impl FnMut(ConnectionNumber, &Arc<Outbox>),
     ) {
-        found.clear();
         let Some(index) = self.tenants.get(tenant.unwrap_or_default()) else { return };
-        let mut n_patterns = 0;
         index.matching(key, |subscribers| {
-            n_patterns += 1;
-            found.extend(subscribers.iter().map(|(connection, outbox)| (*connection, outbox.clone())));
+            subscribers.iter().for_each(|(connection, outbox)| found(*connection, outbox));
         });
-        if n_patterns > 1 {
-            found.sort_unstable_by_key(|(connection, _)| *connection);
-            found.dedup_by_key(|(connection, _)| *connection);
-        }
+    }
+
+    /// Whether a connection wants to know of `key`.
+    pub(crate) fn wants(&self, connection: ConnectionNumber, tenant: Option<&str>, key: &str) -> bool {
+        self.connections.get(&connection).is_some_and(|subscription| {
+            subscription.tenant == tenant.unwrap_or_default()
+                && subscription.patterns.iter().any(|pattern| pattern.matches(key))
+        })
     }
 }
 
@@ -148,6 +149,7 @@ fn leading_segments(glob: &Glob) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn globs(patterns: &[&str]) -> Vec<Glob> {
         patterns.iter().map(|pattern| Glob::new(pattern).expect("a glob")).collect()
@@ -158,11 +160,17 @@ mod tests {
     }
 
     fn found(all: &Subscriptions, tenant: Option<&str>, key: &str) -> Vec<u32> {
-        let mut found = Vec::new();
-        all.find(tenant, key, &mut found);
-        let mut connections: Vec<u32> = found.into_iter().map(|(connection, _)| connection).collect();
-        connections.sort_unstable();
-        connections
+        let mut found = BTreeSet::new();
+        all.each(tenant, key, |connection, _| {
+            found.insert(connection);
+        });
+        let wants = |connection: &u32| all.wants(*connection, tenant, key);
+        assert_eq!(
+            found,
+            all.connections.keys().copied().filter(wants).collect(),
+            "both ways of asking agree"
+        );
+        found.into_iter().collect()
     }
 
     #[test]
@@ -198,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_found_once_and_no_more_after_it_left() {
+    fn a_connection_is_found_until_it_left() {
         let mut all = Subscriptions::default();
         subscribe(&mut all, 1, None, &["*", "app.*", "app.x", "app.x"]);
         assert_eq!(found(&all, None, "app.x"), [1]);

@@ -16,6 +16,7 @@ use super::{
         source_task::ChainInput,
     },
     ADMIN, BATCH_BYTES, STORE_RETRY, ThroughLog,
+    counted::EventTypes,
     scope::OpenScope,
     seen::{self, Name, Seen},
 };
@@ -107,6 +108,7 @@ struct Made<'a> {
     failed: Vec<(&'a Step, Vec<FailedRecord>)>,
     /// Ids and the places of their entries in the commit.
     entries: Vec<(u64, usize)>,
+    event_types: EventTypes,
     told: HashMap<u64, Json>,
 }
 
@@ -271,7 +273,9 @@ impl<'a> Ingest<'a> {
     fn committed(&self, batch: Vec<Part>, attempt: Attempt<'a>, first_revision: u64) -> Result<(), Ended> {
         attempt.letters.into_iter().for_each(Prepared::stored);
         for (part, made) in batch.into_iter().zip(attempt.made) {
-            let Made { failed, entries, mut told } = made;
+            let Made { failed, entries, event_types, mut told } = made;
+            let given_up = failed.iter().flat_map(|(_, failed)| failed);
+            event_types.count(self.run.metrics.guide(), &part.flight, given_up);
             let repeats = part.repeats.iter().map(|(id, revision)| Applied {
                 id: *id,
                 revision: *revision,
@@ -379,9 +383,12 @@ impl<'a> Attempt<'a> {
         let mut unfit: Vec<FailedRecord> = Vec::new();
         unfit.extend(part.refused.iter().map(|one| FailedRecord::new(one.record.clone(), one.error.clone())));
         for mut record in out {
-            if let Err(error) = record.change() {
-                unfit.push(FailedRecord::new(record, error));
-                continue;
+            match record.change() {
+                Ok(change) => made.event_types.push(change),
+                Err(error) => {
+                    unfit.push(FailedRecord::new(record, error));
+                    continue;
+                }
             }
             // Of several that one record became, the last one is what its author hears of.
             match made.entries.last_mut().filter(|(id, _)| *id == record.id()) {

@@ -10,6 +10,7 @@
 mod answered;
 mod audit;
 mod component_host;
+mod counted;
 mod cursors;
 mod ingest;
 mod intake;

@@ -5,3 +5,8 @@ mod contract;
 mod limits;
 mod sharing;
 mod closing;
+mod history;
+mod slow;
+mod locks;
+mod locking;
+mod regressions;

@@ -4,7 +4,7 @@ use crate::{sink::WebSocketSink, source::WebSocketSource};
 use futures_util::{SinkExt, StreamExt};
 use lockstep_plugin_api::{
     prelude::*,
-    testing::{self, Place, SinkDriver, SourceDriver},
+    testing::{self, MemoryHost, Place, SinkDriver, SourceDriver},
 };
 use serde_json::{Value, json};
 use std::{
@@ -140,6 +140,140 @@ fn pump(
     drop(source);
 }
 
+/// A pipeline through the log, in memory: what the source gives is committed and answered, and shown when it is delivered.
+pub(super) struct LogPipeline {
+    pub(super) address: SocketAddr,
+    pub(super) host: MemoryHost,
+    /// What was taken from clients, as it came.
+    pub(super) taken: Arc<Mutex<Vec<Record>>>,
+    sink: Arc<Mutex<Delivering>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Delivering {
+    driver: SinkDriver,
+    committed: Vec<Record>,
+    n_delivered: usize,
+    /// Whether entries are shown as soon as they are committed.
+    is_prompt: bool,
+}
+
+impl LogPipeline {
+    pub(super) fn start(settings: Value) -> Self {
+        Self::at(free_address(), settings, MemoryHost::default())
+    }
+
+    /// Another life of the same log.
+    pub(super) fn at(address: SocketAddr, settings: Value, host: MemoryHost) -> Self {
+        let config = config(address, settings);
+        let place = Place { through_log: true, host: host.clone(), ..Place::default() };
+        let source = testing::async_source::<WebSocketSource>(&config, &place).expect("a source");
+        let driver = testing::sink::<WebSocketSink>(&config, &place).expect("a sink");
+        let sink = Delivering { driver, committed: Vec::new(), n_delivered: 0, is_prompt: true };
+        let (sink, stop) = (Arc::new(Mutex::new(sink)), Arc::new(AtomicBool::new(false)));
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let thread = std::thread::spawn({
+            let (sink, stop, host, taken) = (sink.clone(), stop.clone(), host.clone(), taken.clone());
+            move || commit_all(source, &sink, &host, &stop, &taken)
+        });
+        Self { address, host, taken, sink, stop, thread: Some(thread) }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        let mut client = Client::connect(self.address, "/");
+        client.welcome();
+        client
+    }
+
+    /// Keeps entries from being shown, until [`LogPipeline::deliver`].
+    pub(super) fn hold_back(&self) {
+        self.sink.lock().expect("unpoisoned").is_prompt = false;
+    }
+
+    /// Shows what was committed, now and from now on.
+    pub(super) fn deliver(&self) {
+        let mut sink = self.sink.lock().expect("unpoisoned");
+        sink.is_prompt = true;
+        sink.deliver();
+    }
+
+    /// Shows everything again, as after a crash that lost the cursor.
+    pub(super) fn deliver_again(&self) {
+        let mut sink = self.sink.lock().expect("unpoisoned");
+        sink.n_delivered = 0;
+        sink.deliver();
+    }
+
+    /// Commits a change of somebody else and gives its revision.
+    pub(super) fn commit(&self, key: &str, value: impl Into<Value>) -> u64 {
+        let value = Json::parse(&value.into().to_string()).expect("JSON");
+        self.commit_record(Record::from_change(Change::new(key.to_owned(), value)))
+    }
+
+    pub(super) fn commit_record(&self, record: Record) -> u64 {
+        self.sink.lock().expect("unpoisoned").commit(&self.host, vec![record])
+    }
+}
+
+impl Drop for LogPipeline {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let joined = thread.join();
+            assert!(joined.is_ok() || std::thread::panicking(), "the pipeline did not panic");
+        }
+    }
+}
+
+impl Delivering {
+    /// Gives the last revision.
+    fn commit(&mut self, host: &MemoryHost, records: Vec<Record>) -> u64 {
+        let mut revision = 0;
+        for mut record in records {
+            revision = host.append([record.clone()]);
+            let change = record.change_mut().expect("a change");
+            change.set_epoch(Some(host.epoch().into()));
+            change.set_revision(Some(revision));
+            self.committed.push(record);
+        }
+        if self.is_prompt {
+            self.deliver();
+        }
+        revision
+    }
+
+    fn deliver(&mut self) {
+        let batch = self.committed[self.n_delivered..].to_vec();
+        self.n_delivered = self.committed.len();
+        if !batch.is_empty() {
+            assert!(self.driver.write(batch).expect("written").is_empty(), "no entry fails");
+        }
+    }
+}
+
+fn commit_all(
+    mut source: SourceDriver,
+    sink: &Mutex<Delivering>,
+    host: &MemoryHost,
+    stop: &AtomicBool,
+    taken: &Mutex<Vec<Record>>,
+) {
+    while !stop.load(Ordering::Relaxed) {
+        let polled = source.poll(100, Duration::from_millis(10)).expect("a poll");
+        taken.lock().expect("unpoisoned").extend(polled.iter().cloned());
+        let mut sink = sink.lock().expect("unpoisoned");
+        for record in polled {
+            let id = record.id();
+            // Shown first: the worst case for the order of answers.
+            let revision = sink.commit(host, vec![record]);
+            let result = OutcomeResult::Applied { revision, details: None };
+            source.outcomes(vec![Outcome { id, result }]).expect("taken");
+        }
+    }
+    drop(source);
+}
+
 /// One client, with a runtime of its own: the drivers block, which they must not do inside of one.
 pub(super) struct Client {
     runtime: Runtime,
@@ -210,6 +344,17 @@ impl Client {
                 return message;
             }
         }
+    }
+
+    /// Everything that the server has sent up to the answer to a ping sent now.
+    pub(super) fn messages_so_far(&mut self) -> Vec<Value> {
+        self.send(&json!({"type": "ping"}));
+        std::iter::from_fn(|| Some(self.receive()).filter(|message| message["type"] != "pong")).collect()
+    }
+
+    /// Every message up to one of this type, that one left out.
+    pub(super) fn messages_before(&mut self, kind: &str) -> Vec<Value> {
+        std::iter::from_fn(|| Some(self.receive()).filter(|message| message["type"] != kind)).collect()
     }
 
     /// The next text message, or how the connection was closed.

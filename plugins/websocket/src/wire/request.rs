@@ -1,7 +1,7 @@
 //! What a client may say. Every field is taken as raw JSON first, so that a message of an unknown type is ignored
 //! whatever its fields hold, and an answer can carry the `id` of a message whose other fields are wrong.
 
-use super::{BAD_FIELD, NOT_JSON, Refusal, TOO_DEEP};
+use super::{BAD_FIELD, METADATA_TOO_LARGE, NOT_JSON, Refusal, TOO_DEEP};
 use lockstep_plugin_api::change::depth;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ pub(crate) enum Request<'a> {
     Ping,
     Subscribe(SubscribeRequest),
     Change(ChangeRequest<'a>),
-    Lock(LockRequest),
+    Lock(LockRequest<'a>),
     /// An unknown or missing type.
     Unknown,
 }
@@ -25,8 +25,19 @@ pub(crate) enum Request<'a> {
 pub(crate) struct SubscribeRequest {
     pub(crate) patterns: Vec<String>,
     pub(crate) tenant_id: Option<String>,
-    /// The client asks for what it missed, or for the current state.
-    pub(crate) wants_history: bool,
+    /// The last revision the client has seen: it asks for what it missed.
+    pub(crate) since: Option<SeenAt>,
+    /// The client asks for the current state.
+    pub(crate) snapshot: bool,
+}
+
+/// A revision the client has seen.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct SeenAt {
+    /// Which log it was; `None` is the one of this connection.
+    #[serde(default)]
+    pub(crate) epoch: Option<String>,
+    pub(crate) revision: u64,
 }
 
 pub(crate) struct ChangeRequest<'a> {
@@ -37,21 +48,42 @@ pub(crate) struct ChangeRequest<'a> {
     pub(crate) timestamp: Option<String>,
     pub(crate) tenant_id: Option<String>,
     pub(crate) idempotency_key: Option<String>,
-    /// The client names what it had seen, sends operations, or holds a lock: only a log can compare these.
-    pub(crate) wants_history: bool,
+    /// What the author had seen.
+    pub(crate) base: Option<SeenAt>,
+    /// The lease the author holds.
+    pub(crate) fence: Option<&'a RawValue>,
+    /// The author sends operations.
+    pub(crate) has_ops: bool,
     /// The value is valid JSON that other programs could not read.
     pub(crate) too_deep: bool,
 }
 
 /// `config_lock` or `config_unlock`.
-pub(crate) struct LockRequest {
+pub(crate) struct LockRequest<'a> {
+    pub(crate) kind: LockKind,
     pub(crate) config_key: Option<String>,
+    pub(crate) user_id: Option<String>,
+    pub(crate) tenant_id: Option<String>,
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) wait_ms: Option<u64>,
+    pub(crate) metadata: Option<&'a RawValue>,
+    /// The secret of a session that goes on in this connection.
+    pub(crate) session: Option<String>,
+}
+
+/// What a message about a lock asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockKind {
+    Lock,
+    Unlock,
 }
 
 /// The longest `user_id` or `idempotency_key`.
 const MAX_NAME_BYTES: usize = 256;
 /// The longest `id`, as JSON.
 const MAX_ID_BYTES: usize = 128;
+/// The most a lock's `metadata` may take.
+const MAX_METADATA_BYTES: usize = 4096;
 /// As deep as serde_json reads by default; browsers and Python go further, but not without limit.
 const MAX_DEPTH: usize = 128;
 
@@ -90,6 +122,14 @@ struct Fields<'a> {
     since: Option<&'a RawValue>,
     #[serde(borrow, default)]
     snapshot: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    ttl_ms: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    wait_ms: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    session: Option<&'a RawValue>,
 }
 
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
@@ -121,20 +161,18 @@ impl<'a> Fields<'a> {
             Some("ping") => Ok(Request::Ping),
             Some("subscribe") => self.subscribe().map(Request::Subscribe),
             Some("config_change") => self.change().map(Request::Change),
-            Some("config_lock" | "config_unlock") => {
-                Ok(Request::Lock(LockRequest { config_key: text(self.config_key)? }))
-            }
+            Some("config_lock") => self.lock(LockKind::Lock).map(Request::Lock),
+            Some("config_unlock") => self.lock(LockKind::Unlock).map(Request::Lock),
             _ => Ok(Request::Unknown),
         }
     }
 
     fn subscribe(&self) -> Result<SubscribeRequest, Refusal> {
-        let patterns = self.patterns.map_or(Ok(Vec::new()), |raw| serde_json::from_str(raw.get()));
-        let snapshot = self.snapshot.map_or(Ok(false), |raw| serde_json::from_str(raw.get()));
         Ok(SubscribeRequest {
-            patterns: patterns.map_err(|_| BAD_FIELD)?,
+            patterns: typed(self.patterns)?.unwrap_or_default(),
             tenant_id: text(self.tenant_id)?,
-            wants_history: snapshot.map_err(|_| BAD_FIELD)? || self.since.is_some(),
+            since: typed(self.since)?,
+            snapshot: typed(self.snapshot)?.unwrap_or_default(),
         })
     }
 
@@ -145,7 +183,6 @@ impl<'a> Fields<'a> {
             Some(_) => return Err(BAD_FIELD),
         };
         let new_value = if deletes { None } else { Some(self.new_value.ok_or(BAD_FIELD)?) };
-        let history = [self.base, self.base_revision, self.ops, self.fence];
         Ok(ChangeRequest {
             config_key: text(self.config_key)?.ok_or(BAD_FIELD)?,
             new_value,
@@ -153,8 +190,50 @@ impl<'a> Fields<'a> {
             timestamp: text(self.timestamp)?,
             tenant_id: text(self.tenant_id)?,
             idempotency_key: name(self.idempotency_key)?,
-            wants_history: history.iter().any(Option::is_some),
+            base: self.base()?,
+            fence: self.fence()?,
+            has_ops: self.ops.is_some(),
             too_deep: new_value.is_some_and(|value| depth(value.get()) > MAX_DEPTH),
+        })
+    }
+
+    fn base(&self) -> Result<Option<SeenAt>, Refusal> {
+        match (typed::<SeenAt>(self.base)?, typed::<u64>(self.base_revision)?) {
+            (Some(_), Some(_)) => Err(BAD_FIELD),
+            (base, None) => Ok(base),
+            (None, Some(revision)) => Ok(Some(SeenAt { epoch: None, revision })),
+        }
+    }
+
+    fn fence(&self) -> Result<Option<&'a RawValue>, Refusal> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fence {
+            #[serde(rename = "lock")]
+            _lock: String,
+            #[serde(rename = "token")]
+            _token: u64,
+        }
+        typed::<Fence>(self.fence).map(|_| self.fence)
+    }
+
+    fn lock(&self, kind: LockKind) -> Result<LockRequest<'a>, Refusal> {
+        let metadata = self.metadata;
+        if metadata.is_some_and(|metadata| !metadata.get().starts_with('{')) {
+            return Err(BAD_FIELD);
+        }
+        if metadata.is_some_and(|metadata| metadata.get().len() > MAX_METADATA_BYTES) {
+            return Err(METADATA_TOO_LARGE);
+        }
+        Ok(LockRequest {
+            kind,
+            config_key: text(self.config_key)?,
+            user_id: name(self.user_id)?,
+            tenant_id: text(self.tenant_id)?,
+            ttl_ms: typed(self.ttl_ms)?,
+            wait_ms: typed(self.wait_ms)?,
+            metadata,
+            session: name(self.session)?,
         })
     }
 }
@@ -166,9 +245,13 @@ impl ChangeRequest<'_> {
     }
 }
 
-/// A field that is a string, if it is there.
-fn text(field: Option<&RawValue>) -> Result<Option<String>, Refusal> {
+/// A field of some type, if it is there.
+fn typed<T: for<'de> Deserialize<'de>>(field: Option<&RawValue>) -> Result<Option<T>, Refusal> {
     field.map(|raw| serde_json::from_str(raw.get()).map_err(|_| BAD_FIELD)).transpose()
+}
+
+fn text(field: Option<&RawValue>) -> Result<Option<String>, Refusal> {
+    typed(field)
 }
 
 fn name(field: Option<&RawValue>) -> Result<Option<String>, Refusal> {
@@ -241,6 +324,29 @@ mod tests {
             panic!("a deletion");
         };
         assert!(change.new_value.is_none());
+    }
+
+    #[test]
+    fn what_the_author_had_seen_is_said_in_one_of_two_ways() {
+        let base = |fields: &str| {
+            let text = format!(r#"{{"type":"config_change","config_key":"k","new_value":1,{fields}}}"#);
+            match request(&text) {
+                Ok(Request::Change(change)) => Ok(change.base),
+                Ok(_) => panic!("a change"),
+                Err(refusal) => Err(refusal),
+            }
+        };
+        let seen = |epoch: Option<&str>| SeenAt { epoch: epoch.map(str::to_owned), revision: 7 };
+        assert_eq!(base(r#""base":{"epoch":"e","revision":7}"#), Ok(Some(seen(Some("e")))));
+        assert_eq!(base(r#""base_revision":7"#), Ok(Some(seen(None))));
+        assert_eq!(base(r#""base":null"#), Ok(None));
+        for both in
+            [r#""base":{"epoch":"e","revision":7},"base_revision":7"#, r#""base":7"#, r#""base_revision":-1"#]
+        {
+            assert_eq!(base(both), Err(BAD_FIELD), "{both}");
+        }
+        assert_eq!(base(r#""fence":{"lock":"k"}"#), Err(BAD_FIELD));
+        assert_eq!(base(r#""fence":{"lock":"k","token":1}"#), Ok(None));
     }
 
     #[test]

@@ -8,12 +8,21 @@ use std::path::PathBuf;
 pub struct ProbeSinkConfig {
     /// The folder of orders.
     dir: PathBuf,
+    /// Whether values and the sizes of batches are written down too.
+    #[serde(default)]
+    values: bool,
+    /// Whether the places of changes in the log are written down too.
+    #[serde(default)]
+    revisions: bool,
 }
 
 pub struct ProbeSink {
     orders: Orders,
     offered: Recording,
     written: Recording,
+    /// Values, and how many came at once.
+    values: Option<(Recording, Recording)>,
+    revisions: Option<Recording>,
     context: Context,
 }
 
@@ -24,7 +33,11 @@ impl Sink for ProbeSink {
         let orders = Orders::open(context.resolve(&config.dir))?;
         orders.reach_endpoint()?;
         let (offered, written) = (orders.record("offered")?, orders.record("written")?);
-        Ok(Self { orders, offered, written, context: context.clone() })
+        let values =
+            config.values.then(|| Ok::<_, Error>((orders.record("values")?, orders.record("batches")?)));
+        let values = values.transpose()?;
+        let revisions = config.revisions.then(|| orders.record("revisions")).transpose()?;
+        Ok(Self { orders, offered, written, values, revisions, context: context.clone() })
     }
 
     fn write(&mut self, batch: &[Record], failures: &mut Failures) -> Result<()> {
@@ -46,8 +59,27 @@ impl Sink for ProbeSink {
             }
         }
         let taken = batch.iter().filter(|record| !is_in(&reject, record) && !is_in(&fail, record));
+        if let Some((values, batches)) = &mut self.values {
+            batches.append([batch.len().to_string().as_str()].into_iter())?;
+            let texts: Vec<String> = taken.clone().map(value).collect();
+            values.append(texts.iter().map(String::as_str))?;
+        }
+        if let Some(revisions) = &mut self.revisions {
+            let texts: Vec<String> = taken.clone().map(revision).collect();
+            revisions.append(texts.iter().map(String::as_str))?;
+        }
         self.written.append(taken.map(key))
     }
+}
+
+/// The place in the log, if it has one.
+fn revision(record: &Record) -> String {
+    record.known_change().and_then(Change::revision).unwrap_or(0).to_string()
+}
+
+/// The value, if it is one line of text.
+fn value(record: &Record) -> String {
+    String::from_utf8_lossy(&record.value().unwrap_or_default()).into_owned()
 }
 
 pub fn key(record: &Record) -> &str {

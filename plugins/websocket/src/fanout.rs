@@ -1,0 +1,101 @@
+//! The way of a change to everybody who wants it: its frame is made once, every outbox gets it, and each task that writes
+//! is told once for a whole batch.
+
+use crate::{
+    metrics::Metrics,
+    outbox::{Outbox, Pushed},
+    publication::Publication,
+    subscriptions::Subscriptions,
+    wire,
+};
+use lockstep_plugin_api::prelude::*;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Who wants what, and how far the log's sink has come.
+#[derive(Default)]
+pub(crate) struct Fanout(Mutex<State>);
+
+/// What is consistent in itself: whoever holds it sees each publication queued for everybody or for nobody.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) subscriptions: Subscriptions,
+    /// Everything up to this revision of the log was shown to every live client.
+    pub(crate) delivered: u64,
+    n_published: u64,
+}
+
+impl Fanout {
+    /// The subscriptions and the place in the log, for a few lines.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to show a batch.
+    pub(crate) fn begin<'a>(&'a self, metrics: &'a Metrics, naive: bool) -> Delivery<'a> {
+        let delivered = self.state().delivered;
+        Delivery { fanout: self, metrics, naive, delivered, untold: Vec::new() }
+    }
+}
+
+/// A batch on its way; when it is dropped, everybody who got something of it is told.
+pub(crate) struct Delivery<'a> {
+    fanout: &'a Fanout,
+    metrics: &'a Metrics,
+    naive: bool,
+    /// What comes again after the sink was started again was shown before.
+    delivered: u64,
+    untold: Vec<Arc<Outbox>>,
+}
+
+impl Delivery<'_> {
+    /// Queues a change, or a notice, for everybody who wants to know of its key, whatever it is that they get.
+    ///
+    /// The subscriptions stay as they are until it is queued everywhere: nobody is told that new patterns count while a
+    /// change of the old ones is still on its way to the queue.
+    pub(crate) fn publish(&mut self, change: &Change, form: wire::Form) {
+        let revision = form.revision(change);
+        if revision.is_some_and(|revision| revision <= self.delivered) {
+            return;
+        }
+        let mut state = self.fanout.state();
+        state.n_published += 1;
+        let number = state.n_published;
+        let mut publication = None;
+        state.subscriptions.each(change.tenant_id(), change.config_key(), |_, outbox| {
+            let publication =
+                publication.get_or_insert_with(|| Arc::new(wire::publication(change, form, self.naive)));
+            let pushed = outbox.show(publication, number);
+            if pushed != Pushed::Skipped && outbox.is_first_untold() {
+                self.untold.push(outbox.clone());
+            }
+            self.metrics.count(&pushed);
+        });
+        state.delivered = state.delivered.max(revision.unwrap_or(0));
+    }
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        self.untold.iter().for_each(|outbox| outbox.tell());
+    }
+}
+
+/// A page of the log, as one client gets it.
+pub(crate) fn page(
+    state: &State,
+    connection: u32,
+    records: &mut [Record],
+    naive: bool,
+) -> Vec<Arc<Publication>> {
+    let mut page = Vec::new();
+    for record in records {
+        let form = wire::Form::of_entry(record.is_notice());
+        let Ok(change) = record.change() else { continue };
+        if form.revision(change).is_some()
+            && state.subscriptions.wants(connection, change.tenant_id(), change.config_key())
+        {
+            page.push(Arc::new(wire::publication(change, form, naive)));
+        }
+    }
+    page
+}
