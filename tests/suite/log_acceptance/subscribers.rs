@@ -2,8 +2,8 @@
 
 use super::{Added, Sync, revision};
 use lockstep_test_support::{
-    Authors, Habit, History, LIMIT, Load, Numbers, Observation, Seen, Subscriber, Subscription, Verdict,
-    check, last_revision, scale, written_history,
+    Authors, Habit, History, LIMIT, Load, Numbers, Observation, Seen, Session, Subscriber, Subscription,
+    Verdict, Violation, check, last_revision, scale, written_history,
 };
 use serde_json::json;
 
