@@ -12,6 +12,7 @@ mod audit;
 mod component_host;
 mod counted;
 mod cursors;
+mod heartbeat;
 mod ingest;
 mod intake;
 mod operations;
@@ -22,6 +23,7 @@ mod tail;
 
 pub use audit::{Audit, AuditEntry};
 pub use component_host::log_component_host;
+pub use heartbeat::Heartbeat;
 pub use ingest::ingest;
 pub use intake::{AdminIntake, Reply};
 pub use operations::{CallOperations, Offered, OperationInfo, Operations};
