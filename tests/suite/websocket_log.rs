@@ -223,7 +223,7 @@ fn a_locked_key_is_changed_by_its_holder_alone_and_everybody_is_told() {
 
 #[test]
 fn a_reader_that_stops_is_conflated_or_resynced_and_ends_with_the_newest_of_every_key() {
-    let log = Log::with(", max_queue_bytes: 128KiB");
+    let log = Log::with(", max_queue_bytes: 128KiB, ping_timeout: 60");
     let host = log.start();
     let mut slow = log.client();
     slow.subscribe(&["app.*"]);

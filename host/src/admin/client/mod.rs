@@ -19,6 +19,9 @@ use std::time::Duration;
 /// A little more than the server takes at most.
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// How much longer an answer that goes on may be silent; the server says something every 10 s.
+const SILENCE: Duration = Duration::from_secs(15);
+
 /// Asks one running host. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -144,12 +147,12 @@ impl Client {
         self.ask("DELETE", path, "")
     }
 
-    /// An answer that goes on: the lines at a path, as they come.
+    /// An answer that goes on: the lines at a path, as they come. A host that says nothing for half a minute is gone.
     ///
     /// # Errors
     /// As [`Client::get`].
     pub fn lines(&self, path: &str) -> Result<Lines, ClientError> {
-        let answer = self.exchange("GET", path, "")?;
+        let answer = self.clone().patient(SILENCE).exchange("GET", path, "")?;
         if !answer.is_success() {
             self.read(answer)?;
             return Err(self.strange("no lines".to_owned()));
