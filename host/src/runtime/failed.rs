@@ -4,7 +4,7 @@
 //! out is counted, and stored or logged.
 
 use super::{
-    dead_letter::{DeadLetter, DeadLetterError, Prepared, StoredError, StoredRecord},
+    dead_letter::{DeadLetter, DeadLetterError, KeyedLetter, Prepared, StoredError, StoredRecord},
     flight::{Flight, Origin, Verdict},
     run::{Ended, Run},
     status::SeenError,
@@ -191,7 +191,7 @@ impl Run {
         failed: &[FailedRecord],
         key: Option<&Vec<u8>>,
         place: Option<&Vec<u8>>,
-    ) -> Result<Vec<(Option<Vec<u8>>, DeadLetter)>, DeadLetterError> {
+    ) -> Result<Vec<KeyedLetter>, DeadLetterError> {
         let earlier = key.map(|key| self.dead_letters.under(key)).transpose()?.flatten();
         let mut place = place.cloned();
         let letters = failed.iter().map(|failed| {

@@ -11,6 +11,7 @@
 
 mod breaker;
 mod chain;
+mod accounting;
 mod committer;
 mod dead_letter;
 mod failed;

@@ -261,7 +261,7 @@ impl Supervisor {
         (0..self.pipeline.n_steps()).for_each(|index| status.set_component(index, ComponentState::Starting));
         #[expect(clippy::disallowed_methods, reason = "holds two messages per thread")]
         let (end, ended) = mpsc::channel();
-        let through_log = self.pipeline.through_log.then(|| shared.host_log);
+        let through_log = self.pipeline.through_log.then_some(shared.host_log);
         let through_log = through_log.map(|log| ThroughLog::new(log, &shared.store, &self.pipeline));
         let surroundings = Surroundings {
             store: shared.store,

@@ -9,6 +9,7 @@
 
 mod answered;
 mod audit;
+mod batch;
 mod component_host;
 mod counted;
 mod cursors;
@@ -43,6 +44,9 @@ use std::time::Duration;
 
 /// The name of the host's own source.
 pub const ADMIN: &str = "admin";
+
+/// What authors hear whose changes were on their way when the run ended.
+pub const NOT_KNOWN: &str = "the pipeline ended before it was known whether the change was committed";
 
 /// How long to wait before a store that refuses is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
