@@ -26,11 +26,14 @@ run: tools
 	@printf '\n==> building the release (some minutes the first time)\n'
 	cargo build --release --locked
 	@printf '\n==> starting the host on pipelines/quickstart.yaml; Ctrl-C drains and ends it\n'
-	@printf '    clients   ws://127.0.0.1:8765\n'
-	@printf '    questions http://127.0.0.1:8780/readyz?verbose  /v1/pipelines  /metrics\n'
-	@printf '    to try    in another terminal: make peer && %s/venv/bin/python3 -m websockets ws://127.0.0.1:8765\n' '$(TARGET)'
-	@printf '              then type: {"type":"config_change","config_key":"app.database.host","new_value":"db1.example"}\n'
-	@printf '              every client sees it, and so does lockstep-data/changes.ndjson; README.md goes on from there\n\n'
+	@printf '    two terminals, in this folder:\n'
+	@printf '              %s/release/lockstep watch\n' '$(TARGET)'
+	@printf '              %s/release/lockstep set app.database.port 5432\n' '$(TARGET)'
+	@printf '    clients   ws://127.0.0.1:8765, for example: make peer && %s/venv/bin/python3 -m websockets ws://127.0.0.1:8765\n' '$(TARGET)'
+	@printf '              then type: {"type":"config_change","id":1,"config_key":"app.database.host","new_value":"db1.example"}\n'
+	@printf '              every client, every `watch` and lockstep-data/changes.ndjson get it with its revision\n'
+	@printf '    questions http://127.0.0.1:8780/readyz?verbose  /v1/pipelines  /v1/keys  /v1/metrics  /metrics\n'
+	@printf '              README.md goes on from there\n\n'
 	@exec $(TARGET)/release/lockstep run pipelines/quickstart.yaml
 
 test: tools peer

@@ -1,6 +1,6 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
-use crate::admin::{AdminError, AdminServer, BoundAddress, HostView};
+use crate::admin::{AdminError, AdminServer, BoundAddress, HostView, LogView};
 use crate::config::{Config, Diagnostic, Diagnostics, DurabilityMode, HostSettings};
 use crate::log::{Log, LogOptions};
 use crate::pipeline;
@@ -105,6 +105,7 @@ impl Host {
             node_id: node_id.clone(),
             registry: registry.clone(),
             store: store.clone(),
+            log: LogView::new(host_log.log.clone(), &pipelines),
             dead_letters: dead_letters.clone(),
             metrics: metrics.clone(),
             pipelines: pipelines.clone(),

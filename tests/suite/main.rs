@@ -3,12 +3,15 @@
 mod layers;
 mod pipelines;
 mod cli;
+mod commands;
 mod handshake;
 mod versions;
 mod websocket;
 mod websocket_log;
 mod malformed;
 mod delivery;
+mod log;
+mod log_services;
 mod drain;
 mod breaker;
 mod dead_letter;

@@ -217,7 +217,18 @@ fn the_quickstart_runs_and_does_what_it_says() {
     host.wait_ready();
     let mut subscriber = WsClient::connect(port);
     let mut author = WsClient::connect(port);
-    assert_eq!(author.change("app.quickstart", &json!("works"))["success"], true);
+    let answer = author.change("app.quickstart", &json!("works"));
+    assert_eq!((&answer["success"], &answer["revision"]), (&json!(true), &json!(1)));
     assert_eq!(subscriber.next_of_type("config_sync")["config_key"], "app.quickstart");
+
+    site.run(["set", "app.database.port", "5432"]).expect_code(0);
+    assert_eq!(subscriber.next_of_type("config_sync")["new_value"], 5432);
+    let refused = site.run(["set", "app.database.port", "--string", "5432"]).expect_code(1).stderr;
+    assert!(refused.contains("help: the value is not of type \"integer\""), "{refused}");
+    let watched = site.run(["watch", "app.*", "--since", "0", "--count", "2"]).expect_code(0);
+    assert!(watched.stdout.ends_with("app.database.port = 5432\n"), "{}", watched.stdout);
+    site.run(["locks", "run", "app.database.port", "--", "true"]).expect_code(0);
+    let journal = site.path("lockstep-data/changes.ndjson");
+    host.wait_until("both changes in the journal", LIMIT, |_| lines(&journal).len() == 2);
     host.stop();
 }

@@ -99,6 +99,12 @@ impl Probe {
         lines::lines(&self.0.join("values")).iter().map(parse).collect()
     }
 
+    /// The places in the log of the changes that the sink has written, in order.
+    pub fn revisions(&self) -> Vec<u64> {
+        let revisions = lines::lines(&self.0.join("revisions"));
+        revisions.iter().map(|revision| revision.parse().expect("a number")).collect()
+    }
+
     /// How many records came at once, each time.
     pub fn batches(&self) -> Vec<usize> {
         let sizes = lines::lines(&self.0.join("batches"));

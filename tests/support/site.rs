@@ -15,13 +15,14 @@ use std::{
 };
 
 /// The plugins a site's `plugin_path` holds from the start, by crate name.
-const PLUGINS: [&str; 11] = [
+const PLUGINS: [&str; 12] = [
     "lockstep_plugin_file",
     "lockstep_plugin_lock",
     "lockstep_plugin_resolver",
     "lockstep_plugin_validate",
     "lockstep_plugin_websocket",
     "lockstep_plugin_faulty",
+    "lockstep_plugin_ledger",
     "lockstep_plugin_liar",
     "lockstep_plugin_probe",
     "lockstep_plugin_versioned_1_0",

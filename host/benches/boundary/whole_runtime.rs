@@ -7,9 +7,10 @@ use crate::{
 };
 use lockstep::{
     config::{self, LoadOptions, SettingsFile},
+    log::{Log, LogOptions},
     pipeline,
     registry::Registry,
-    runtime::{self, DeadLetters, PipelineState, Shared, Watchdog},
+    runtime::{self, Audit, DeadLetters, HostLog, Operations, PipelineState, Shared, Watchdog},
     store::{Store, StoreOptions},
     telemetry::Metrics,
 };
@@ -54,8 +55,13 @@ impl<'a> Host<'a> {
     fn start(registry: &'a Registry, dir: &Path) -> Self {
         let settings = config::HostSettings::default();
         let store = Store::open(&dir.join("data"), StoreOptions::default()).expect("an empty folder");
+        let host_log = HostLog {
+            log: Log::open(store.clone(), LogOptions::new(&settings)).expect("it is empty"),
+            audit: Audit::open(store.clone()).expect("it is empty"),
+            operations: Operations::default(),
+        };
         let shared = Shared {
-            dead_letters: DeadLetters::open(store.clone(), settings.state.dead_letters)
+            dead_letters: DeadLetters::open(store.clone(), settings.state.dead_letters.clone())
                 .expect("there are none"),
             store,
             metrics: Metrics::new(),
@@ -64,7 +70,9 @@ impl<'a> Host<'a> {
             grace: settings.grace_period,
             call_timeout: settings.call_timeout,
             watchdog_limit: settings.watchdog,
-            restart: settings.restart,
+            restart: settings.restart.clone(),
+            sync: settings.sync_settings.clone(),
+            host_log,
         };
         Self { registry, shared, file: dir.join("boundary.yaml") }
     }

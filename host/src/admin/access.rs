@@ -5,8 +5,9 @@
 //! site is refused: a `Host` that is not ours, an `Origin` that is not the `Host`.
 
 use super::answer::Refusal;
+use super::listen::Busy;
 use super::token::Token;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,8 +19,14 @@ use tracing::warn;
 /// How long one request may take.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
+/// How long an operation may take: one may wait for a lock.
+const MAX_OPERATION_TIME: Duration = Duration::from_secs(120);
+
 /// The largest body a request may have.
 pub(super) const MAX_BODY: usize = 64 << 10;
+
+/// The same where it carries a value: the largest one, and what stands around it.
+pub(super) const MAX_VALUE_BODY: usize = (1 << 20) + MAX_BODY;
 
 /// Asked by load balancers and orchestrators, which have no token. They show nothing that is worth one.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
@@ -45,9 +52,15 @@ pub(super) struct Caller {
 }
 
 /// Lets a request pass if its sender may do that.
-pub(super) async fn guard(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(door): State<Arc<Door>>,
+    ConnectInfo(busy): ConnectInfo<Busy>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match door.caller(&request) {
         Ok(caller) => {
+            let _busy = busy.hold();
             request.extensions_mut().insert(caller);
             within_time(request, next).await
         }
@@ -60,19 +73,39 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, mut request: Request, n
 }
 
 async fn within_time(request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(MAX_TIME, next.run(request)).await;
+    let Limits { time, .. } = Limits::of(request.uri().path());
+    let answer = tokio::time::timeout(time, next.run(request)).await;
     answer.unwrap_or_else(|_| {
-        Refusal::unavailable(format!("not done within {MAX_TIME:?}; it may still happen")).into_response()
+        Refusal::unavailable(format!("not done within {time:?}; it may still happen")).into_response()
     })
+}
+
+/// What one request may take of the host.
+struct Limits {
+    body: usize,
+    time: Duration,
+}
+
+impl Limits {
+    fn of(path: &str) -> Self {
+        match path {
+            "/v1/changes" => Self { body: MAX_VALUE_BODY, time: MAX_TIME },
+            path if path.starts_with("/v1/operations/") => {
+                Self { body: MAX_VALUE_BODY, time: MAX_OPERATION_TIME }
+            }
+            _ => Self { body: MAX_BODY, time: MAX_TIME },
+        }
+    }
 }
 
 impl Door {
     fn caller(&self, request: &Request) -> Result<Caller, Refusal> {
         let headers = request.headers();
+        let limit = Limits::of(request.uri().path()).body;
         if text(headers, header::CONTENT_LENGTH)
-            .is_some_and(|length| length.parse().is_ok_and(|n: usize| n > MAX_BODY))
+            .is_some_and(|length| length.parse().is_ok_and(|n: usize| n > limit))
         {
-            return Err(Refusal::too_large(MAX_BODY));
+            return Err(Refusal::too_large(limit));
         }
         let Self::Tcp { is_loopback, token } = self else {
             return Ok(Caller { may_read: true, is_trusted: true });

@@ -1,25 +1,41 @@
 //! What the server answers when it does not do what was asked: a status, and JSON with a stable code.
 
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use lockstep_plugin_api::{Error, ErrorKind};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// When to come back, where nobody knows better.
+const COME_BACK: Duration = Duration::from_secs(1);
 
 /// A request that is not served.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Refusal {
     status: StatusCode,
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
+    /// What varies, for programs.
+    details: Option<Value>,
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code: code.into(), message: message.into(), details: None, retry_after: None }
+    }
+
+    /// With one of the codes of the contract, or a plugin's own.
+    pub fn of_code(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        let code = code.into();
+        let status = status_of(&code);
+        Self { code, ..Self::new(status, "", message) }
     }
 
     pub fn bad_message(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_message", message)
+        Self::of_code("bad_message", message)
     }
 
     pub fn bad_method() -> Self {
@@ -27,42 +43,91 @@ impl Refusal {
     }
 
     pub fn too_large(limit: usize) -> Self {
-        let message = format!("the body is larger than {limit} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        Self::of_code("too_large", format!("the body is larger than {limit} bytes"))
     }
 
     pub fn unauthenticated(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", message)
+        Self::of_code("unauthenticated", message)
     }
 
     pub fn forbidden(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+        Self::of_code("forbidden", message)
     }
 
     pub fn not_found(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+        Self::of_code("not_found", message)
     }
 
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+        Self::of_code("unavailable", message)
     }
 
     pub fn message(&self) -> &str {
         &self.message
     }
+
+    /// The body: what went wrong, beside what else is to be said about the request.
+    pub fn with_body(self, mut about: Value) -> Response {
+        about["error"] = json!({
+            "code": self.code,
+            "message": self.message,
+            "retryable": is_retryable(&self.code),
+        });
+        if let Some(details) = self.details {
+            about["error"]["details"] = details;
+        }
+        let mut response = (self.status, Json(about)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            // In whole seconds, and never too early.
+            let seconds = self.retry_after.unwrap_or(COME_BACK).as_millis().div_ceil(1000).max(1);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds as u64));
+        }
+        response
+    }
+}
+
+/// The contract's table. A code it does not know is a plugin's, about a change that is well-formed.
+fn status_of(code: &str) -> StatusCode {
+    match code {
+        "bad_message" | "bad_pattern" | "bad_key" | "bad_tenant" => StatusCode::BAD_REQUEST,
+        "unauthenticated" => StatusCode::UNAUTHORIZED,
+        "forbidden" | "read_only" => StatusCode::FORBIDDEN,
+        "not_found" | "no_changes" => StatusCode::NOT_FOUND,
+        "locked" | "stale_fence" | "conflict" | "base_required" | "unknown_base" => StatusCode::CONFLICT,
+        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "rate_limited" => StatusCode::TOO_MANY_REQUESTS,
+        "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+/// Whether the same request may succeed later.
+fn is_retryable(code: &str) -> bool {
+    matches!(code, "unavailable" | "rate_limited" | "locked")
+}
+
+/// What a component said about a change or a call. Whoever asks here operates the host, so an error without a code is
+/// shown with its text.
+impl From<&Error> for Refusal {
+    fn from(error: &Error) -> Self {
+        let mut refusal = match (error.kind(), error.code()) {
+            (ErrorKind::REJECTED, Some(code)) => Self::of_code(code.to_owned(), error.message()),
+            (ErrorKind::REJECTED, None) => Self::of_code("rejected", error.message()),
+            (ErrorKind::UNSUPPORTED, _) => Self::not_found(error.message()),
+            _ => Self::unavailable(error.message()),
+        };
+        refusal.details = error.details().and_then(|details| serde_json::from_str(details).ok());
+        refusal.retry_after = Some(error.retry_after()).filter(|after| !after.is_zero());
+        refusal
+    }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let retryable = self.code == "unavailable";
-        let body = json!({ "error": { "code": self.code, "message": self.message, "retryable": retryable } });
-        let mut response = (self.status, Json(body)).into_response();
-        if self.status == StatusCode::UNAUTHORIZED {
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-        }
-        response
+        self.with_body(json!({}))
     }
 }
 
@@ -72,4 +137,56 @@ pub(super) async fn apart<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_| Err(Refusal::unavailable("the request failed inside the host; see its log")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(error: &Error) -> u16 {
+        Refusal::from(error).status.as_u16()
+    }
+
+    #[test]
+    fn every_code_of_the_contract_has_its_status() {
+        for (code, expected) in [
+            ("bad_message", 400),
+            ("bad_pattern", 400),
+            ("bad_key", 400),
+            ("bad_tenant", 400),
+            ("unauthenticated", 401),
+            ("forbidden", 403),
+            ("read_only", 403),
+            ("not_found", 404),
+            ("no_changes", 404),
+            ("locked", 409),
+            ("stale_fence", 409),
+            ("conflict", 409),
+            ("base_required", 409),
+            ("unknown_base", 409),
+            ("too_large", 413),
+            ("invalid_value", 422),
+            ("a_plugins_own", 422),
+            ("rate_limited", 429),
+            ("unavailable", 503),
+        ] {
+            assert_eq!(status(&Error::rejected(code, "no")), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_no_rejection_may_be_tried_again() {
+        let response = Refusal::from(&Error::retry(Duration::from_millis(1500), "busy")).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        assert_eq!(status(&Error::fatal("gone")), 503);
+        assert_eq!(status(&Error::unsupported("no such operation")), 404);
+    }
+
+    #[test]
+    fn details_are_given_on() {
+        let details = json!([{ "path": "/port", "reason": "is a string" }]);
+        let refusal = Refusal::from(&Error::rejected("invalid_value", "no").with_details(&details));
+        assert_eq!(refusal.details, Some(details));
+    }
 }

@@ -131,6 +131,7 @@ mod tests {
             not_connected_since: since,
             last_error: None,
             positions: Default::default(),
+            delivery: None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Where the server listens: the address of `admin.listen` and a Unix socket in the data folder, each with a bound on
 //! its connections and on how long one may be silent.
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,6 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,7 +21,7 @@ use tokio::time::{Instant, Sleep};
 /// Connections at once, on each of the two ways in. More wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
 
-/// A connection on which nothing moves for so long is closed; longer than any request may take.
+/// A connection on which nothing moves for so long is closed, unless a request of it is being worked on.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 /// What `sockaddr_un` has room for, without the closing NUL.
@@ -74,6 +76,34 @@ pub(super) fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Whether a request of a connection is being worked on: then the silence on it is ours. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    /// Until what it gives is dropped.
+    pub fn hold(&self) -> impl Drop + use<> {
+        struct Hold(Busy);
+        impl Drop for Hold {
+            fn drop(&mut self) {
+                self.0.0.store(false, Ordering::Relaxed);
+            }
+        }
+        self.0.store(true, Ordering::Relaxed);
+        Hold(self.clone())
+    }
+
+    fn is_held(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl<L: Listener> Connected<IncomingStream<'_, Limited<L>>> for Busy {
+    fn connect_info(stream: IncomingStream<'_, Limited<L>>) -> Self {
+        stream.io().busy.clone()
+    }
+}
+
 /// A listener that accepts no more than it can serve.
 pub(super) struct Limited<L> {
     listener: L,
@@ -106,12 +136,14 @@ pub(super) struct Connection<Io> {
     io: Io,
     max_silence: Duration,
     silence: Pin<Box<Sleep>>,
+    busy: Busy,
     _slot: OwnedSemaphorePermit,
 }
 
 impl<Io> Connection<Io> {
     fn new(io: Io, slot: OwnedSemaphorePermit, max_silence: Duration) -> Self {
-        Self { io, max_silence, silence: Box::pin(tokio::time::sleep(max_silence)), _slot: slot }
+        let silence = Box::pin(tokio::time::sleep(max_silence));
+        Self { io, max_silence, silence, busy: Busy::default(), _slot: slot }
     }
 
     /// The answer of the socket, or an error once it has kept silent for too long.
@@ -120,8 +152,13 @@ impl<Io> Connection<Io> {
             self.silence.as_mut().reset(Instant::now() + self.max_silence);
             return answer;
         }
-        ready!(self.silence.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        loop {
+            ready!(self.silence.as_mut().poll(context));
+            if !self.busy.is_held() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.silence.as_mut().reset(Instant::now() + self.max_silence);
+        }
     }
 }
 
@@ -200,5 +237,16 @@ mod tests {
         let mut connection = Connection::new(io, slot, Duration::from_millis(10));
         let error = connection.read_u8().await.expect_err("nobody writes");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_request_takes_long_is_not_closed() {
+        let (io, _other_end) = tokio::io::duplex(16);
+        let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a slot");
+        let mut connection = Connection::new(io, slot, Duration::from_millis(5));
+        let held = connection.busy.hold();
+        assert!(tokio::time::timeout(Duration::from_millis(50), connection.read_u8()).await.is_err());
+        drop(held);
+        assert!(connection.read_u8().await.is_err(), "its silence counts again");
     }
 }

@@ -1,4 +1,4 @@
-//! The admin server: health, metrics, pipelines and dead letters over HTTP.
+//! The admin server: health, metrics, pipelines, dead letters, and what is configured, over HTTP.
 //!
 //! It runs on a thread of its own with a runtime of its own, and whatever may wait (the store, a full queue) leaves that
 //! thread: a pipeline or a disk that hangs is seen here, not felt.
@@ -13,14 +13,21 @@ mod scrape;
 mod pipelines;
 mod dead_letters;
 mod plugins;
+mod guide_metrics;
+mod log_view;
+mod changes;
+mod keys;
+mod watch;
+mod operations;
 mod server;
 mod client;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Lines, escaped};
 pub use dead_letters::{Filter, Page, detail, page};
 pub use listen::AdminError;
+pub use log_view::{Called, LogPipeline, LogView, Told};
 pub use plugins::plugins;
 pub use server::{AdminServer, BoundAddress};
 
@@ -43,6 +50,7 @@ pub struct HostView {
     pub node_id: String,
     pub registry: Registry,
     pub store: Store,
+    pub log: LogView,
     pub dead_letters: DeadLetters,
     pub metrics: Metrics,
     pub pipelines: Vec<RunningPipeline>,

@@ -1,12 +1,16 @@
 //! Binding, serving and ending.
 
-use super::access::{Door, MAX_BODY, guard};
+use super::access::{Door, MAX_BODY, MAX_VALUE_BODY, guard};
 use super::answer::Refusal;
-use super::listen::{AdminError, Limited, bind_address, bind_socket};
+use super::listen::{AdminError, Busy, Limited, bind_address, bind_socket};
 use super::token::Token;
-use super::{ADDRESS, HostView, SOCKET, TOKEN, dead_letters, health, pipelines, plugins, scrape};
+use super::watch::Watchers;
+use super::{
+    ADDRESS, HostView, SOCKET, TOKEN, changes, dead_letters, guide_metrics, health, keys, operations,
+    pipelines, plugins, scrape, watch as watching,
+};
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Extension};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::serve::Listener;
@@ -133,19 +137,22 @@ fn serve(doors: Doors, view: Arc<HostView>, stopped: watch::Receiver<bool>) {
         Ok(runtime) => runtime,
         Err(error) => return error!(%error, "the admin server cannot be started"),
     };
+    let watchers = Watchers::new(stopped.clone());
     runtime.block_on(async {
         let (tcp, socket) = (doors.tcp, doors.socket);
         let tcp = async {
             let Some((listener, door)) = tcp else { return };
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => serve_door(listener, door, &view, stopped.clone()).await,
+                Ok(listener) => serve_door(listener, door, &view, watchers.clone(), stopped.clone()).await,
                 Err(error) => error!(%error, "the admin server cannot listen"),
             }
         };
         let socket = async {
             let Some(listener) = socket else { return };
             match tokio::net::UnixListener::from_std(listener) {
-                Ok(listener) => serve_door(listener, Door::Socket, &view, stopped.clone()).await,
+                Ok(listener) => {
+                    serve_door(listener, Door::Socket, &view, watchers.clone(), stopped.clone()).await
+                }
                 Err(error) => error!(%error, "the admin server cannot listen on its socket"),
             }
         };
@@ -156,15 +163,21 @@ fn serve(doors: Doors, view: Arc<HostView>, stopped: watch::Receiver<bool>) {
 }
 
 /// Serves until it is told to stop; answers on their way then get a moment.
-async fn serve_door<L>(listener: L, door: Door, view: &Arc<HostView>, mut stopped: watch::Receiver<bool>)
-where
+async fn serve_door<L>(
+    listener: L,
+    door: Door,
+    view: &Arc<HostView>,
+    watchers: Watchers,
+    mut stopped: watch::Receiver<bool>,
+) where
     L: Listener,
     L::Addr: std::fmt::Debug,
 {
     let stop = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
     };
-    let serving = axum::serve(Limited::new(listener), router(Arc::clone(view), door))
+    let service = router(Arc::clone(view), door, watchers).into_make_service_with_connect_info::<Busy>();
+    let serving = axum::serve(Limited::new(listener), service)
         .with_graceful_shutdown(stop(stopped.clone()))
         .into_future();
     let late = async {
@@ -178,7 +191,7 @@ where
 }
 
 /// Every path of the server.
-pub(super) fn router(view: Arc<HostView>, door: Door) -> Router {
+pub(super) fn router(view: Arc<HostView>, door: Door, watchers: Watchers) -> Router {
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -189,9 +202,21 @@ pub(super) fn router(view: Arc<HostView>, door: Door) -> Router {
         .route("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::drop))
         .route("/v1/dead-letters/{id}/retry", post(dead_letters::retry))
         .route("/v1/plugins", get(plugins::list))
+        .route("/v1/changes", post(changes::submit).layer(DefaultBodyLimit::max(MAX_VALUE_BODY)))
+        .route("/v1/keys", get(keys::list))
+        .route("/v1/keys/{key}", get(keys::show))
+        .route("/v1/keys/{key}/history", get(keys::history))
+        .route("/v1/watch", get(watching::lines))
+        .route("/v1/operations", get(operations::list))
+        .route("/v1/operations/{name}", post(operations::call).layer(DefaultBodyLimit::max(MAX_VALUE_BODY)))
+        .route("/v1/audit", get(operations::audit))
+        .route("/v1/metrics", get(guide_metrics::document))
+        .route("/v1/metrics/rates", get(guide_metrics::rates))
+        .route("/v1/metrics/reset", post(guide_metrics::reset))
         .fallback(|| async { Refusal::not_found("there is nothing here") })
         .method_not_allowed_fallback(|| async { Refusal::bad_method() })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(Extension(watchers))
         .layer(from_fn_with_state(Arc::new(door), guard))
         .with_state(view)
 }

@@ -5,12 +5,19 @@
 mod flags;
 mod output;
 mod table;
+mod live;
 mod run;
 mod validate;
 mod plugins;
 mod schema;
 mod config;
 mod dlq;
+mod keys;
+mod watch;
+mod operations;
+mod locks;
+mod metrics;
+mod audit;
 mod completions;
 #[cfg(test)]
 mod tests;
@@ -39,6 +46,8 @@ Examples:
   lockstep validate pipelines/                    check every pipeline, start nothing
   lockstep run pipelines/quickstart.yaml          run one until Ctrl-C
   LOCKSTEP_LOG__FILTER=debug lockstep run pipelines/
+  lockstep watch 'app.*'                          see changes as they are committed
+  lockstep set app.database.port 5432             make one
   lockstep dlq list                               what could not be delivered, and why
 ";
 
@@ -65,6 +74,28 @@ enum Command {
     Config(config::Config),
     /// Look at records that could not be delivered; try them again or drop them.
     Dlq(dlq::Dlq),
+    /// Print what a key has now.
+    Get(keys::Get),
+    /// Give a key a value.
+    Set(keys::Set),
+    /// Take a key's value away.
+    Delete(keys::Delete),
+    /// Print changes as they are committed.
+    Watch(watch::Watch),
+    /// Print what a key had, the newest first.
+    History(keys::History),
+    /// List keys.
+    Keys(keys::Keys),
+    /// Take, keep, give back and look at locks of keys.
+    Locks(locks::Locks),
+    /// List what components offer to be called by name.
+    Operations(operations::Operations),
+    /// Call an operation of a component.
+    Call(operations::Call),
+    /// Print the metrics document.
+    Metrics(metrics::Metrics),
+    /// Print the audit.
+    Audit(audit::Audit),
     /// Write a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -78,6 +109,17 @@ pub fn main() -> ExitCode {
         Command::Schema(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Dlq(command) => command.run(),
+        Command::Get(command) => command.run(),
+        Command::Set(command) => command.run(),
+        Command::Delete(command) => command.run(),
+        Command::Watch(command) => command.run(),
+        Command::History(command) => command.run(),
+        Command::Keys(command) => command.run(),
+        Command::Locks(command) => command.run(),
+        Command::Operations(command) => command.run(),
+        Command::Call(command) => command.run(),
+        Command::Metrics(command) => command.run(),
+        Command::Audit(command) => command.run(),
         Command::Completions(command) => command.run(),
     };
     ExitCode::from(exit)

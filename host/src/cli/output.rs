@@ -5,16 +5,25 @@ use crate::config::Diagnostics;
 use serde::Serialize;
 use std::error::Error;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::ops::ControlFlow;
 
 /// Prints a result. A reader that has seen enough (`| head`) is no failure.
 pub(super) fn print(text: &str) -> u8 {
+    match print_some(text) {
+        ControlFlow::Continue(()) => DONE,
+        ControlFlow::Break(exit) => exit,
+    }
+}
+
+/// Prints a part of a result at once; breaks, with how to exit, if nobody reads any more.
+pub(super) fn print_some(text: &str) -> ControlFlow<u8> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => DONE,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => DONE,
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ControlFlow::Break(DONE),
         Err(error) => {
             complain(&error);
-            FAILED
+            ControlFlow::Break(FAILED)
         }
     }
 }
@@ -52,4 +61,17 @@ pub(super) fn tell(problems: &Diagnostics) {
     if !problems.is_empty() {
         eprintln!("{}", problems.render(colour()));
     }
+}
+
+/// A record may hold what steers a terminal; it is shown, not obeyed. Lines of text stay lines.
+pub(super) fn without_control(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }

@@ -65,8 +65,9 @@ fn second_through_log(config: &PipelineConfig, first: &PipelineConfig) -> Diagno
         first.name,
         first.source_text.file().display()
     );
-    let help = "put the sources and sinks of both into one pipeline, or take the component that commits out of one"
-        .to_owned();
+    let help =
+        "put the sources and sinks of both into one pipeline, or take the component that commits out of one"
+            .to_owned();
     config.source_text.diagnostic(&last, Anchor::Value, message, Some(help)).code("log")
 }
 

@@ -51,7 +51,8 @@ impl Pipeline {
             answered,
             through_log: self.through_log,
             // Whoever can be told is told, whatever `on_error` says; behind the log everybody has been told.
-            skips: way.any(|step: &Step| step.on_error.then == Then::Skip && (!answered || is_behind_log(step))),
+            skips: way
+                .any(|step: &Step| step.on_error.then == Then::Skip && (!answered || is_behind_log(step))),
         }
     }
 }
@@ -73,7 +74,9 @@ impl fmt::Display for Guarantee {
             f.write_str("through the log, ")?;
         }
         f.write_str(match (self.delivery, self.answered) {
-            (_, true) if self.through_log => "at least once what was answered as applied; unanswered means not known",
+            (_, true) if self.through_log => {
+                "at least once what was answered as applied; unanswered means not known"
+            }
             (_, true) => "at least once; unanswered means not accepted",
             (Promise::AtLeastOnce, _) => "at least once",
             (Promise::ByConfig, _) => {
@@ -96,8 +99,14 @@ mod tests {
 
     fn check(replays: Replays, answered: bool, expected: &str) {
         let delivery = promise(replays, answered);
-        let guarantee =
-            Guarantee { source: "in".into(), sink: "out".into(), delivery, answered, through_log: false, skips: false };
+        let guarantee = Guarantee {
+            source: "in".into(),
+            sink: "out".into(),
+            delivery,
+            answered,
+            through_log: false,
+            skips: false,
+        };
         assert!(guarantee.to_string().starts_with(&format!("in -> out: {expected}")), "{guarantee}");
     }
 

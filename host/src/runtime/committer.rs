@@ -7,6 +7,7 @@ use super::{
     flight::{Applied, Flight, Origin, Verdict},
     positions::PositionKeys,
     run::{Ended, Run},
+    through_log,
     watchdog::{Call, Watched},
 };
 use crate::registry::Replies;
@@ -288,7 +289,11 @@ impl<'a> Committer<'a> {
     /// The run is over: authors of unfinished records may try again, and nothing unfinished has a position.
     fn give_up_rest(&self) {
         let mut n_records = 0;
-        let error = Error::rejected("unavailable", "the pipeline ended before the change was written");
+        let reason = match self.run.through_log() {
+            Some(_) => through_log::NOT_KNOWN,
+            None => "the pipeline ended before the change was written",
+        };
+        let error = Error::rejected("unavailable", reason);
         for (end, flights) in self.sources.iter().zip(self.unsettled.close()) {
             let outcomes = flights
                 .iter()

@@ -211,9 +211,20 @@ pub struct Size {
 pub struct Prepared {
     commit: Commit,
     added: Vec<(QueueName, u64)>,
-    replaced: Vec<(Option<(QueueName, u64)>, QueueName, u64)>,
+    replaced: Vec<Replaced>,
     queues: Arc<Mutex<Queues>>,
 }
+
+/// A dead letter that takes the place of an earlier one, if that is still there.
+#[derive(Debug)]
+struct Replaced {
+    old: Option<(QueueName, u64)>,
+    new: QueueName,
+    n_bytes: u64,
+}
+
+/// A dead letter to be stored, under a key of its own or in the place of the one under this key.
+pub type KeyedLetter = (Option<Vec<u8>>, DeadLetter);
 
 /// A dead letter and the key it lies under.
 #[derive(Debug, Clone)]
@@ -255,7 +266,7 @@ impl DeadLetters {
     }
 
     /// Stores dead letters; each replaces the one under its key if it has one. Returns when they are on disk.
-    pub fn put(&self, letters: &[(Option<Vec<u8>>, DeadLetter)]) -> Result<(), DeadLetterError> {
+    pub fn put(&self, letters: &[KeyedLetter]) -> Result<(), DeadLetterError> {
         let mut prepared = self.prepare(letters)?;
         self.store.commit(prepared.take_commit())?;
         prepared.stored();
@@ -263,7 +274,7 @@ impl DeadLetters {
     }
 
     /// As [`DeadLetters::put`], for a caller that commits them together with something else.
-    pub fn prepare(&self, letters: &[(Option<Vec<u8>>, DeadLetter)]) -> Result<Prepared, DeadLetterError> {
+    pub fn prepare(&self, letters: &[KeyedLetter]) -> Result<Prepared, DeadLetterError> {
         let mut prepared = Prepared::new(self.queues.clone());
         for (key, letter) in letters {
             let value = serde_json::to_vec(letter).expect("a dead letter is plain data");
@@ -271,9 +282,8 @@ impl DeadLetters {
             let key = match key {
                 Some(key) => {
                     let old = self.store.get(Namespace::DeadLetters, key)?;
-                    let old =
-                        old.and_then(|value| Some((QueueName::of(&read(&value)?), value.len() as u64)));
-                    prepared.replaced.push((old, queue, n_bytes));
+                    let old = old.and_then(|value| Some((QueueName::of(&read(&value)?), value.len() as u64)));
+                    prepared.replaced.push(Replaced { old, new: queue, n_bytes });
                     key.clone()
                 }
                 None => {
@@ -408,7 +418,7 @@ impl Prepared {
         // Counted when it was reserved.
         self.added.clear();
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        for (old, new, n_bytes) in self.replaced.drain(..) {
+        for Replaced { old, new, n_bytes } in self.replaced.drain(..) {
             if let Some((old, n_bytes)) = old {
                 queues.remove(&old, n_bytes);
             }

@@ -4,7 +4,7 @@
 //! out is counted, and stored or logged.
 
 use super::{
-    dead_letter::{DeadLetter, DeadLetterError, Prepared, StoredError, StoredRecord},
+    dead_letter::{DeadLetter, DeadLetterError, KeyedLetter, Prepared, StoredError, StoredRecord},
     flight::{Flight, Origin, Verdict},
     run::{Ended, Run},
     status::SeenError,
@@ -50,7 +50,10 @@ pub enum WayOut<'a> {
     Store(Option<&'a Vec<u8>>),
     Skip,
     /// The pipeline stops, and the author is told if there is one.
-    Stop { error: Error, has_author: bool },
+    Stop {
+        error: Error,
+        has_author: bool,
+    },
 }
 
 impl Run {
@@ -160,9 +163,7 @@ impl Run {
         key: Option<&Vec<u8>>,
     ) -> Result<(), Ended> {
         let place = key.filter(|_| flight.take_letter());
-        self.until_stored(step, || {
-            self.dead_letters.put(&self.letters(step, flight, failed, key, place)?)
-        })?;
+        self.until_stored(step, || self.dead_letters.put(&self.letters(step, flight, failed, key, place)?))?;
         self.stored_failed(step, flight, failed);
         Ok(())
     }
@@ -190,7 +191,7 @@ impl Run {
         failed: &[FailedRecord],
         key: Option<&Vec<u8>>,
         place: Option<&Vec<u8>>,
-    ) -> Result<Vec<(Option<Vec<u8>>, DeadLetter)>, DeadLetterError> {
+    ) -> Result<Vec<KeyedLetter>, DeadLetterError> {
         let earlier = key.map(|key| self.dead_letters.under(key)).transpose()?.flatten();
         let mut place = place.cloned();
         let letters = failed.iter().map(|failed| {

@@ -1,7 +1,7 @@
 //! The runtime's own numbers: counters in pairs, so that what is between two points is a subtraction.
 
 use crate::pipeline::Pipeline;
-use crate::telemetry::{Counter, Gauge, Histogram, Metrics, Scope, component_host};
+use crate::telemetry::{Counter, Gauge, GuideMetrics, Histogram, Metrics, Scope, component_host};
 use lockstep_plugin_api::abi::vtable::ComponentHostBox;
 
 /// The numbers of one component.
@@ -49,6 +49,7 @@ struct LogMetrics {
 pub struct PipelineMetrics {
     steps: Vec<StepMetrics>,
     log: Option<LogMetrics>,
+    guide: GuideMetrics,
 }
 
 const HELP: &[(&str, &str)] = &[
@@ -72,7 +73,10 @@ const HELP: &[(&str, &str)] = &[
     ("lockstep_call_seconds", "How long calls into the component took: its processing time."),
     ("lockstep_breaker_opened_total", "How often the component's endpoint went away."),
     ("lockstep_log_head", "The newest revision of the log."),
-    ("lockstep_batches_reapplied_total", "Batches applied again because what they had read was changed meanwhile."),
+    (
+        "lockstep_batches_reapplied_total",
+        "Batches applied again because what they had read was changed meanwhile.",
+    ),
     ("lockstep_sink_revision", "Up to where a sink behind the log has written."),
     ("lockstep_sink_lag", "How many revisions a sink is behind the log."),
     ("lockstep_sink_gaps_total", "How often history did not reach back to a sink's place."),
@@ -95,7 +99,12 @@ impl PipelineMetrics {
             head: scope.gauge("lockstep_log_head"),
             reapplied: scope.counter("lockstep_batches_reapplied_total"),
         });
-        Self { steps: steps.collect(), log }
+        Self { steps: steps.collect(), log, guide: metrics.guide().clone() }
+    }
+
+    /// The document that authors' changes are counted in.
+    pub fn guide(&self) -> &GuideMetrics {
+        &self.guide
     }
 
     pub fn step(&self, index: usize) -> &StepMetrics {

@@ -11,6 +11,7 @@
 
 mod breaker;
 mod chain;
+mod accounting;
 mod committer;
 mod dead_letter;
 mod failed;
@@ -32,10 +33,8 @@ pub use dead_letter::{
     Blob, DeadLetter, DeadLetterError, DeadLetters, Entry, QueueName, Size, StoredError, StoredRecord,
 };
 pub use status::{ComponentState, ComponentStatus, PipelineError, PipelineState, PipelineStatus, SeenError};
-pub use through_log::{
-    AdminIntake, Audit, AuditEntry, CallOperations, HostLog, OperationInfo, Operations,
-};
 pub use supervisor::{RunningPipeline, Shared, spawn};
+pub use through_log::{AdminIntake, Audit, AuditEntry, CallOperations, HostLog, OperationInfo, Operations};
 pub use watchdog::Watchdog;
 
 use crate::pipeline::Step;

@@ -3,17 +3,17 @@
 //! Whoever fails first says so here; everybody else looks and comes to an end.
 
 use super::{
+    chain::Instance,
     dead_letter::DeadLetters,
     flight::InFlight,
     metrics::PipelineMetrics,
     status::{ComponentState, PipelineState, SeenError, StatusBoard},
-    chain::Instance,
     through_log::{ThroughLog, log_component_host},
     watchdog::{Call, GivenUp, Hung, Watchdog, Watched},
 };
+use crate::config::SyncSettings;
 use crate::pipeline::{Pipeline, Step, TransformStep};
 use crate::registry::{ComponentParts, RArc, StopCell};
-use crate::config::SyncSettings;
 use crate::store::Store;
 use lockstep_plugin_api::{Error, ErrorKind, Position, abi::vtable::ComponentHostBox};
 use std::{

@@ -220,7 +220,8 @@ impl StatusBoard {
     pub fn set_delivery(&self, index: usize, revision: u64, lag: u64) {
         let mut status = self.lock();
         let delivery = &mut status.components[index].delivery;
-        let delivery = delivery.get_or_insert(DeliveryStatus { revision, lag, behind_since: None, gap: None });
+        let delivery =
+            delivery.get_or_insert(DeliveryStatus { revision, lag, behind_since: None, gap: None });
         (delivery.revision, delivery.lag) = (revision, lag);
         delivery.behind_since = (lag > 0).then(|| delivery.behind_since.unwrap_or_else(Timestamp::now));
     }

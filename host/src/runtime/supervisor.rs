@@ -7,7 +7,7 @@ use super::{
     run::{Failure, Phase, Run, Surroundings},
     status::{ComponentState, PipelineState, PipelineStatus, StatusBoard},
     threads::{Entrances, Refused, Threads},
-    through_log::{AdminIntake, Audit, CallOperations, HostLog, ThroughLog},
+    through_log::{AdminIntake, Audit, CallOperations, Heartbeat, HostLog, ThroughLog},
     watchdog::Watchdog,
 };
 use crate::config::{RestartSettings, SyncSettings};
@@ -261,7 +261,7 @@ impl Supervisor {
         (0..self.pipeline.n_steps()).for_each(|index| status.set_component(index, ComponentState::Starting));
         #[expect(clippy::disallowed_methods, reason = "holds two messages per thread")]
         let (end, ended) = mpsc::channel();
-        let through_log = self.pipeline.through_log.then(|| shared.host_log);
+        let through_log = self.pipeline.through_log.then_some(shared.host_log);
         let through_log = through_log.map(|log| ThroughLog::new(log, &shared.store, &self.pipeline));
         let surroundings = Surroundings {
             store: shared.store,
@@ -298,6 +298,7 @@ impl Supervisor {
     fn wait_for_threads(&self, run: &Run, threads: &mut Threads) {
         let mut left: HashSet<ThreadId> = threads.running.iter().map(|(id, _)| *id).collect();
         let mut deadline: Option<Instant> = None;
+        let mut heartbeat = Heartbeat::new(self.shared.sync.heartbeat_interval);
         while !left.is_empty() {
             match threads.ended.recv_timeout(LOOK) {
                 Ok(thread) => drop(left.remove(&thread)),
@@ -312,6 +313,9 @@ impl Supervisor {
                 }
             }
             self.note_lag(run);
+            if let Some(through) = run.through_log().filter(|_| run.phase() == Phase::Running) {
+                heartbeat.beat(&through.host.log, &self.shared.node_id);
+            }
             deadline = self.look(run, threads, deadline);
             if run.phase() == Phase::Aborting && deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 warn!(threads = left.len(), "threads that do not end are left behind");

@@ -3,10 +3,14 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::StoreError;
 
 const FILE: &str = "lock";
+
+/// How long to wait for somebody who only looks.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Held as long as the store is open. The kernel lets go of it when the process ends, however it ends.
 pub(super) struct DirLock {
@@ -25,7 +29,7 @@ impl DirLock {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
-        match file.try_lock() {
+        match try_for_a_moment(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { pid: holder(&path), path }),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -34,6 +38,23 @@ impl DirLock {
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self { _file: file })
     }
+
+    /// Whether somebody holds the folder now. Changes nothing.
+    pub fn is_held(dir: &Path) -> bool {
+        let Ok(file) = File::open(dir.join(FILE)) else { return false };
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    }
+}
+
+/// Somebody who only looks whether the folder is held holds it himself for a moment.
+fn try_for_a_moment(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..5 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            done => return done,
+        }
+    }
+    file.try_lock()
 }
 
 fn holder(path: &PathBuf) -> String {

@@ -123,6 +123,11 @@ impl Store {
         dir.join(engine::FOLDER).is_dir()
     }
 
+    /// Whether a host has the store in `dir` open now.
+    pub fn is_open(dir: &Path) -> bool {
+        DirLock::is_held(dir)
+    }
+
     fn open_with(dir: &Path, options: &StoreOptions, engine: EngineOptions) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|error| StoreError::io("make the data folder", dir, error))?;
         let lock = DirLock::acquire(dir)?;

@@ -1,6 +1,7 @@
 //! What a component of a direct pipeline may ask of its host: metrics, and a clear answer to everything else.
 
-use super::metrics::Scope;
+use super::guide_metrics::Cell;
+use super::metrics::{Counter, Gauge, Scope};
 use lockstep_plugin_api::{
     Bytes, Error, Record,
     abi::{
@@ -33,11 +34,11 @@ fn needs_the_log<T>(what: &str) -> Answer<T> {
 
 impl ComponentHost for DirectHost {
     fn counter(&self, name: RStr<'_>) -> RArc<CounterCell> {
-        self.scope.counter(&format!("lockstep_plugin_{}_total", stem(&name, "_total"))).cell()
+        plugin_counter(&self.scope, &name).cell()
     }
 
     fn gauge(&self, name: RStr<'_>) -> RArc<GaugeCell> {
-        self.scope.gauge(&format!("lockstep_plugin_{name}")).cell()
+        plugin_gauge(&self.scope, &name).cell()
     }
 
     fn histogram(&self, name: RStr<'_>) -> RArc<HistogramCell> {
@@ -90,12 +91,31 @@ impl ComponentHost for DirectHost {
         done.done(RErr(Error::unsupported(format!("no loaded plugin offers the operation `{operation}`"))));
     }
 
-    fn feeds(&self, _: RStr<'_>, _: RStr<'_>) {}
+    fn feeds(&self, metric: RStr<'_>, cell: RStr<'_>) {
+        feed(&self.scope, &metric, &cell);
+    }
+}
+
+fn plugin_counter(scope: &Scope, name: &str) -> Counter {
+    scope.counter(&format!("lockstep_plugin_{}_total", stem(name, "_total")))
+}
+
+fn plugin_gauge(scope: &Scope, name: &str) -> Gauge {
+    scope.gauge(&format!("lockstep_plugin_{name}"))
+}
+
+/// From now on, a component's metric fills a cell of the guide's metrics document: a gauge what is, a counter the rest.
+pub fn feed(scope: &Scope, metric: &str, cell: &str) {
+    match Cell::named(cell) {
+        Some(cell) if cell.is_gauge() => scope.guide().feed_gauge(cell, plugin_gauge(scope, metric)),
+        Some(cell) => scope.guide().feed_counter(cell, plugin_counter(scope, metric)),
+        None => tracing::warn!(metric, cell, "the metrics document has no such cell, nothing feeds it"),
+    }
 }
 
 /// The name without an ending that is added anyway.
-fn stem<'a>(name: &'a RStr<'_>, ending: &str) -> &'a str {
-    name.as_str().strip_suffix(ending).unwrap_or(name.as_str())
+fn stem<'a>(name: &'a str, ending: &str) -> &'a str {
+    name.strip_suffix(ending).unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -116,6 +136,23 @@ mod tests {
         assert!(text.contains("lockstep_plugin_masked_fields_total{component=\"t1\"} 2\n"), "{text}");
         assert!(text.contains("lockstep_plugin_queue{component=\"t1\"} -1\n"), "{text}");
         assert!(text.contains("lockstep_plugin_write_seconds_count{component=\"t1\"} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn a_plugins_metric_feeds_the_cell_it_names() {
+        let metrics = Metrics::new();
+        let host = component_host(metrics.scope(&[("component", "lock")]));
+        for (metric, cell) in [
+            ("taken", "lock_statistics.acquired"),
+            ("open", "active_connections.websocket"),
+            ("x", "nothing"),
+        ] {
+            host.feeds(RStr::from_str(metric), RStr::from_str(cell));
+        }
+        host.counter(RStr::from_str("taken")).value.fetch_add(2, Ordering::Relaxed);
+        host.gauge(RStr::from_str("open")).value.store(7, Ordering::Relaxed);
+        let document = metrics.guide().document();
+        assert_eq!((document.lock_statistics.acquired, document.active_connections.websocket), (2, 7));
     }
 
     #[test]

@@ -5,9 +5,11 @@
 mod subscriber;
 mod logs;
 mod metrics;
+mod guide_metrics;
 mod component_host;
 
-pub use component_host::component_host;
+pub use component_host::{component_host, feed};
+pub use guide_metrics::{Cell, Document, Event, GuideMetrics};
 pub use logs::log_host;
 pub use metrics::{Counter, Gauge, Histogram, Metrics, Scope, Values};
 pub use subscriber::{Telemetry, TelemetryError, start};

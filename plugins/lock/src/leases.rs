@@ -5,7 +5,8 @@
 use crate::{
     clock::{Clock, Now},
     decide::Rules,
-    draft::{Draft, Effects},
+    draft::Draft,
+    effects::Effects,
     event::What,
     refusal::Refusal,
     request::{Answer, Request},
@@ -162,6 +163,8 @@ impl Leases {
     fn refuse(&mut self, requests: &[(u64, Request)], error: &Error) {
         warn!(%error, "leases cannot be committed");
         self.paused_until = self.clock.now().mono + PAUSE;
+        // A commit that was not answered may have happened all the same.
+        self.sweep_at = Duration::ZERO;
         for (call, _) in requests {
             let Some(reply) = self.replies.remove(call) else { continue };
             let _ = reply.send(Err(Refusal::Unavailable.to_error()));

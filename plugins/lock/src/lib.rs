@@ -13,10 +13,12 @@ mod line;
 mod request;
 mod event;
 mod table;
+mod effects;
 mod draft;
 mod store;
 mod leases;
 mod task;
+mod arguments;
 mod operations;
 mod transform;
 #[cfg(test)]

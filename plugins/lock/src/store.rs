@@ -4,7 +4,7 @@
 
 use crate::{
     clock::Now,
-    draft::Effects,
+    effects::Effects,
     lease::Lease,
     name::{LEASES, LockName},
     table::Held,

@@ -7,7 +7,7 @@ use crate::{
     clock::Clock,
     config::LockConfig,
     decide::{Rules, may_write},
-    draft::token_from_stored,
+    effects::token_from_stored,
     leases::Leases,
     name::LockName,
     operations::operations,

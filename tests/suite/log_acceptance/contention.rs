@@ -35,7 +35,7 @@ fn sessions_that_contend_for_a_key_hold_it_one_at_a_time_each_in_its_turn() {
     let fair = grants.len() / N_SESSIONS;
     assert!(counts.iter().all(|count| *count >= fair / 2), "each progresses: {counts:?}");
     // Two requests may change places on their way to the host; a session that does not wait its turn does it every time.
-    assert!(20 * overtaken <= grants.len(), "{overtaken} of {} grants out of turn", grants.len());
+    assert!(100 * overtaken <= grants.len(), "{overtaken} of {} grants out of turn", grants.len());
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use super::{Added, Sync, revision};
 use lockstep_test_support::{
-    Authors, Habit, History, LIMIT, Load, Numbers, Observation, Seen, Subscriber, Subscription, Verdict,
-    check, last_revision, scale, written_history,
+    Authors, Habit, History, LIMIT, Load, Numbers, Observation, Seen, Session, Subscriber, Subscription,
+    Verdict, Violation, check, last_revision, scale, written_history,
 };
 use serde_json::json;
 
-/// History is short, so that whoever stays away falls out of it.
+/// History is short, so that whoever stays away while the host is killed falls out of it: what is in memory is gone, too.
 const N_KEPT: u64 = 200;
 
 const PER_SECOND: u32 = 200;
@@ -65,7 +65,7 @@ fn subscribe(sync: &Sync, numbers: &Numbers, number: usize) -> Subscriber {
     let (habit, name) = match number % 5 {
         0 => (Habit::Reads, "reads"),
         1 | 2 => (Habit::Reconnects { after: 40 + number }, "reconnects"),
-        3 => (Habit::Leaves { after: 50, n_revisions: 2 * N_KEPT }, "leaves"),
+        3 => (Habit::Leaves { after: 50, n_revisions: 3 * N_KEPT }, "leaves"),
         _ => (Habit::Stalls { after: 30, n_revisions: 400 }, "stalls"),
     };
     let few = ["app.load.1*", "app.load.7", "app.end"];
@@ -86,8 +86,12 @@ fn judge(history: &History, observations: &[Observation]) -> Verdict {
     for observation in observations {
         let verdict = check(history, observation);
         if !verdict.violations.is_empty() {
-            let few: Vec<_> = verdict.violations.iter().take(3).collect();
-            wronged.push(format!("{}: {} violations: {few:?}", observation.name, verdict.violations.len()));
+            let (n, first) = (verdict.violations.len(), &verdict.violations[0]);
+            wronged.push(format!(
+                "{}: {n} violations, first {first:?} in\n{}",
+                observation.name,
+                around(observation, first)
+            ));
         }
         all.n_seen += verdict.n_seen;
         all.n_resumes += verdict.n_resumes;
@@ -98,6 +102,22 @@ fn judge(history: &History, observations: &[Observation]) -> Verdict {
     }
     assert!(wronged.is_empty(), "{} wronged:\n{}", wronged.len(), wronged.join("\n"));
     all
+}
+
+/// What was seen around the change that a violation is about, a connection per line.
+fn around(observation: &Observation, violation: &Violation) -> String {
+    let revision = violation.revision();
+    let is_near =
+        |seen: &&Seen| seen.revision().abs_diff(revision) < 10 || matches!(seen, Seen::Resync { .. });
+    let sessions = observation
+        .sessions
+        .iter()
+        .filter(|session| session.seen.iter().any(|seen| seen.revision().abs_diff(revision) < 10));
+    let line = |session: &Session| {
+        let near: Vec<String> = session.seen.iter().filter(is_near).map(ToString::to_string).collect();
+        format!("    since {:?}: {}\n", session.since, near.join(" "))
+    };
+    sessions.map(line).collect()
 }
 
 /// What a subscriber of this very run saw, with a message doubled, left out, and exchanged with the next one: all are seen.

@@ -177,6 +177,7 @@ impl Driver {
     fn see(&mut self, message: &Value, is_subscribed: &mut bool) -> bool {
         let revision = message["revision"].as_u64();
         let seen = match message["type"].as_str() {
+            Some("error") => panic!("{}: {message}", self.subscription.name),
             Some("subscribed") => {
                 self.same_epoch(message);
                 *is_subscribed = true;
@@ -191,6 +192,8 @@ impl Driver {
                 }
                 Seen::Bookmark { revision }
             }
+            // Whatever comes before `subscribed` is about the patterns that every connection begins with.
+            _ if !*is_subscribed => return false,
             Some("bookmark") => {
                 let revision = revision.expect("a bookmark has a revision");
                 self.position.send_replace(revision);
@@ -198,16 +201,14 @@ impl Driver {
             }
             Some("resync") => {
                 self.same_epoch(message);
-                *is_subscribed = true;
                 let reason = message["reason"].as_str().unwrap_or_default().to_owned();
                 Seen::Resync { revision: revision.expect("`resync` has a revision"), reason }
             }
-            Some("config_sync") if *is_subscribed => {
+            Some("config_sync") => {
                 self.position.send_replace(revision.expect("`config_sync` has a revision"));
                 let from_revision = message["from_revision"].as_u64();
                 Seen::Change { change: Committed::new(message), from_revision }
             }
-            Some("error") => panic!("{}: {message}", self.subscription.name),
             _ => return false,
         };
         self.observation.sessions.last_mut().expect("a session was begun").seen.push(seen);

@@ -1,6 +1,7 @@
 //! What one subscriber saw, connection by connection.
 
 use super::Committed;
+use std::fmt;
 
 /// Everything a subscriber saw of one epoch.
 #[derive(Debug, Clone, Default)]
@@ -65,5 +66,27 @@ impl Session {
             Seen::Resync { .. } => None,
         });
         last.or(self.since)
+    }
+}
+
+impl Seen {
+    /// Where in the log it is.
+    pub fn revision(&self) -> u64 {
+        match self {
+            Self::Change { change, .. } => change.revision,
+            Self::Bookmark { revision } | Self::Resync { revision, .. } => *revision,
+        }
+    }
+}
+
+/// `7`, `7<-3` conflated, `|7` a bookmark, `!7` a resync.
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Change { change, from_revision: None } => write!(f, "{}", change.revision),
+            Self::Change { change, from_revision: Some(from) } => write!(f, "{}<-{from}", change.revision),
+            Self::Bookmark { revision } => write!(f, "|{revision}"),
+            Self::Resync { revision, reason } => write!(f, "!{revision}({reason})"),
+        }
     }
 }

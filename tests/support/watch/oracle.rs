@@ -45,6 +45,22 @@ struct Snapshot {
     last: u64,
 }
 
+impl Violation {
+    /// Where in the log it is.
+    pub fn revision(&self) -> u64 {
+        match self {
+            Self::Unordered { change, .. }
+            | Self::Repeated(change)
+            | Self::Missing(change)
+            | Self::Unknown(change)
+            | Self::Unwanted(change)
+            | Self::Stale(change)
+            | Self::StandsForNothing(change) => change.revision,
+            Self::BookmarkGoesBack { revision, .. } => *revision,
+        }
+    }
+}
+
 struct Oracle<'a> {
     history: &'a History,
     observation: &'a Observation,

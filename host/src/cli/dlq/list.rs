@@ -1,6 +1,6 @@
 //! `lockstep dlq list`.
 
-use super::super::output::{print, print_json};
+use super::super::output::{print, print_json, without_control};
 use super::super::table::Table;
 use super::{Common, Queue, QueueError};
 use crate::admin::Page;
@@ -66,7 +66,7 @@ fn table(letters: &[Value]) -> Table {
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => super::show::without_control(text),
+        Value::String(text) => without_control(text),
         other => other.to_string(),
     }
 }

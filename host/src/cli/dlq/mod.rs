@@ -6,7 +6,7 @@ mod show;
 mod retry;
 mod drop;
 
-use super::flags::Place;
+use super::live::Live;
 use super::output::{complain, refuse};
 use super::{FAILED, REFUSED};
 use clap::{Args, Subcommand};
@@ -59,14 +59,11 @@ enum DlqCommand {
 /// Which host, and how to answer.
 #[derive(Debug, Args)]
 struct Common {
-    /// A running host elsewhere, `http://HOST:PORT`
-    #[arg(long, value_name = "URL")]
-    admin: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    place: Place,
+    live: Live,
 }
 
 /// Some dead letters by number, or all of them.
@@ -96,11 +93,11 @@ impl Dlq {
 
 impl Common {
     fn with_queue(&self, work: impl FnOnce(&Queue) -> Result<u8, QueueError>) -> u8 {
-        let config = match self.place.load() {
+        let config = match self.live.place.load() {
             Ok(config) => config,
             Err(problems) => return refuse(&problems),
         };
-        let done = Queue::open(self.admin.as_deref(), &config.settings).and_then(|queue| work(&queue));
+        let done = Queue::open(&self.live, &config.settings).and_then(|queue| work(&queue));
         done.unwrap_or_else(|error| {
             complain(&error);
             if error.is_refusal() { REFUSED } else { FAILED }

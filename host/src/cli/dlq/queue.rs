@@ -1,15 +1,12 @@
 //! The dead letters of one host: asked from the host if it runs, read from its data folder if not.
 
+use super::super::live::{CommandError, Live, at_folder};
 use crate::admin::{self, Client, ClientError, Filter, Page};
 use crate::config::HostSettings;
 use crate::runtime::DeadLetters;
 use crate::store::{Store, StoreError, StoreOptions};
 use serde_json::Value;
-use std::fs;
-use std::path::{Path, PathBuf};
-
-/// The token for a host that --admin names.
-const TOKEN_VARIABLE: &str = "LOCKSTEP_ADMIN_TOKEN";
+use std::path::PathBuf;
 
 pub(super) enum Queue {
     /// Of a running host.
@@ -26,11 +23,8 @@ pub(super) enum QueueError {
          `--admin http://HOST:PORT`", .0.display()
     )]
     NoHost(PathBuf),
-    #[error(
-        "a host runs on the data folder {} and cannot be reached there: it has no admin socket and no address (it may \
-         be starting); try again, or name its address with `--admin http://HOST:PORT`", .0.display()
-    )]
-    Unreachable(PathBuf),
+    #[error(transparent)]
+    Host(CommandError),
     #[error(
         "no host runs on the data folder; a retry needs one: start it with `lockstep run`, then try again"
     )]
@@ -49,10 +43,17 @@ impl QueueError {
     /// Whether nothing was begun.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::NoHost(_) | Self::Unreachable(_) | Self::NeedsHost => true,
+            Self::NoHost(_) | Self::NeedsHost => true,
+            Self::Host(error) => error.is_refusal(),
             Self::Client(error) => !matches!(error, ClientError::Refused { .. }),
             Self::NotFound(_) | Self::Strange(_) | Self::Store(_) => false,
         }
+    }
+}
+
+impl From<CommandError> for QueueError {
+    fn from(error: CommandError) -> Self {
+        Self::Host(error)
     }
 }
 
@@ -70,28 +71,19 @@ impl From<StoreError> for QueueError {
 
 impl Queue {
     /// The host that is named, or the one of the data folder, or the folder itself.
-    pub fn open(admin: Option<&str>, settings: &HostSettings) -> Result<Self, QueueError> {
+    pub fn open(live: &Live, settings: &HostSettings) -> Result<Self, QueueError> {
         let data_dir = &settings.data_dir;
-        if let Some(address) = admin {
-            return Ok(Self::Running(Client::of_address(address, token(address, data_dir))?));
+        if live.address().is_some() {
+            return Ok(Self::Running(live.connect(settings)?));
         }
-        let socket = Client::of_socket(&data_dir.join(admin::SOCKET));
-        if socket.is_there() {
-            return Ok(Self::Running(socket));
+        if let Some(client) = at_folder(data_dir)? {
+            return Ok(Self::Running(client));
         }
         if !Store::exists(data_dir) {
             return Err(QueueError::NoHost(data_dir.clone()));
         }
-        match Store::open(data_dir, StoreOptions::default()) {
-            Ok(store) => Ok(Self::Stored(DeadLetters::open(store, settings.state.dead_letters.clone())?)),
-            // Now its address can be trusted: an old one is somebody else's by now, who should get no token.
-            Err(StoreError::InUse { .. }) => {
-                let address = fs::read_to_string(data_dir.join(admin::ADDRESS))
-                    .map_err(|_| QueueError::Unreachable(data_dir.clone()))?;
-                Ok(Self::Running(Client::of_address(address.trim(), kept_token(data_dir))?))
-            }
-            Err(error) => Err(error.into()),
-        }
+        let store = Store::open(data_dir, StoreOptions::default())?;
+        Ok(Self::Stored(DeadLetters::open(store, settings.state.dead_letters.clone())?))
     }
 
     /// Dead letters after a number, at most so many, and where to go on.
@@ -164,40 +156,25 @@ fn path_of(filter: &Filter) -> String {
         path += &format!("&limit={limit}");
     }
     if let Some(pipeline) = &filter.pipeline {
-        path += &format!("&pipeline={}", escaped(pipeline));
+        path += &format!("&pipeline={}", admin::escaped(pipeline));
     }
     path
-}
-
-/// A value in a query: what is no plain letter, digit or `-_.` as `%XX`.
-fn escaped(text: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    let escape = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(escape).collect()
-}
-
-/// The folder's token belongs to a host on this machine and goes to no other.
-fn token(address: &str, data_dir: &Path) -> Option<String> {
-    let given = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
-    let is_here = ["127.", "localhost", "[::1]"]
-        .iter()
-        .any(|local| address.strip_prefix("http://").unwrap_or(address).starts_with(local));
-    given.or_else(|| kept_token(data_dir).filter(|_| is_here))
-}
-
-fn kept_token(data_dir: &Path) -> Option<String> {
-    fs::read_to_string(data_dir.join(admin::TOKEN)).ok().map(|token| token.trim().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::flags::Place;
+
+    fn live() -> Live {
+        Live { admin: None, place: Place::default() }
+    }
 
     #[test]
     fn a_folder_without_state_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = HostSettings { data_dir: folder.path().join("data"), ..HostSettings::default() };
-        let Err(refused) = Queue::open(None, &settings) else { panic!("opened") };
+        let Err(refused) = Queue::open(&live(), &settings) else { panic!("opened") };
         assert!(refused.is_refusal() && refused.to_string().contains("--data-dir"), "{refused}");
         assert!(!settings.data_dir.exists());
     }
@@ -207,13 +184,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         drop(Store::open(folder.path(), StoreOptions::default()).expect("a store"));
         let settings = HostSettings { data_dir: folder.path().to_owned(), ..HostSettings::default() };
-        let queue = Queue::open(None, &settings).expect("opened");
+        let queue = Queue::open(&live(), &settings).expect("opened");
         assert!(matches!(queue, Queue::Stored(_)));
         assert_eq!(queue.list(None, 0, 10).expect("readable"), (vec![], None));
         assert!(matches!(queue.retry(1), Err(QueueError::NeedsHost)));
         assert!(matches!(queue.drop(1), Err(QueueError::NotFound(1))));
-        let Err(locked) = Queue::open(None, &settings) else { panic!("opened twice") };
-        assert!(matches!(locked, QueueError::Unreachable(_)), "{locked}");
+        let Err(locked) = Queue::open(&live(), &settings) else { panic!("opened twice") };
+        assert!(matches!(locked, QueueError::Host(CommandError::Unreachable(_))), "{locked}");
     }
 
     #[test]

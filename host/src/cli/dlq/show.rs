@@ -1,6 +1,6 @@
 //! `lockstep dlq show`.
 
-use super::super::output::{print, print_json};
+use super::super::output::{print, print_json, without_control};
 use super::{Common, Queue, QueueError};
 use clap::Args;
 use serde_json::Value;
@@ -59,19 +59,6 @@ fn blob(value: &Value) -> String {
         (_, Some(base64)) => format!("base64 {base64}"),
         _ => "-".to_owned(),
     }
-}
-
-/// A record may hold what steers a terminal; it is shown, not obeyed. Lines of text stay lines.
-pub(super) fn without_control(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\t' => shown.push(c),
-            c if c.is_control() => shown.extend(c.escape_default()),
-            c => shown.push(c),
-        }
-    }
-    shown
 }
 
 #[cfg(test)]

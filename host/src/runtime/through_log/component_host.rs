@@ -150,7 +150,9 @@ impl ComponentHost for LogHost {
 
     fn state_commit(&self, namespace: RStr<'_>, parts: StateCommitParts) -> Answer<StateCommitted> {
         if scope::with(|_| ()).is_some() {
-            return RErr(Error::unsupported("inside `apply` state is staged: it is committed with the batch"));
+            return RErr(Error::unsupported(
+                "inside `apply` state is staged: it is committed with the batch",
+            ));
         }
         if let Some(Err(error)) = parts.notices.iter().map(is_notice).find(Result::is_err) {
             return RErr(error);
@@ -225,7 +227,9 @@ impl ComponentHost for LogHost {
 
     fn replay(&self, after: u64, is_current: bool, limit: u32) -> Answer<ReplayedParts> {
         let Some(sink) = self.sink else {
-            return RErr(Error::unsupported("only sinks replay the log: others see what passes through them"));
+            return RErr(Error::unsupported(
+                "only sinks replay the log: others see what passes through them",
+            ));
         };
         self.ask(|run, through| replay(run, through, sink, after, is_current, limit))
     }

@@ -6,24 +6,25 @@
 
 use super::{
     super::{
-        chain::{Chain, Held, Instance},
+        chain::{Chain, Instance},
         committer::Progress,
         dead_letter::{DeadLetterError, Prepared},
         failed::{FailedRecord, WayOut},
-        flight::{Applied, Flight, Origin},
+        flight::{Applied, Origin},
         positions::PositionKeys,
         run::{Ended, Run},
         source_task::ChainInput,
     },
     ADMIN, BATCH_BYTES, STORE_RETRY, ThroughLog,
+    batch::{Attempt, Made, Part},
     scope::OpenScope,
-    seen::{self, Name, Seen},
+    seen::{self, Name},
 };
 use crate::pipeline::Step;
 use crate::store::{Commit, StoreError};
-use lockstep_plugin_api::{Error, Json, Record, abi::Records};
+use lockstep_plugin_api::Error;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     mem,
     sync::{
         Arc,
@@ -48,9 +49,8 @@ pub fn ingest(
 ) -> Result<(), Ended> {
     let chain = Chain::open_held(run, &run.pipeline.transforms, Instance::First)?;
     let committing = run.pipeline.transforms.last().map(|last| &last.step);
-    let position_keys = |source: &crate::pipeline::SourceStep| {
-        PositionKeys::new(&run.pipeline.name, &source.step.name)
-    };
+    let position_keys =
+        |source: &crate::pipeline::SourceStep| PositionKeys::new(&run.pipeline.name, &source.step.name);
     let mut ingest = Ingest {
         run,
         through,
@@ -76,39 +76,6 @@ struct Ingest<'a> {
     /// What has to wait for the next commit.
     carried: Option<Part>,
     forgot_at: Instant,
-}
-
-/// A flight, or a piece of one, on its way into a commit.
-struct Part {
-    flight: Arc<Flight>,
-    records: Records,
-    from: usize,
-    /// Whether the flight ends with it.
-    is_last: bool,
-    /// Records that were committed before, with the revision they got then.
-    repeats: Vec<(u64, u64)>,
-    /// What authors call their records, by id.
-    names: Vec<(u64, Name)>,
-    /// Records that cannot be committed whatever the chain says.
-    refused: Vec<FailedRecord>,
-}
-
-/// What the chain made of a batch, once.
-struct Attempt<'a> {
-    commit: Commit,
-    entries: Vec<Record>,
-    /// One for each part.
-    made: Vec<Made<'a>>,
-    letters: Vec<Prepared>,
-}
-
-/// What became of the records of one part.
-#[derive(Default)]
-struct Made<'a> {
-    failed: Vec<(&'a Step, Vec<FailedRecord>)>,
-    /// Ids and the places of their entries in the commit.
-    entries: Vec<(u64, usize)>,
-    told: HashMap<u64, Json>,
 }
 
 impl<'a> Ingest<'a> {
@@ -272,7 +239,9 @@ impl<'a> Ingest<'a> {
     fn committed(&self, batch: Vec<Part>, attempt: Attempt<'a>, first_revision: u64) -> Result<(), Ended> {
         attempt.letters.into_iter().for_each(Prepared::stored);
         for (part, made) in batch.into_iter().zip(attempt.made) {
-            let Made { failed, entries, mut told } = made;
+            let Made { failed, entries, event_types, mut told } = made;
+            let given_up = failed.iter().flat_map(|(_, failed)| failed);
+            event_types.count(self.run.metrics.guide(), &part.flight, given_up);
             let repeats = part.repeats.iter().map(|(id, revision)| Applied {
                 id: *id,
                 revision: *revision,
@@ -347,74 +316,6 @@ impl<'a> Ingest<'a> {
             Err(full @ DeadLetterError::Full { .. }) => Ok(Err(Error::fatal(full))),
         })?
         .map_err(|full| self.run.fail(step, "dead letter", &full, true))
-    }
-}
-
-impl From<ChainInput> for Part {
-    fn from(input: ChainInput) -> Self {
-        let ChainInput { flight, records, from } = input;
-        let (repeats, names, refused) = (Vec::new(), Vec::new(), Vec::new());
-        Self { flight, records, from, is_last: true, repeats, names, refused }
-    }
-}
-
-impl Part {
-    /// This part, and another one of the same flight with what comes after it.
-    fn split(mut self, rest: Records) -> (Self, Option<Self>) {
-        let (flight, from, is_last) = (self.flight.clone(), self.from, mem::take(&mut self.is_last));
-        let (now, later): (Vec<_>, Vec<_>) =
-            mem::take(&mut self.names).into_iter().partition(|(id, _)| rest.iter().all(|record| record.id() != *id));
-        self.names = now;
-        let (repeats, refused) = (Vec::new(), Vec::new());
-        let rest = Self { flight, records: rest, from, is_last, repeats, names: later, refused };
-        (self, Some(rest))
-    }
-}
-
-impl<'a> Attempt<'a> {
-    /// Takes in what the chain made of one part.
-    fn add(&mut self, part: &Part, out: Records, held: Held<'a>, committing: &'a Step) {
-        let Held { mut failed, told } = held;
-        let mut made = Made { told: told.into_iter().collect(), ..Made::default() };
-        let mut unfit: Vec<FailedRecord> = Vec::new();
-        unfit.extend(part.refused.iter().map(|one| FailedRecord::new(one.record.clone(), one.error.clone())));
-        for mut record in out {
-            if let Err(error) = record.change() {
-                unfit.push(FailedRecord::new(record, error));
-                continue;
-            }
-            // Of several that one record became, the last one is what its author hears of.
-            match made.entries.last_mut().filter(|(id, _)| *id == record.id()) {
-                Some((_, place)) => *place = self.entries.len(),
-                None => made.entries.push((record.id(), self.entries.len())),
-            }
-            self.entries.push(record);
-        }
-        if !unfit.is_empty() {
-            failed.push((committing, unfit));
-        }
-        for (id, name) in &part.names {
-            if let Some((_, place)) = made.entries.iter().find(|(made, _)| made == id) {
-                Seen::add(&mut self.commit, name, *place);
-            }
-        }
-        made.failed = failed;
-        self.made.push(made);
-    }
-
-    /// The revision of the first entry. What writes nothing needs no commit.
-    fn commit(&mut self, log: &crate::log::Log) -> Result<u64, StoreError> {
-        let (commit, entries) = (mem::take(&mut self.commit), mem::take(&mut self.entries));
-        if entries.is_empty() && commit.puts.is_empty() && commit.deletes.is_empty() {
-            return Ok(0);
-        }
-        log.commit(commit, entries)
-    }
-}
-
-impl Default for Attempt<'_> {
-    fn default() -> Self {
-        Self { commit: Commit::default(), entries: Vec::new(), made: Vec::new(), letters: Vec::new() }
     }
 }
 

@@ -31,8 +31,7 @@ impl AdminIntake {
         let reply = Reply::new(answer);
         match self.0.entrances() {
             Some((run, entrances)) => enter(&run, &entrances, record, reply),
-            // Dropped, it says that nothing runs.
-            None => drop(reply),
+            None => reply.answer(unavailable("the pipeline through the log is not running")),
         }
     }
 }
@@ -56,7 +55,7 @@ pub fn enter(run: &Arc<Run>, entrances: &Entrances, mut record: Record, reply: R
     }
 }
 
-/// Whoever waits for the outcome of an operator's change. Dropped without an answer it says that there is none.
+/// Whoever waits for the outcome of an operator's change. Dropped without an answer it says that nobody knows.
 pub struct Reply(Mutex<Option<Answer>>);
 
 type Answer = Box<dyn FnOnce(OutcomeResult) + Send>;
@@ -75,9 +74,12 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        let error = Error::rejected("unavailable", "the pipeline through the log is not running");
-        self.answer(OutcomeResult::Failed(error));
+        self.answer(unavailable(super::NOT_KNOWN));
     }
+}
+
+fn unavailable(reason: &str) -> OutcomeResult {
+    OutcomeResult::Failed(Error::rejected("unavailable", reason))
 }
 
 impl fmt::Debug for Reply {

@@ -9,8 +9,11 @@
 
 mod answered;
 mod audit;
+mod batch;
 mod component_host;
+mod counted;
 mod cursors;
+mod heartbeat;
 mod ingest;
 mod intake;
 mod operations;
@@ -21,6 +24,7 @@ mod tail;
 
 pub use audit::{Audit, AuditEntry};
 pub use component_host::log_component_host;
+pub use heartbeat::Heartbeat;
 pub use ingest::ingest;
 pub use intake::{AdminIntake, Reply};
 pub use operations::{CallOperations, Offered, OperationInfo, Operations};
@@ -40,6 +44,9 @@ use std::time::Duration;
 
 /// The name of the host's own source.
 pub const ADMIN: &str = "admin";
+
+/// What authors hear whose changes were on their way when the run ended.
+pub const NOT_KNOWN: &str = "the pipeline ended before it was known whether the change was committed";
 
 /// How long to wait before a store that refuses is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);

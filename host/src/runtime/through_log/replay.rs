@@ -15,10 +15,7 @@ use super::{
 };
 use lockstep_plugin_api::{
     Batch, Error, Record,
-    abi::{
-        Records,
-        vtable::ReplayedParts,
-    },
+    abi::{Records, vtable::ReplayedParts},
 };
 use std::{
     sync::{

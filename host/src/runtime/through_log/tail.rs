@@ -64,7 +64,10 @@ struct Given {
 
 impl<'a> Tail<'a> {
     pub fn new(run: &'a Arc<Run>, through: &'a ThroughLog, sink: usize, again: Receiver<Delivery>) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "holds one message per flight, and flights are bounded")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "holds one message per flight, and flights are bounded"
+        )]
         let (finish, finished) = mpsc::channel();
         let limits = &run.pipeline.delivery.in_flight;
         Self {
@@ -170,7 +173,10 @@ impl<'a> Tail<'a> {
             info!(component, compacted, "a new sink begins with the current state of every key");
             return;
         }
-        warn!(component, after, compacted, "sink fell out of history, the current state of every key follows");
+        warn!(
+            component,
+            after, compacted, "sink fell out of history, the current state of every key follows"
+        );
         self.run.metrics.fell_out(self.step.step.index);
         self.run.status.set_gap(self.step.step.index, gap);
     }

@@ -5,6 +5,7 @@
 
 mod render;
 
+use super::guide_metrics::GuideMetrics;
 use lockstep_plugin_api::{
     abi::{
         types::RArc,
@@ -27,12 +28,16 @@ pub const MAX_SERIES: usize = 1000;
 
 /// Every metric of this process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Metrics(Families);
+pub struct Metrics {
+    families: Families,
+    guide: GuideMetrics,
+}
 
 /// Makes metrics that share some labels. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Scope {
     families: Families,
+    guide: GuideMetrics,
     labels: Labels,
 }
 
@@ -85,15 +90,21 @@ impl Metrics {
         Self::default()
     }
 
+    /// The guide's metrics document, which some of these metrics feed.
+    pub fn guide(&self) -> &GuideMetrics {
+        &self.guide
+    }
+
     /// Says what a metric tells, by its name as it is scraped. Plugins' metrics go without.
     pub fn describe(&self, name: &str, help: &str) {
         let help = help.replace('\\', r"\\").replace('\n', r"\n");
-        self.0.lock().entry(family_name(name)).or_default().help = help;
+        self.families.lock().entry(family_name(name)).or_default().help = help;
     }
 
     /// Metrics with these labels.
     pub fn scope(&self, labels: &[(&str, &str)]) -> Scope {
-        Scope { families: self.0.clone(), labels: Arc::default() }.with(labels)
+        Scope { families: self.families.clone(), guide: self.guide.clone(), labels: Arc::default() }
+            .with(labels)
     }
 
     /// The counters and gauges that carry all of these labels, by their names as scraped. Where further labels make
@@ -104,7 +115,7 @@ impl Metrics {
             wanted.all(|(name, value)| found.iter().any(|label| label.0 == *name && label.1 == *value))
         };
         let mut values = Values::default();
-        for (name, family) in self.0.lock().iter() {
+        for (name, family) in self.families.lock().iter() {
             for (_, cell) in family.series.iter().filter(|(found, _)| carries(found)) {
                 match cell {
                     Cell::Counter(cell) => {
@@ -123,7 +134,7 @@ impl Metrics {
 
     /// Everything in the OpenMetrics text format, which Prometheus reads.
     pub fn render(&self) -> String {
-        render::render(&self.0)
+        render::render(&self.families)
     }
 }
 
@@ -131,7 +142,8 @@ impl Scope {
     /// The same labels and more.
     pub fn with(&self, labels: &[(&str, &str)]) -> Self {
         let more = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Self { families: self.families.clone(), labels: self.labels.iter().cloned().chain(more).collect() }
+        let labels = self.labels.iter().cloned().chain(more).collect();
+        Self { families: self.families.clone(), guide: self.guide.clone(), labels }
     }
 
     /// The counter of this name, which ends with `_total`.
@@ -139,6 +151,11 @@ impl Scope {
         let new = || RArc::new(CounterCell { value: 0.into() });
         let found = self.families.cell(name, &self.labels, || Cell::Counter(new()));
         Counter(if let Some(Cell::Counter(cell)) = found { cell } else { new() })
+    }
+
+    /// The guide's metrics document, which a metric of this scope may feed.
+    pub fn guide(&self) -> &GuideMetrics {
+        &self.guide
     }
 
     /// The gauge of this name.
@@ -170,6 +187,11 @@ impl Counter {
         self.0.value.load(Ordering::Relaxed)
     }
 
+    /// Whether both count into one cell.
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(&*self.0, &*other.0)
+    }
+
     /// The cell itself, for a plugin.
     pub fn cell(&self) -> RArc<CounterCell> {
         self.0.clone()
@@ -190,6 +212,11 @@ impl Gauge {
     /// The value now.
     pub fn get(&self) -> i64 {
         self.0.value.load(Ordering::Relaxed)
+    }
+
+    /// Whether both show one cell.
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(&*self.0, &*other.0)
     }
 
     /// The cell itself, for a plugin.

@@ -14,6 +14,8 @@ mod clock;
 mod decide;
 #[path = "../../src/draft.rs"]
 mod draft;
+#[path = "../../src/effects.rs"]
+mod effects;
 #[path = "../../src/event.rs"]
 mod event;
 #[path = "../../src/lease.rs"]
@@ -33,7 +35,8 @@ mod measure;
 
 use clock::Clock;
 use decide::{Ask, Rules};
-use draft::{Draft, Effects};
+use draft::Draft;
+use effects::Effects;
 use lockstep_plugin_api::Bytes;
 use measure::{Goal, own_cpu};
 use name::LockName;

@@ -4,7 +4,8 @@ use super::{ACTORS, Does, Kind, RULES, Step, Subject, Told, name};
 use crate::{
     clock::Now,
     decide::Ask,
-    draft::{Draft, Effects},
+    draft::Draft,
+    effects::Effects,
     event::What,
     lease::Lease,
     name::LockName,

@@ -11,6 +11,9 @@ pub struct ProbeSinkConfig {
     /// Whether values and the sizes of batches are written down too.
     #[serde(default)]
     values: bool,
+    /// Whether the places of changes in the log are written down too.
+    #[serde(default)]
+    revisions: bool,
 }
 
 pub struct ProbeSink {
@@ -19,6 +22,7 @@ pub struct ProbeSink {
     written: Recording,
     /// Values, and how many came at once.
     values: Option<(Recording, Recording)>,
+    revisions: Option<Recording>,
     context: Context,
 }
 
@@ -32,7 +36,8 @@ impl Sink for ProbeSink {
         let values =
             config.values.then(|| Ok::<_, Error>((orders.record("values")?, orders.record("batches")?)));
         let values = values.transpose()?;
-        Ok(Self { orders, offered, written, values, context: context.clone() })
+        let revisions = config.revisions.then(|| orders.record("revisions")).transpose()?;
+        Ok(Self { orders, offered, written, values, revisions, context: context.clone() })
     }
 
     fn write(&mut self, batch: &[Record], failures: &mut Failures) -> Result<()> {
@@ -59,8 +64,17 @@ impl Sink for ProbeSink {
             let texts: Vec<String> = taken.clone().map(value).collect();
             values.append(texts.iter().map(String::as_str))?;
         }
+        if let Some(revisions) = &mut self.revisions {
+            let texts: Vec<String> = taken.clone().map(revision).collect();
+            revisions.append(texts.iter().map(String::as_str))?;
+        }
         self.written.append(taken.map(key))
     }
+}
+
+/// The place in the log, if it has one.
+fn revision(record: &Record) -> String {
+    record.known_change().and_then(Change::revision).unwrap_or(0).to_string()
 }
 
 /// The value, if it is one line of text.

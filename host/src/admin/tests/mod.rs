@@ -1,7 +1,11 @@
-//! The server as its clients see it: real sockets, a real store, no pipelines.
+//! The server as its clients see it: real sockets, a real store, no pipelines but a stand-in for the one through the
+//! log.
+
+mod log;
 
 use super::*;
 use crate::config::DeadLetterSettings;
+use crate::log::Log;
 use crate::registry::RegistryOptions;
 use crate::runtime::{DeadLetter, StoredError, StoredRecord};
 use crate::store::StoreOptions;
@@ -16,6 +20,8 @@ use tempfile::TempDir;
 /// A server on a folder of its own.
 struct Served {
     folder: TempDir,
+    log: Log,
+    metrics: Metrics,
     letters: DeadLetters,
     server: AdminServer,
 }
@@ -31,6 +37,7 @@ fn view(folder: &TempDir) -> HostView {
         node_id: "node-1".into(),
         registry,
         dead_letters: DeadLetters::open(store.clone(), DeadLetterSettings::default()).expect("readable"),
+        log: log::view(&store),
         store,
         metrics: Metrics::new(),
         pipelines: Vec::new(),
@@ -41,10 +48,10 @@ fn view(folder: &TempDir) -> HostView {
 fn serve(listen: &str) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let view = view(&folder);
-    let letters = view.dead_letters.clone();
+    let (letters, log, metrics) = (view.dead_letters.clone(), view.log.log.clone(), view.metrics.clone());
     let server = AdminServer::start(BoundAddress::bind(listen, "test").expect("bound"), folder.path(), view)
         .expect("started");
-    Served { folder, letters, server }
+    Served { folder, log, metrics, letters, server }
 }
 
 impl Served {
@@ -180,6 +187,14 @@ fn what_another_site_makes_a_browser_send_is_refused() {
     assert_eq!(served.status("GET /v1/pipelines", &own), 200);
     assert_eq!(served.status("GET /healthz", "Host: probe.example\r\n"), 200);
     assert_eq!(served.status("POST /v1/dead-letters/1/retry", "Content-Length: 70000\r\n"), 413);
+    for forged in ["POST /v1/changes", "POST /v1/operations/echo", "POST /v1/metrics/reset"] {
+        assert_eq!(served.status(forged, ""), 401, "{forged} without the token");
+        assert_eq!(served.status(forged, "Authorization: Bearer wrong\r\n"), 401, "{forged} with another");
+        assert_eq!(served.status(forged, &format!("Host: evil.example\r\n{token}")), 403, "{forged}");
+        let foreign = format!("Origin: http://evil.example\r\n{token}");
+        assert_eq!(served.status(forged, &foreign), 403, "{forged}");
+    }
+    assert_eq!(served.status("GET /v1/watch", "Origin: http://evil.example\r\n"), 403);
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! The log and the pipeline through it, as far as the admin server has to do with them.
+
+use super::HostView;
+use super::answer::Refusal;
+use crate::log::Log;
+use crate::runtime::{AdminIntake, Audit, AuditEntry, CallOperations, OperationInfo, RunningPipeline};
+use crate::store::StoreError;
+use lockstep_plugin_api::names::{key_problem, tenant_problem};
+use lockstep_plugin_api::source::OutcomeResult;
+use lockstep_plugin_api::{Error, Record};
+use std::sync::Arc;
+
+/// What became of a change, told once.
+pub type Told = Box<dyn FnOnce(OutcomeResult) + Send>;
+
+/// What an operation answered as JSON, told once.
+pub type Called = Box<dyn FnOnce(Result<String, Error>) + Send>;
+
+/// A host's log and who commits to it. Cheap to clone.
+#[derive(Clone)]
+pub struct LogView {
+    pub log: Log,
+    /// None if no pipeline of this host goes through the log: then it can be read and nothing more.
+    pub pipeline: Option<Arc<dyn LogPipeline>>,
+}
+
+/// The pipeline through the log, from its operators' side.
+pub trait LogPipeline: Send + Sync {
+    /// Lets a change enter as one of the source `admin`. Never waits; `told` may be called at once.
+    fn submit(&self, record: Record, told: Told);
+
+    /// What its components offer to be called by name.
+    fn operations(&self) -> Vec<OperationInfo>;
+
+    /// Starts an operation with arguments that are JSON. Never waits.
+    fn call(&self, operation: &str, arguments: &str, called: Called);
+
+    /// What its components have written into the audit before an entry, the newest first.
+    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
+}
+
+impl LogView {
+    /// The log of a host, and whichever of its pipelines goes through it.
+    pub fn new(log: Log, pipelines: &[RunningPipeline]) -> Self {
+        let through = pipelines.iter().find_map(ThroughLog::of);
+        Self { log, pipeline: through.map(|through| Arc::new(through) as Arc<dyn LogPipeline>) }
+    }
+}
+
+/// A running pipeline that goes through the log.
+struct ThroughLog {
+    intake: AdminIntake,
+    operations: CallOperations,
+    audit: Audit,
+}
+
+impl ThroughLog {
+    fn of(pipeline: &RunningPipeline) -> Option<Self> {
+        let (intake, operations) = (pipeline.admin()?, pipeline.operations()?);
+        Some(Self { intake, operations, audit: pipeline.audit()? })
+    }
+}
+
+impl LogPipeline for ThroughLog {
+    fn submit(&self, record: Record, told: Told) {
+        self.intake.submit(record, told);
+    }
+
+    fn operations(&self) -> Vec<OperationInfo> {
+        self.operations.list()
+    }
+
+    fn call(&self, operation: &str, arguments: &str, called: Called) {
+        self.operations.call(operation, arguments, called);
+    }
+
+    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        self.audit.newest(before, limit)
+    }
+}
+
+impl HostView {
+    pub(super) fn log_pipeline(&self) -> Result<Arc<dyn LogPipeline>, Refusal> {
+        self.log.pipeline.clone().ok_or_else(|| {
+            Refusal::not_found(
+                "no pipeline of this host goes through the log: end the `transforms` of one with a component that \
+                 commits",
+            )
+        })
+    }
+}
+
+/// Refuses what cannot be the name of a key, or of a tenant.
+pub(super) fn check_names(tenant: Option<&str>, key: &str) -> Result<(), Refusal> {
+    check_tenant(tenant)?;
+    match key_problem(key) {
+        Some(problem) => Err(Refusal::of_code("bad_key", format!("the config key {problem}"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what cannot be the name of a tenant.
+pub(super) fn check_tenant(tenant: Option<&str>) -> Result<(), Refusal> {
+    match tenant.and_then(tenant_problem) {
+        Some(problem) => Err(Refusal::of_code("bad_tenant", format!("the tenant {problem}"))),
+        None => Ok(()),
+    }
+}

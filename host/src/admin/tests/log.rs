@@ -1,0 +1,238 @@
+//! Changes, keys, history, operations and the audit over HTTP, with a stand-in that commits what it is given.
+
+use super::super::log_view::{Called, LogPipeline, LogView, Told};
+use super::{Served, serve};
+use crate::admin::{Client, ClientError};
+use crate::config::HostSettings;
+use crate::log::{Log, LogOptions};
+use crate::runtime::{AuditEntry, OperationInfo};
+use crate::store::{Commit, Store, StoreError};
+use lockstep_plugin_api::record::SESSION_HEADER;
+use lockstep_plugin_api::source::OutcomeResult;
+use lockstep_plugin_api::{Error, Json, Record};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) fn view(store: &Store) -> LogView {
+    let log = Log::open(store.clone(), LogOptions::new(&HostSettings::default())).expect("a log");
+    LogView { log: log.clone(), pipeline: Some(Arc::new(StandIn(log))) }
+}
+
+/// Commits every change but those of some keys, whose names say what becomes of them.
+struct StandIn(Log);
+
+impl LogPipeline for StandIn {
+    fn submit(&self, record: Record, told: Told) {
+        let mut record = record;
+        let key = record.change().expect("a change").config_key().to_owned();
+        let session =
+            record.header(SESSION_HEADER).map(|session| String::from_utf8_lossy(session).into_owned());
+        match key.as_str() {
+            "app.locked" => {
+                let holder = json!({ "locked_by": "ann", "expires_at": "2026-01-01T00:00:00Z" });
+                let error = Error::rejected("locked", "Configuration is locked by another user");
+                told(OutcomeResult::Rejected(error.with_details(&holder)));
+            }
+            "app.invalid" => told(OutcomeResult::Rejected(Error::rejected("invalid_value", "no"))),
+            "app.full" => told(OutcomeResult::Failed(Error::retry(Duration::from_secs(3), "full"))),
+            "app.dropped" => told(OutcomeResult::Written),
+            "app.lost" => drop(told),
+            _ => self.0.submit(Commit::default(), vec![record], move |committed| {
+                let details =
+                    json!({ "resolution_method": "last_write_wins", "session": session, "revision": 0 });
+                let details = Json::write(&details).ok();
+                told(match committed {
+                    Ok(revision) => OutcomeResult::Applied { revision, details },
+                    Err(error) => OutcomeResult::Failed(Error::failed(error)),
+                });
+            }),
+        }
+    }
+
+    fn operations(&self) -> Vec<OperationInfo> {
+        let arguments = RawValue::from_string(r#"{"type":"object"}"#.to_owned()).expect("JSON");
+        let (name, description) = ("echo".to_owned(), "Says it again.".to_owned());
+        let (pipeline, component) = ("flow".to_owned(), "lock".to_owned());
+        vec![OperationInfo { name, description, arguments, pipeline, component }]
+    }
+
+    fn call(&self, operation: &str, arguments: &str, called: Called) {
+        match operation {
+            "echo" => called(Ok(arguments.to_owned())),
+            _ => called(Err(Error::unsupported("nobody offers it"))),
+        }
+    }
+
+    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        let ids = (1..=3).rev().filter(|id| before.is_none_or(|before| *id < before)).take(limit);
+        let entry = RawValue::from_string(r#"{"event_type":"conflict_resolved"}"#.to_owned()).expect("JSON");
+        Ok(ids.map(|number| AuditEntry { number, entry: entry.clone() }).collect())
+    }
+}
+
+pub(super) fn set(client: &Client, key: &str, value: &Value) -> Value {
+    let body = json!({ "config_key": key, "new_value": value, "user_id": "ann" });
+    client.post_json("/v1/changes", &body.to_string()).expect("committed")
+}
+
+/// Status and code of a refusal.
+fn refused(served: &Served, path: &str, body: &str) -> (u16, String) {
+    let answer = match body {
+        "" => served.socket().get(path),
+        body => served.socket().post_json(path, body),
+    };
+    match answer {
+        Err(ClientError::Refused { status, code, .. }) => (status, code),
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_change_is_answered_with_its_revision_and_what_the_author_was_told() {
+    let served = serve("127.0.0.1:0");
+    let answer = set(&served.socket(), "app.x", &json!(1));
+    assert_eq!(answer["success"], true);
+    assert_eq!((&answer["revision"], &answer["epoch"]), (&json!(1), &json!(served.log.epoch())));
+    assert_eq!(answer["resolution_method"], "last_write_wins");
+    let held = r#"{"config_key":"app.x","new_value":2,"session":"s1"}"#;
+    let answer = served.socket().post_json("/v1/changes", held).expect("committed");
+    assert_eq!((&answer["session"], &answer["revision"]), (&json!("s1"), &json!(2)));
+    let dropped = served.socket().post_json("/v1/changes", r#"{"config_key":"app.dropped","new_value":1}"#);
+    assert_eq!(dropped.expect("taken"), json!({ "success": true, "config_key": "app.dropped" }));
+}
+
+#[test]
+fn a_refused_change_has_the_status_of_its_code() {
+    let served = serve("127.0.0.1:0");
+    let change = |key: &str| format!(r#"{{"config_key":"{key}","new_value":1}}"#);
+    for (body, status, code) in [
+        (change("app.locked"), 409, "locked"),
+        (change("app.invalid"), 422, "invalid_value"),
+        (change("app.full"), 503, "unavailable"),
+        (change("app.lost"), 503, "unavailable"),
+        (change("app..x"), 400, "bad_key"),
+        ("{".to_owned(), 400, "bad_message"),
+    ] {
+        assert_eq!(refused(&served, "/v1/changes", &body), (status, code.to_owned()), "{body}");
+    }
+    let Err(ClientError::Refused { details, .. }) =
+        served.socket().post_json("/v1/changes", &change("app.locked"))
+    else {
+        panic!("locked")
+    };
+    assert_eq!(details["locked_by"], "ann");
+}
+
+#[test]
+fn a_value_may_be_a_mebibyte_and_no_more() {
+    let served = serve("off");
+    let change = |n| format!(r#"{{"config_key":"app.big","new_value":"{}"}}"#, "x".repeat(n));
+    assert!(served.socket().post_json("/v1/changes", &change((1 << 20) - 2)).is_ok());
+    assert_eq!(refused(&served, "/v1/changes", &change(1 << 20)).0, 413);
+}
+
+#[test]
+fn keys_are_listed_and_shown_with_their_history() {
+    let served = serve("off");
+    let client = served.socket();
+    for (key, value) in
+        [("app.a", json!(1)), ("app.b", json!("two")), ("app.a", json!(3)), ("z", json!(null))]
+    {
+        set(&client, key, &value);
+    }
+    let keys = client.get("/v1/keys?prefix=app.&limit=1").expect("keys");
+    assert_eq!(keys, json!({ "keys": [{ "config_key": "app.a", "revision": 3 }], "next": "app.a" }));
+    let keys = client.get("/v1/keys?prefix=app.&after=app.a").expect("keys");
+    assert_eq!(keys, json!({ "keys": [{ "config_key": "app.b", "revision": 2 }], "next": null }));
+    let shown = client.get("/v1/keys/app.a").expect("a change");
+    assert_eq!(
+        (&shown["new_value"], &shown["revision"], &shown["user_id"]),
+        (&json!(3), &json!(3), &json!("ann"))
+    );
+    let history = client.get("/v1/keys/app.a/history?limit=1").expect("history");
+    assert_eq!((history["changes"][0]["revision"].as_u64(), history["next"].as_u64()), (Some(3), Some(3)));
+    let history = client.get("/v1/keys/app.a/history?before=3").expect("history");
+    assert_eq!((&history["changes"][0]["new_value"], &history["next"]), (&json!(1), &Value::Null));
+    client.post_json("/v1/changes", r#"{"config_key":"app.a","op":"delete"}"#).expect("deleted");
+    assert_eq!(refused(&served, "/v1/keys/app.a", ""), (404, "not_found".to_owned()));
+    for path in ["/v1/keys/none", "/v1/keys/none/history", "/v1/keys/app.b?tenant=t1"] {
+        assert_eq!(refused(&served, path, ""), (404, "not_found".to_owned()), "{path}");
+    }
+    assert_eq!(refused(&served, "/v1/keys?tenant=global", "").1, "bad_tenant");
+    assert_eq!(refused(&served, "/v1/keys?limits=1", "").1, "bad_message");
+}
+
+#[test]
+fn operations_are_listed_and_called_and_the_audit_is_read() {
+    let served = serve("off");
+    let client = served.socket();
+    assert_eq!(client.get("/v1/operations").expect("a list")[0]["name"], "echo");
+    assert_eq!(client.post_json("/v1/operations/echo", r#"{"a":1}"#).expect("done"), json!({ "a": 1 }));
+    assert_eq!(client.post("/v1/operations/echo").expect("done"), json!({}));
+    assert_eq!(refused(&served, "/v1/operations/echo", "[1]"), (400, "bad_message".to_owned()));
+    assert_eq!(refused(&served, "/v1/operations/none", "{}"), (404, "not_found".to_owned()));
+    let audit = client.get("/v1/audit?limit=2").expect("entries");
+    assert_eq!((audit["entries"][0]["id"].as_u64(), audit["next"].as_u64()), (Some(3), Some(2)));
+    assert_eq!(audit["entries"][0]["entry"]["event_type"], "conflict_resolved");
+    assert_eq!(client.get("/v1/audit?before=2").expect("entries")["next"], Value::Null);
+}
+
+#[test]
+fn the_metrics_document_is_shown_and_reset() {
+    let served = serve("off");
+    let client = served.socket();
+    let event = crate::telemetry::Event {
+        event_type: "config_updated",
+        latency: Duration::from_millis(5),
+        is_success: true,
+    };
+    served.metrics.guide().record([event]);
+    assert_eq!(client.get("/v1/metrics").expect("a document")["total_events"], 1);
+    assert!(
+        client.get("/v1/metrics/rates").expect("rates")["config_updated"]
+            .as_f64()
+            .is_some_and(|rate| rate > 0.0)
+    );
+    client.post("/v1/metrics/reset").expect("reset");
+    assert_eq!(client.get("/v1/metrics").expect("a document")["total_events"], 0);
+    assert_eq!(client.get("/v1/metrics/rates").expect("rates"), json!({}));
+}
+
+#[test]
+fn a_watcher_sees_changes_as_they_come_and_the_end_of_the_server() {
+    let served = serve("off");
+    let client = served.socket();
+    let mut lines = client.lines("/v1/watch?pattern=app.*").expect("a watch");
+    let mut next = || -> Value {
+        let line = lines.next().expect("a line").expect("the connection holds");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    assert_eq!((&next()["type"], served.log.head()), (&json!("watching"), 0));
+    set(&client, "app.x", &json!({ "a": [1] }));
+    set(&client, "other", &json!(1));
+    set(&client, "app.y", &json!(2));
+    let first = next();
+    assert_eq!((&first["type"], &first["revision"]), (&json!("config_sync"), &json!(1)));
+    assert_eq!((&first["new_value"], &first["epoch"]), (&json!({ "a": [1] }), &json!(served.log.epoch())));
+    assert_eq!(next()["config_key"], "app.y");
+    drop(served);
+    assert_eq!(next()["type"], "bookmark", "how far it came, then the end");
+    assert!(lines.next().is_none_or(|line| line.is_err()));
+}
+
+#[test]
+fn a_watch_that_cannot_be_meant_is_refused() {
+    let served = serve("off");
+    for (query, code) in [
+        ("pattern=%5Bab", "bad_pattern"),
+        ("since=x", "bad_message"),
+        ("snapshot=maybe", "bad_message"),
+        ("snapshot&since=1", "bad_message"),
+        ("patern=a", "bad_message"),
+        ("tenant=global", "bad_tenant"),
+    ] {
+        assert_eq!(refused(&served, &format!("/v1/watch?{query}"), ""), (400, code.to_owned()), "{query}");
+    }
+}

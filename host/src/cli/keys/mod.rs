@@ -1,0 +1,52 @@
+//! What is configured: `get`, `set`, `delete`, `keys` and `history`, on the log of a running host.
+
+mod value;
+mod shown;
+mod get;
+mod set;
+mod list;
+mod history;
+
+pub(super) use get::Get;
+pub(super) use history::History;
+pub(super) use list::Keys;
+pub(super) use set::{Delete, Set};
+pub(super) use shown::ShownChange;
+
+use super::live::Live;
+use crate::admin::escaped;
+use clap::Args;
+
+/// Which host, whose configuration, and how to answer.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Whose configuration; without it, the configuration without a tenant
+    #[arg(long, value_name = "TENANT", env = "LOCKSTEP_TENANT", hide_env_values = true)]
+    pub(super) tenant: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) live: Live,
+}
+
+/// A path with a query of what is there; values are escaped.
+pub(super) fn query(path: &str, parts: &[(&str, Option<String>)]) -> String {
+    let parts = parts.iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped(value.as_ref()?))));
+    match parts.collect::<Vec<_>>().join("&").as_str() {
+        "" => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_has_what_was_said() {
+        assert_eq!(query("/v1/keys", &[("tenant", None)]), "/v1/keys");
+        let parts = [("tenant", Some("a&b".to_owned())), ("limit", None), ("after", Some("k".to_owned()))];
+        assert_eq!(query("/v1/keys", &parts), "/v1/keys?tenant=a%26b&after=k");
+    }
+}

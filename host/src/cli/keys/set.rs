@@ -1,0 +1,179 @@
+//! `lockstep set` and `lockstep delete`: a change enters the pipeline through the log, through every transform, and the
+//! command ends with what became of it.
+
+use super::super::live::CommandError;
+use super::super::output::{print, print_json};
+use super::Common;
+use super::value::GivenValue;
+use crate::admin::Client;
+use clap::Args;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+const SET_HELP: &str = "\
+VALUE is JSON. Text that is not JSON is refused rather than guessed at: `true`, `5432` and `\"5432\"` are three values. \
+For text, use --string, or quote it twice: '\"db1.example\"'.
+
+The command ends when the change is on disk, or with why it was refused. With --base-revision, the change says what it \
+was made from: the revision that `lockstep get --json` showed. If somebody else has changed the key since, it does not \
+overwrite silently.
+
+Under `lockstep locks run`, the change is made by the holder of the lock.
+
+Exit codes:
+  0  committed; the revision is on stdout
+  1  refused by the host, and stderr says why: locked, not valid, in conflict
+  2  there is no host to ask, VALUE is not JSON, or the settings are refused
+
+Examples:
+  lockstep set app.database.port 5432
+  lockstep set app.database.host --string db1.example --user ann
+  lockstep set app.features --file features.json --base-revision 42
+  echo '{\"dark\": true}' | lockstep set app.features --file -
+";
+
+const DELETE_HELP: &str = "\
+The key has no value afterwards; its history stays.
+
+Exit codes:
+  0  committed; the revision is on stdout
+  1  refused by the host, and stderr says why
+  2  there is no host to ask, or the settings are refused
+
+Examples:
+  lockstep delete app.database.host
+  lockstep delete app.features --base-revision 42 --user ann
+";
+
+#[derive(Debug, Args)]
+#[command(after_help = SET_HELP)]
+pub(in crate::cli) struct Set {
+    /// The key, for example app.database.host
+    key: String,
+    #[command(flatten)]
+    value: GivenValue,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = DELETE_HELP)]
+pub(in crate::cli) struct Delete {
+    /// The key, for example app.database.host
+    key: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Who makes a change, and on what.
+#[derive(Debug, Args)]
+struct How {
+    /// Who makes the change [default: the variable USER]
+    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
+    user: Option<String>,
+    /// The revision the change was made from
+    #[arg(long, value_name = "REVISION")]
+    base_revision: Option<u64>,
+    /// A name for this change: sent again within a day, it is answered and not made again
+    #[arg(long, value_name = "NAME")]
+    idempotency_key: Option<String>,
+    /// Anything about the change, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    metadata: Option<String>,
+    /// The session that holds the lock of the key
+    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
+    session: Option<String>,
+    /// The lock, as KEY, that the change is made under
+    #[arg(long, value_name = "KEY", env = "LOCKSTEP_LOCK_KEY", hide_env_values = true, requires = "token")]
+    lock: Option<String>,
+    /// The token of that lock
+    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_LOCK_TOKEN", hide_env_values = true)]
+    token: Option<u64>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The body of the request.
+#[derive(Serialize)]
+struct Change<'a> {
+    config_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_value: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    op: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fence: Option<Value>,
+}
+
+impl Set {
+    pub(in crate::cli) fn run(self) -> u8 {
+        let value = match self.value.read() {
+            Ok(value) => value,
+            Err(error) => return error.tell(),
+        };
+        self.how.common.live.with_host(|client| self.how.send(client, &self.key, Some(&value)))
+    }
+}
+
+impl Delete {
+    pub(in crate::cli) fn run(self) -> u8 {
+        self.how.common.live.with_host(|client| self.how.send(client, &self.key, None))
+    }
+}
+
+impl How {
+    /// Without a value, the key is deleted.
+    fn send(&self, client: &Client, key: &str, value: Option<&RawValue>) -> Result<u8, CommandError> {
+        let metadata = self.metadata.as_deref().map(serde_json::from_str).transpose();
+        let change = Change {
+            config_key: key,
+            new_value: value,
+            op: value.is_none().then_some("delete"),
+            tenant_id: self.common.tenant.as_deref(),
+            user_id: self.user.as_deref().filter(|user| !user.is_empty()),
+            base_revision: self.base_revision,
+            idempotency_key: self.idempotency_key.as_deref(),
+            metadata: metadata.map_err(|_| CommandError::BadArgument("--metadata takes JSON".to_owned()))?,
+            session: self.session.as_deref(),
+            fence: self
+                .token
+                .map(|token| json!({ "lock": self.lock.as_deref().unwrap_or(key), "token": token })),
+        };
+        let body = serde_json::to_string(&change).expect("every field is a scalar or JSON");
+        let answer = client.post_json("/v1/changes", &body)?;
+        if self.common.json {
+            return Ok(print_json(&answer));
+        }
+        Ok(print(&format!("{}\n", told(&answer))))
+    }
+}
+
+/// What became of the change, in a line.
+fn told(answer: &Value) -> String {
+    let Some(revision) = answer["revision"].as_u64() else {
+        return "dropped by a transform: nothing was committed".to_owned();
+    };
+    let resolution = &answer["resolution"];
+    match (resolution["resolution_method"].as_str(), resolution["won"].as_bool()) {
+        (Some(method), Some(false)) => {
+            format!("revision {revision}; by {method}, a concurrent change is shown instead")
+        }
+        (Some(method), _) => {
+            format!("revision {revision}; by {method}, it is shown before concurrent changes")
+        }
+        (None, _) => format!("revision {revision}"),
+    }
+}

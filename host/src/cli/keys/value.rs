@@ -1,0 +1,108 @@
+//! The value that `set` is given: JSON in the command line or in a file, or text that becomes a JSON string.
+
+use super::super::live::CommandError;
+use clap::Args;
+use serde_json::value::RawValue;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Exactly one of them.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct GivenValue {
+    /// The value as JSON: 5432, true, '"text"', '{"a": 1}'
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    value: Option<String>,
+    /// The value is this text, as a JSON string
+    #[arg(long, value_name = "TEXT", alias = "json-string", allow_hyphen_values = true)]
+    string: Option<String>,
+    /// The value is the JSON in this file; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl GivenValue {
+    /// The value as it is sent: JSON, byte for byte as it was given.
+    pub fn read(&self) -> Result<Box<RawValue>, CommandError> {
+        if let Some(text) = &self.string {
+            let text = serde_json::value::to_raw_value(text);
+            return Ok(text.expect("text can be written as JSON"));
+        }
+        if let Some(file) = &self.file {
+            let text = read(file).map_err(|error| {
+                CommandError::BadArgument(format!("{} cannot be read: {error}", file.display()))
+            })?;
+            return json(&text).map_err(|place| {
+                CommandError::BadArgument(format!("{} is not one JSON value ({place})", file.display()))
+            });
+        }
+        let given = self.value.as_deref().unwrap_or_default();
+        json(given).map_err(|place| {
+            CommandError::BadArgument(format!(
+                "VALUE is JSON, and this is not ({place}); for text, quote it for the shell and for JSON, as \
+                 '\"text\"', or use `--string text`"
+            ))
+        })
+    }
+}
+
+fn read(file: &Path) -> io::Result<String> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        return io::stdin().read_to_string(&mut text).map(|_| text);
+    }
+    std::fs::read_to_string(file)
+}
+
+/// Nothing of the text is in the error: it may be a secret.
+fn json(text: &str) -> Result<Box<RawValue>, String> {
+    serde_json::from_str(text).map_err(|error| format!("line {}, column {}", error.line(), error.column()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(value: GivenValue, expected: Result<&str, &str>) {
+        match (value.read(), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found.get(), expected),
+            (Err(error), Err(part)) => {
+                assert!(error.is_refusal() && error.to_string().contains(part), "{error}");
+            }
+            (found, expected) => panic!("{found:?} is not {expected:?}"),
+        }
+    }
+
+    fn given(value: &str) -> GivenValue {
+        GivenValue { value: Some(value.to_owned()), string: None, file: None }
+    }
+
+    #[test]
+    fn a_value_is_json_and_stays_as_it_was_written() {
+        for json in ["1.10", "-5", "null", r#""text""#, r#"{"a": [1, 1e400]}"#] {
+            check(given(json), Ok(json));
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_json_is_refused_with_the_two_ways_to_say_it() {
+        for text in ["db1.example", "hunter2", "", "1 2", "{a: 1}"] {
+            check(given(text), Err("--string"));
+            let error = given(text).read().expect_err("no JSON").to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn text_and_files_are_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("value.json");
+        std::fs::write(&file, "[1,\n 2]\n").expect("written");
+        check(GivenValue { value: None, string: None, file: Some(file.clone()) }, Ok("[1,\n 2]"));
+        std::fs::write(&file, "[1,").expect("written");
+        check(GivenValue { value: None, string: None, file: Some(file) }, Err("value.json"));
+        let none = folder.path().join("none");
+        check(GivenValue { value: None, string: None, file: Some(none) }, Err("cannot be read"));
+        check(GivenValue { value: None, string: Some("5".into()), file: None }, Ok(r#""5""#));
+    }
+}

@@ -1,0 +1,332 @@
+//! `lockstep locks`: leases on keys, through whatever component of the running host offers the `lock.*` operations.
+
+mod ask;
+mod lease;
+mod holding;
+
+use super::DONE;
+use super::live::{CommandError, Live};
+use super::output::{print, print_json};
+use crate::admin::Client;
+use crate::config::quantity::duration;
+use ask::Ask;
+use clap::{Args, Subcommand};
+use holding::Held;
+use lease::{Lease, table};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::time::Duration;
+use uuid::Uuid;
+
+const AFTER_HELP: &str = "\
+Who holds the lock of a key may change it, nobody else: a change of somebody else is refused with who holds it until when. \
+A lease ends by itself after its time, so that nothing is locked for ever; its holder extends it before that.
+
+The simplest way is `locks run`: it takes the lock, keeps it while a command runs, and gives it back, whatever becomes of \
+the command. `lockstep set` in that command is a change by the holder.
+
+The holder is a session: whoever names it may extend and release the lease, and `set --session` changes the key. The token \
+grows with every lease; a change under an older one is refused.
+
+Exit codes:
+  0  done; for `run`, the command's own code
+  1  refused by the host, and stderr says why: held by somebody else, lost, not held; or no lock component runs there
+  2  there is no host to ask, or the settings are refused
+
+Examples:
+  lockstep locks run app.database.host -- ./migrate.sh
+  lockstep locks list
+  lockstep locks info app.database.host
+  lockstep locks acquire app.database.host --user ann --ttl 60s --wait 30s
+  lockstep locks extend app.database.host --session 8f1c --token 7
+  lockstep locks release app.database.host --session 8f1c
+  lockstep locks release app.database.host --force --reason holiday
+";
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Locks {
+    #[command(subcommand)]
+    command: LocksCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LocksCommand {
+    /// List the leases in force.
+    #[command(after_help = AFTER_HELP)]
+    List(List),
+    /// Show who holds the lock of a key.
+    #[command(after_help = AFTER_HELP)]
+    Info(Info),
+    /// Take the lock of a key; with `-- COMMAND`, as `locks run`.
+    #[command(after_help = AFTER_HELP)]
+    Acquire(Acquire),
+    /// Let a lease last longer.
+    #[command(after_help = AFTER_HELP)]
+    Extend(Extend),
+    /// Give a lock back, or take it from whoever holds it.
+    #[command(after_help = AFTER_HELP)]
+    Release(Release),
+    /// Hold the lock of a key while a command runs.
+    #[command(after_help = AFTER_HELP)]
+    Run(Run),
+}
+
+/// Which host, whose configuration, and how to answer.
+#[derive(Debug, Args)]
+struct Common {
+    /// Whose configuration; without it, the configuration without a tenant
+    #[arg(long, value_name = "TENANT", env = "LOCKSTEP_TENANT", hide_env_values = true)]
+    tenant: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    live: Live,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// The leases of every tenant
+    #[arg(long, conflicts_with = "tenant")]
+    all_tenants: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Info {
+    /// The locked key
+    key: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// How a lock is taken.
+#[derive(Debug, Args)]
+struct Taking {
+    /// The key to lock
+    key: String,
+    /// Who takes it [default: the variable USER]
+    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
+    user: Option<String>,
+    /// How long the lease lasts unless it is extended [default: what the host says]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    ttl: Option<Duration>,
+    /// How long to wait while somebody else holds it
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    wait: Option<Duration>,
+    /// The session that is to hold it [default: a new one]
+    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
+    session: Option<String>,
+    /// Anything about it for whoever asks, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    metadata: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Acquire {
+    #[command(flatten)]
+    taking: Taking,
+    #[command(flatten)]
+    common: Common,
+    /// What to run while the lock is held
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    taking: Taking,
+    #[command(flatten)]
+    common: Common,
+    /// What to run while the lock is held
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct Extend {
+    /// The locked key
+    key: String,
+    /// The session that holds it
+    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
+    session: String,
+    /// The token it was granted under
+    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_LOCK_TOKEN", hide_env_values = true)]
+    token: u64,
+    /// How long it lasts from now on [default: as long as before]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    ttl: Option<Duration>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Release {
+    /// The locked key
+    key: String,
+    /// The session that holds it
+    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
+    #[arg(required_unless_present = "force")]
+    session: Option<String>,
+    /// Take it away, whoever holds it
+    #[arg(long)]
+    force: bool,
+    /// With --force: why, for the audit
+    #[arg(long, value_name = "TEXT", requires = "force")]
+    reason: Option<String>,
+    /// With --force: who does it [default: the variable USER]
+    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
+    user: Option<String>,
+    /// Only if this is the token it is held under
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<u64>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Locks {
+    pub(super) fn run(self) -> u8 {
+        match self.command {
+            LocksCommand::List(command) => command.common.live.with_host(|client| command.list(client)),
+            LocksCommand::Info(command) => command.common.live.with_host(|client| command.show(client)),
+            LocksCommand::Extend(command) => command.common.live.with_host(|client| command.extend(client)),
+            LocksCommand::Release(command) => command.common.live.with_host(|client| command.release(client)),
+            LocksCommand::Acquire(Acquire { taking, common, command }) if command.is_empty() => {
+                common.live.with_host(|client| taking.acquire(client, &common))
+            }
+            LocksCommand::Acquire(Acquire { taking, common, command })
+            | LocksCommand::Run(Run { taking, common, command }) => {
+                common.live.with_host(|client| taking.hold(client, &common, &command))
+            }
+        }
+    }
+}
+
+impl List {
+    fn list(&self, client: &Client) -> Result<u8, CommandError> {
+        let all = self.all_tenants.then_some(true);
+        let answer = Ask::new(client, "list")?
+            .with("tenant_id", self.common.tenant.clone())
+            .with("all_tenants", all)
+            .call()?;
+        if self.common.json {
+            return Ok(print_json(&answer));
+        }
+        let leases: Vec<Lease> = lease::read(answer)?;
+        if leases.is_empty() {
+            eprintln!("nothing is locked");
+            return Ok(DONE);
+        }
+        Ok(print(&table(&leases).to_string()))
+    }
+}
+
+impl Info {
+    fn show(&self, client: &Client) -> Result<u8, CommandError> {
+        let answer = Ask::new(client, "info")?
+            .with("config_key", Some(self.key.clone()))
+            .with("tenant_id", self.common.tenant.clone())
+            .call()?;
+        if self.common.json {
+            return Ok(print_json(&answer));
+        }
+        if answer.is_null() {
+            eprintln!("`{}` is not locked", self.key);
+            return Ok(DONE);
+        }
+        Ok(print(&lease::read::<Lease>(answer)?.told()))
+    }
+}
+
+impl Extend {
+    fn extend(&self, client: &Client) -> Result<u8, CommandError> {
+        let answer = Ask::new(client, "extend")?
+            .with("config_key", Some(self.key.clone()))
+            .with("tenant_id", self.common.tenant.clone())
+            .with("session", Some(self.session.clone()))
+            .with("token", Some(self.token))
+            .with("ttl_ms", self.ttl.map(millis))
+            .call()?;
+        shown(answer, self.common.json)
+    }
+}
+
+impl Release {
+    fn release(&self, client: &Client) -> Result<u8, CommandError> {
+        let ask = Ask::new(client, if self.force { "force_release" } else { "release" })?
+            .with("config_key", Some(self.key.clone()))
+            .with("tenant_id", self.common.tenant.clone());
+        let admin = self.user.clone().filter(|user| !user.is_empty());
+        let admin = admin.unwrap_or_else(|| "anonymous".to_owned());
+        let ask = match self.force {
+            true => ask
+                .with("admin_user_id", Some(admin))
+                .with("reason", self.reason.clone())
+                .with("expected_token", self.token),
+            false => ask.with("session", self.session.clone()).with("token", self.token),
+        };
+        let answer = ask.call()?;
+        if self.common.json {
+            return Ok(print_json(&answer));
+        }
+        match (self.force, answer["user_id"].as_str(), answer["depth"].as_u64()) {
+            (true, Some(user), _) => eprintln!("`{}` was taken from {user}", self.key),
+            (false, _, Some(depth)) if depth > 0 => {
+                eprintln!("given back once; the session has taken `{}` {depth} times more", self.key);
+            }
+            _ => eprintln!("`{}` is free", self.key),
+        }
+        Ok(DONE)
+    }
+}
+
+impl Taking {
+    /// Takes the lock and leaves it to its time.
+    fn acquire(&self, client: &Client, common: &Common) -> Result<u8, CommandError> {
+        let answer = self.take(client, common, &self.session())?;
+        shown(answer, common.json)
+    }
+
+    /// Takes the lock, runs a command, and gives the lock back.
+    fn hold(&self, client: &Client, common: &Common, command: &[OsString]) -> Result<u8, CommandError> {
+        let session = self.session();
+        let lease: Lease = lease::read(self.take(client, common, &session)?)?;
+        Held::new(client, common.tenant.clone(), session, lease).run(command)
+    }
+
+    fn take(&self, client: &Client, common: &Common, session: &str) -> Result<Value, CommandError> {
+        let metadata: Option<Value> = self
+            .metadata
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|_| CommandError::BadArgument("--metadata takes a JSON object".to_owned()))?;
+        Ask::new(client, "acquire")?
+            .with("config_key", Some(self.key.clone()))
+            .with("tenant_id", common.tenant.clone())
+            .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
+            .with("session", Some(session.to_owned()))
+            .with("ttl_ms", self.ttl.map(millis))
+            .with("wait_ms", self.wait.map(millis))
+            .with("metadata", metadata)
+            .call()
+    }
+
+    fn session(&self) -> String {
+        self.session.clone().unwrap_or_else(|| format!("cli-{}", Uuid::new_v4()))
+    }
+}
+
+fn shown(answer: Value, json: bool) -> Result<u8, CommandError> {
+    if json {
+        return Ok(print_json(&answer));
+    }
+    Ok(print(&lease::read::<Lease>(answer)?.told()))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
