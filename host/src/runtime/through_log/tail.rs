@@ -169,7 +169,7 @@ impl<'a> Tail<'a> {
         let was_in_gap = std::mem::replace(&mut self.is_in_gap, gap.is_some());
         let Some(gap) = gap.filter(|_| !was_in_gap) else { return };
         let (component, after, compacted) = (&self.step.step.name, gap.after, gap.compacted);
-        if !self.through.cursors.is_known(self.sink) {
+        if self.through.cursors.is_new(self.sink) {
             info!(component, compacted, "a new sink begins with the current state of every key");
             return;
         }
