@@ -11,6 +11,7 @@ mod websocket_log;
 mod malformed;
 mod delivery;
 mod log;
+mod log_faults;
 mod log_services;
 mod drain;
 mod breaker;
