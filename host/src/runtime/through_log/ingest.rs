@@ -37,6 +37,9 @@ use tracing::{error, info};
 /// How long the thread waits before it looks whether it should end.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How often others may write in between before a batch is applied while nobody else commits.
+const CONFLICTS: usize = 3;
+
 /// The most records of one commit.
 const BATCH_RECORDS: usize = 4096;
 
@@ -160,16 +163,23 @@ impl<'a> Ingest<'a> {
     fn commit(&mut self, batch: Vec<Part>) -> Result<(), Ended> {
         let log = &self.through.host.log;
         self.through.answered.begin(log.head());
-        let mut trouble = Trouble::default();
+        let (mut trouble, mut n_conflicts) = (Trouble::default(), 0);
         loop {
             self.run.go_on()?;
+            let is_alone = n_conflicts >= CONFLICTS;
+            let turn = is_alone.then(|| self.through.turns.batch(self.run)).transpose()?;
             let mut attempt = self.attempt(&batch)?;
-            match attempt.commit(log) {
+            let committed = attempt.commit(log);
+            drop(turn);
+            match committed {
                 Ok(first_revision) => {
                     trouble.is_over();
                     return self.committed(batch, attempt, first_revision);
                 }
-                Err(StoreError::Conflict { .. }) => self.run.metrics.reapplied(),
+                Err(StoreError::Conflict { .. }) => {
+                    n_conflicts += 1;
+                    self.run.metrics.reapplied();
+                }
                 Err(StoreError::TooLarge { .. } | StoreError::NotAnEntry { .. }) => {
                     self.through.answered.withdraw();
                     return self.commit_in_pieces(batch);
@@ -236,7 +246,12 @@ impl<'a> Ingest<'a> {
     }
 
     /// It is on disk: everybody may be told.
-    fn committed(&self, batch: Vec<Part>, attempt: Attempt<'a>, first_revision: u64) -> Result<(), Ended> {
+    fn committed(
+        &mut self,
+        batch: Vec<Part>,
+        attempt: Attempt<'a>,
+        first_revision: u64,
+    ) -> Result<(), Ended> {
         attempt.letters.into_iter().for_each(Prepared::stored);
         for (part, made) in batch.into_iter().zip(attempt.made) {
             let Made { failed, entries, event_types, mut told } = made;

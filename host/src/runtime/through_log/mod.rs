@@ -21,6 +21,7 @@ mod replay;
 mod scope;
 mod seen;
 mod tail;
+mod turns;
 
 pub use audit::{Audit, AuditEntry};
 pub use component_host::log_component_host;
@@ -41,6 +42,7 @@ use lockstep_plugin_api::Error;
 use replay::Replays;
 use seen::Seen;
 use std::time::Duration;
+use turns::Turns;
 
 /// The name of the host's own source.
 pub const ADMIN: &str = "admin";
@@ -67,6 +69,7 @@ pub struct ThroughLog {
     pub host: HostLog,
     pub cursors: Cursors,
     answered: Answered,
+    turns: Turns,
     replays: Vec<Replays>,
     seen: Seen,
 }
@@ -76,7 +79,8 @@ impl ThroughLog {
     pub fn new(host: HostLog, store: &Store, pipeline: &Pipeline) -> Self {
         let replays = pipeline.sinks.iter().map(|_| Replays::default()).collect();
         let cursors = Cursors::load(&host.log, pipeline);
-        Self { host, cursors, answered: Answered::default(), replays, seen: Seen::new(store.clone()) }
+        let (answered, turns) = (Answered::default(), Turns::default());
+        Self { host, cursors, answered, turns, replays, seen: Seen::new(store.clone()) }
     }
 
     /// The authors of the oldest batch that was committed have been told.
