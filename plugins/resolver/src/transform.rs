@@ -122,7 +122,10 @@ impl Resolver {
                 self.metrics.clock_ahead.add(1);
             }
             node.meet(sibling.hlc, now_ms, self.max_clock_ahead);
-            node.meet_own(&sibling.dot, before.knows(&sibling.dot), self.context.node_id());
+            // What its author knew of this host's changes tells as much as meeting them.
+            for dot in std::iter::once(&sibling.dot).chain(sibling.ctx.newest()) {
+                node.meet_own(dot, || before.knows(dot), self.context.node_id());
+            }
         }
         let own: Dot =
             change.dot().map(Json::read).transpose()?.unwrap_or_else(|| state.list()[0].dot.clone());
