@@ -26,6 +26,9 @@ use uuid::Uuid;
 /// author that never reads again must not fill the store. What another host took in is never refused.
 const MOST_SIBLINGS: usize = 100;
 
+/// How much they may weigh: every entry of a key in conflict holds all of them.
+const MOST_SIBLING_BYTES: usize = 8 << 20;
+
 /// The `resolver` transform.
 pub struct Resolver {
     context: Context,
@@ -153,8 +156,10 @@ impl Resolver {
         let stamp = Stamp { dot, hlc, event_id, strategy, node_id: self.context.node_id(), now_us };
         let authored = turn::authored(change, seen, stamp);
         let dot = authored.dot.clone();
-        let n_unseen = before.list().iter().filter(|standing| !authored.knew(standing)).count();
-        if n_unseen >= MOST_SIBLINGS {
+        let unseen = before.list().iter().filter(|standing| !authored.knew(standing));
+        let (n_unseen, n_bytes) =
+            unseen.fold((0, authored.n_bytes()), |(n, bytes), standing| (n + 1, bytes + standing.n_bytes()));
+        if n_unseen >= MOST_SIBLINGS || (n_unseen > 0 && n_bytes > MOST_SIBLING_BYTES) {
             let message = "too many concurrent changes stand against each other: read the key again";
             return Err(Error::rejected("conflict", message));
         }
