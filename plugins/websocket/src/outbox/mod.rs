@@ -66,6 +66,8 @@ struct Waiting {
     /// How many items were taken out to be written.
     n_taken: u64,
     wants_room: bool,
+    /// The next entry is so large that it has room only where nothing waits.
+    wants_all_room: bool,
     /// Once set, nothing more is taken in.
     closing: Option<Closing>,
 }
@@ -262,7 +264,7 @@ impl Outbox {
             return waiting.closing.filter(|_| waiting.queue.is_empty()).map(Next::Close);
         };
         waiting.n_taken += 1;
-        if waiting.wants_room && waiting.queue.bytes() <= self.limit / 4 {
+        if waiting.wants_room && waiting.has_room(self.limit) {
             waiting.wants_room = false;
             self.drained.notify_one();
         }
@@ -286,6 +288,11 @@ impl Waiting {
             self.unanswered.clear();
             self.queue.release();
         }
+    }
+
+    /// Whether there is room for a page.
+    fn has_room(&self, limit: usize) -> bool {
+        self.queue.bytes() <= if self.wants_all_room { 0 } else { limit / 4 }
     }
 
     fn behind(&self) -> Option<Behind> {
