@@ -162,9 +162,9 @@ impl Queue {
         n_before - self.items.len()
     }
 
-    /// Leaves out every entry of the log.
+    /// Leaves out every entry of the log, and no longer holds anything back: what is read again gets places of its own.
     pub(super) fn drop_entries(&mut self) {
-        self.keep(|item| !item.is_entry());
+        self.keep(|item| !item.is_entry() && !matches!(item, Item::AnswerTo(_)));
     }
 
     fn keep(&mut self, is_kept: impl FnMut(&Item) -> bool) {

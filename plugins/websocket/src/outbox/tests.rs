@@ -238,3 +238,56 @@ async fn an_entry_that_does_not_fit_is_read_again_when_what_waits_is_gone_and_no
     outbox.push_page(behind(&outbox), &large, live(1));
     assert_eq!(outbox.reading(), None);
 }
+
+/// The client's own change, as an entry of the log.
+fn own_entry(revision: u64, key: &str, event: Uuid) -> Arc<Publication> {
+    let Publication { text, entry, .. } = Arc::try_unwrap(entry(revision, key)).expect("held once");
+    Arc::new(Publication { text, event: Some(event), entry })
+}
+
+/// A log answers authors before it shows anything, so their answers are never far behind.
+#[test]
+fn on_the_log_an_author_is_answered_first_also_when_much_waits() {
+    let (outbox, own) = (Outbox::new(2000), Uuid::now_v7());
+    outbox.begin_after(0);
+    outbox.push(text(1000));
+    outbox.expect_answer(own);
+    outbox.show(&own_entry(1, "a", own), 1);
+    for revision in 2..9 {
+        outbox.show(&entry(revision, "a"), revision);
+    }
+    assert_eq!(next_text(&outbox), Some(text(1000)));
+    assert_eq!(next_text(&outbox), None, "held back");
+    outbox.answer(own, "answer".into());
+    assert_eq!(next_text(&outbox).as_deref(), Some("answer"));
+    assert_eq!(shown(&outbox)[0].2, Some(1), "its own change is in there");
+}
+
+#[test]
+fn on_the_log_too_an_answer_that_does_not_come_holds_back_no_more_than_there_is_room_for() {
+    let (outbox, own) = (Outbox::new(1000), Uuid::now_v7());
+    outbox.begin_after(0);
+    outbox.expect_answer(own);
+    outbox.show(&own_entry(1, "a", own), 1);
+    for revision in 2..20 {
+        outbox.show(&entry(revision, &revision.to_string()), revision);
+    }
+    assert_eq!(outbox.reading(), Some(Reading::Resync(Reason::Slow)));
+    outbox.push("resync".into());
+    assert_eq!(next_text(&outbox).as_deref(), Some("resync"), "what is read again is held back again");
+    outbox.push_page(behind(&outbox), &[own_entry(1, "a", own)], live(1));
+    assert_eq!(next_text(&outbox), None);
+    outbox.answer(own, "answer".into());
+    assert_eq!(next_text(&outbox).as_deref(), Some("answer"));
+    assert_eq!(shown(&outbox), [(1, 0, None), (0, 0, None)], "one place for one answer");
+}
+
+#[test]
+fn an_authors_own_change_may_be_larger_than_its_outbox() {
+    let (outbox, own) = (Outbox::new(100), Uuid::now_v7());
+    outbox.begin_after(0);
+    outbox.expect_answer(own);
+    assert_eq!(outbox.show(&own_entry(1, "a", own), 1), Pushed::Queued);
+    outbox.answer(own, "{}".into());
+    assert_eq!(shown(&outbox), [(0, 0, None), (1, 0, None)]);
+}
