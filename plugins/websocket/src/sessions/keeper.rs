@@ -58,7 +58,7 @@ impl Sessions {
                 let extended = call::<Value>(context, "lock.extend", &arguments).await;
                 if extended.is_err_and(|error| error.code() == Some("not_found")) {
                     debug!(session = public, key = name.config_key, "a lease is lost");
-                    self.let_go(&public, &name);
+                    self.lost(&public, &name, token);
                 }
             }
             Due::Close { public } => {
@@ -156,6 +156,21 @@ mod tests {
         assert_eq!(due(left + RESUMABLE).0, [Due::Close { public: public.clone() }]);
         sessions.state().forget(&public);
         assert_eq!(due(left + RESUMABLE), (Vec::new(), None));
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_given_back_and_taken_again_meanwhile_is_still_extended() {
+        let sessions = Sessions::new(10);
+        let public = sessions.open(1).expect("room").public;
+        sessions.hold(&public, name("a"), 7, RESUMABLE);
+        sessions.let_go(&public, &name("a"));
+        sessions.hold(&public, name("a"), 8, RESUMABLE);
+        // The answer to what was asked for the first lease comes late.
+        sessions.lost(&public, &name("a"), 7);
+        let extend = Due::Extend { public: public.clone(), name: name("a"), token: 8 };
+        assert_eq!(sessions.state().due(Instant::now() + RESUMABLE).0, [extend]);
+        sessions.lost(&public, &name("a"), 8);
+        assert_eq!(sessions.state().due(Instant::now() + RESUMABLE).0, []);
     }
 
     #[tokio::test]

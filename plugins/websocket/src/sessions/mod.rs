@@ -145,9 +145,18 @@ impl Sessions {
         self.changed.notify_one();
     }
 
-    /// A session gave a lease back, or lost it.
+    /// A session gave a lease back, or does not have it.
     pub(crate) fn let_go(&self, public: &str, name: &LockName) {
         if let Some(session) = self.state().sessions.get_mut(public) {
+            session.leases.remove(name);
+        }
+    }
+
+    /// A session lost the lease of this token; one that it took of the same lock since then it has still.
+    fn lost(&self, public: &str, name: &LockName, token: u64) {
+        let mut state = self.state();
+        let Some(session) = state.sessions.get_mut(public) else { return };
+        if session.leases.get(name).is_some_and(|lease| lease.token == token) {
             session.leases.remove(name);
         }
     }
