@@ -135,18 +135,9 @@ mod tests {
     }
 
     fn away(kind: &'static str, since: Option<Timestamp>) -> ComponentStatus {
-        ComponentStatus {
-            name: "in".into(),
-            kind,
-            plugin: "p".into(),
-            version: "1".into(),
-            state: if since.is_some() { ComponentState::NotConnected } else { ComponentState::Running },
-            not_connected_since: since,
-            last_error: None,
-            restarts: 0,
-            positions: Default::default(),
-            delivery: None,
-        }
+        let state = if since.is_some() { ComponentState::NotConnected } else { ComponentState::Running };
+        let status = ComponentStatus::new("in", kind, "p", "1", state);
+        ComponentStatus { not_connected_since: since, ..status }
     }
 
     /// The names of what is not ok.

@@ -105,6 +105,23 @@ pub struct ComponentStatus {
     pub delivery: Option<DeliveryStatus>,
 }
 
+impl ComponentStatus {
+    pub fn new(name: &str, kind: &'static str, plugin: &str, version: &str, state: ComponentState) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            plugin: plugin.to_owned(),
+            version: version.to_owned(),
+            state,
+            not_connected_since: None,
+            last_error: None,
+            restarts: 0,
+            positions: BTreeMap::new(),
+            delivery: None,
+        }
+    }
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -144,7 +161,8 @@ pub struct PipelineStatus {
     pub last_error: Option<PipelineError>,
     pub in_flight_records: usize,
     pub in_flight_bytes: u64,
-    /// Sources, then transforms (those of a source's or sink's own chain beside it), then sinks.
+    /// Sources, then transforms (those of a source's or sink's own chain beside it), then sinks; of a pipeline through the
+    /// log, the host's own source after all of them.
     pub components: Vec<ComponentStatus>,
 }
 

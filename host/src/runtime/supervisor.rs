@@ -8,7 +8,9 @@ use super::{
     run::{Failure, Phase, Run, Surroundings},
     status::{ComponentState, PipelineState, PipelineStatus, StatusBoard},
     threads::{Entrances, Refused, Threads},
-    through_log::{AdminIntake, Audit, CallOperations, Heartbeat, HostLog, SinkRestarts, ThroughLog},
+    through_log::{
+        AdminIntake, Audit, CallOperations, Heartbeat, HostLog, SinkRestarts, ThroughLog, admin_status,
+    },
     watchdog::Watchdog,
 };
 use crate::config::{RestartSettings, SyncSettings};
@@ -109,6 +111,9 @@ impl RunningPipeline {
         if let Some((run, _)) = &self.lock().current {
             let used = run.in_flight.used();
             (status.in_flight_records, status.in_flight_bytes) = (used.records, used.bytes);
+        }
+        if self.0.host_log.is_some() {
+            status.components.push(admin_status(status.state));
         }
         status
     }
