@@ -34,6 +34,25 @@ pub(super) struct Writer {
     undo: Changes,
 }
 
+/// A writer that panics, which is a defect of the host, takes nothing any more: nobody may wait for it.
+struct RefuseAfterPanic {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+}
+
+impl Drop for RefuseAfterPanic {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        self.shared.set_health(Health::Failed);
+        for job in self.queue.close_and_empty() {
+            tell(job.answer, Err(StoreError::Failed));
+        }
+        tracing::error!("the store's writer panicked; restart the host");
+    }
+}
+
 /// A group after its checks: what it changes, and what to tell whom.
 struct Decided {
     changes: Changes,
@@ -50,7 +69,11 @@ impl Writer {
     pub fn spawn(self, dir: &Path) -> Result<JoinHandle<()>, StoreError> {
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || self.run())
+            .spawn(move || {
+                let _refusing =
+                    RefuseAfterPanic { shared: Arc::clone(&self.shared), queue: Arc::clone(&self.queue) };
+                self.run();
+            })
             .map_err(|error| StoreError::io("start the writer of", dir, error))
     }
 

@@ -93,7 +93,7 @@ impl<'a> Ingest<'a> {
                 None => match queue.recv_timeout(LOOK) {
                     Ok(input) => Part::from(input),
                     Err(RecvTimeoutError::Timeout) => {
-                        self.rest();
+                        self.forget();
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -101,13 +101,13 @@ impl<'a> Ingest<'a> {
             };
             let batch = self.collect(first, queue)?;
             self.commit(batch)?;
+            self.forget();
         }
     }
 
-    /// Nothing to do: forgets old names once in a while.
-    fn rest(&mut self) {
-        if self.forgot_at.elapsed() > self.run.sync.cleanup_interval {
-            while !self.through.seen.forget_old() {}
+    /// Forgets old names once in a while: some at a time, for it may never have nothing else to do.
+    fn forget(&mut self) {
+        if self.forgot_at.elapsed() > self.run.sync.cleanup_interval && self.through.seen.forget_old() {
             self.forgot_at = Instant::now();
         }
     }

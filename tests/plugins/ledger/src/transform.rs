@@ -71,6 +71,9 @@ impl Transform for Ledger {
         let state = self.context.state(NAMESPACE);
         let count = count(state.get(key.as_bytes())?.as_ref()) + 1;
         self.hold();
+        if key.contains("flaky") && fs::remove_file(self.dir.join("flaky")).is_ok() {
+            return Err(Error::failed(std::io::Error::other("it fails once")));
+        }
         if key.contains("refused") {
             return Err(Error::rejected("invalid_value", format!("refused with count {count}")));
         }
