@@ -18,6 +18,7 @@ mod failed;
 mod flight;
 mod metrics;
 mod positions;
+mod restart;
 mod route;
 mod run;
 mod sink_task;
@@ -48,6 +49,7 @@ fn component_status(step: &Step) -> ComponentStatus {
         state: ComponentState::Starting,
         not_connected_since: None,
         last_error: None,
+        restarts: 0,
         positions: Default::default(),
         delivery: None,
     }

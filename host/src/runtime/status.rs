@@ -46,6 +46,8 @@ pub enum ComponentState {
     /// Its endpoint is away: the breaker is open.
     NotConnected,
     Failed,
+    /// A sink behind the log that failed and waits before it is started again.
+    Restarting,
     /// A call did not come back within the watchdog's time.
     Hung,
     Finished,
@@ -92,12 +94,19 @@ pub struct ComponentStatus {
     pub not_connected_since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<SeenError>,
+    /// How often it was started again while its pipeline ran on: of sinks behind the log.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restarts: u64,
     /// Committed positions by lane, as the source wrote them: text if it is text, hexadecimal if not.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub positions: BTreeMap<u32, String>,
     /// Of sinks behind the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryStatus>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How far a sink has come in the log.
@@ -209,6 +218,12 @@ impl StatusBoard {
     pub fn set_component_error(&self, index: usize, state: ComponentState, error: SeenError) {
         self.set_component(index, state);
         self.lock().components[index].last_error = Some(error);
+    }
+
+    /// A component failed and is started again in a moment.
+    pub fn set_restarting(&self, index: usize) {
+        self.set_component(index, ComponentState::Restarting);
+        self.lock().components[index].restarts += 1;
     }
 
     /// A record failed at the component, which goes on.

@@ -66,6 +66,7 @@ impl Writer {
             }
         }
         self.sync();
+        self.say_synced();
         if !self.undo.is_empty() {
             // Closing the engine writes what it still holds of a refused group, if there is space by now.
             let _ = self.reopen();
@@ -149,6 +150,18 @@ impl Writer {
             // An engine that has stopped was closed or is opened again by the next commit, and both sync its journal.
             Some(Err(WriteFailure::Refused)) | None => {}
             Some(Ok(())) => self.shared.count(Counts { n_syncs: 1, ..Counts::default() }),
+        }
+    }
+
+    /// At an orderly end nothing is left to be lost. If that cannot be said, the next start takes it for lost.
+    fn say_synced(&self) {
+        if self.sync_interval.is_none() || self.shared.health() != Health::Ok {
+            return;
+        }
+        if let Some(engine) = self.shared.engine().as_ref()
+            && let Err(error) = engine.forget_later_sync(&self.shared.dir)
+        {
+            tracing::warn!(%error, "it cannot be marked that everything is synced");
         }
     }
 
