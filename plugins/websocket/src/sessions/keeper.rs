@@ -108,6 +108,7 @@ impl State {
         for (public, session) in &mut self.sessions {
             if let Some(closes_at) = session.closes_at {
                 if closes_at <= now {
+                    session.is_closing = true;
                     due.push(Due::Close { public: public.clone() });
                 } else {
                     at(closes_at);
@@ -171,6 +172,21 @@ mod tests {
         assert_eq!(sessions.state().due(Instant::now() + RESUMABLE).0, [extend]);
         sessions.lost(&public, &name("a"), 8);
         assert_eq!(sessions.state().due(Instant::now() + RESUMABLE).0, []);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_back_while_its_session_is_being_ended_is_not_told_that_it_goes_on() {
+        let sessions = Sessions::new(10);
+        let names = sessions.open(1).expect("room");
+        sessions.hold(&names.public, name("a"), 7, RESUMABLE);
+        sessions.disconnected(1);
+        let late = Instant::now() + RESUMABLE;
+        assert_eq!(sessions.state().due(late).0, [Due::Close { public: names.public.clone() }]);
+        // Its locks are being given back.
+        assert_eq!(sessions.resume(&names.secret, 2).expect("taken in"), (names.clone(), false));
+        sessions.state().forget(&names.public);
+        assert_eq!(sessions.public_name(2), Some(names.public.clone()), "and it begins anew");
+        assert_eq!(sessions.state().due(late + RESUMABLE).0, [], "with nothing to extend");
     }
 
     #[tokio::test]

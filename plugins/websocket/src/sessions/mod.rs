@@ -64,6 +64,8 @@ struct Session {
     leases: HashMap<LockName, Lease>,
     /// When it ends, unless its client comes back.
     closes_at: Option<Instant>,
+    /// Its locks are being given back: whoever comes back now begins anew, under the same name.
+    is_closing: bool,
 }
 
 struct Lease {
@@ -123,7 +125,7 @@ impl Sessions {
             return Ok((names, true));
         }
         state.leave(connection);
-        let is_known = state.sessions.contains_key(&names.public);
+        let is_known = state.sessions.get(&names.public).is_some_and(|session| !session.is_closing);
         state.begin(&names, connection, self.limit)?;
         self.changed.notify_one();
         Ok((names, is_known))
@@ -176,8 +178,12 @@ impl State {
             connection: None,
             leases: HashMap::new(),
             closes_at: None,
+            is_closing: false,
         });
         session.closes_at = None;
+        if std::mem::take(&mut session.is_closing) {
+            session.leases.clear();
+        }
         // Whoever knows the secret is the client; its old connection may be dead without anybody having noticed.
         if let Some(old) = session.connection.replace(connection) {
             self.of.remove(&old);
