@@ -290,3 +290,23 @@ sinks:
     let line = forgotten[1][0].to_string();
     assert!(line.contains("\"first\"") && line.contains("10"), "sink and revision are named: {line}");
 }
+
+#[test]
+fn a_host_that_crashes_early_every_time_does_not_deliver_from_the_beginning_every_time() {
+    const N_CRASHES: u64 = 6;
+    let site = site("plugin: probe, config: { dir: SITE/out }");
+    for round in 1..=N_CRASHES {
+        author(&site, &keys(round, round));
+        let mut host = site.start();
+        wait_other(&mut host, &site, round);
+        host.wait_until("both sinks' places", LIMIT, |host| {
+            ["file", "victim"]
+                .iter()
+                .all(|sink| host.status().component("flow", "sinks", sink)["delivery"]["revision"] == round)
+        });
+        host.kill();
+    }
+    let is_first = |line: &&String| line.contains("\"app.probe.1\"");
+    let n_first = lines(&output(&site)).iter().filter(is_first).count();
+    assert!(n_first <= 3, "the first change was delivered {n_first} times");
+}
