@@ -203,10 +203,11 @@ impl Context {
         Ok(Replayed::from(page))
     }
 
-    /// Calls an operation that some component of this host offers, such as `lock.acquire`.
+    /// Calls an operation that some component of this host offers, such as `lock.acquire`. Not inside `apply` of the
+    /// pipeline's own transforms: an operation commits by itself, and the batch may be applied again.
     ///
     /// # Errors
-    /// `Unsupported` if no component offers it; otherwise what the operation answers.
+    /// `Unsupported` if no component offers it, and inside such an `apply`; otherwise what the operation answers.
     pub fn call<T: DeserializeOwned, A: serde::Serialize>(
         &self,
         operation: &str,

@@ -32,7 +32,8 @@ impl State<'_> {
         value.into_result().map(ROption::into_option)
     }
 
-    /// At most `limit` keys that start with `prefix`, in order, after the key `after`. Not watched.
+    /// At most `limit` keys that start with `prefix`, in order, after the key `after`. Unlike what
+    /// [`State::get`] reads, it is not watched: a batch is not applied again because it would find something else.
     ///
     /// # Errors
     /// `Unsupported` in a direct pipeline.
@@ -44,6 +45,10 @@ impl State<'_> {
     }
 
     /// Gives a key a value when this batch is committed; `None` deletes it. Only inside `apply`.
+    ///
+    /// What was staged stays staged if the record fails afterwards: it is committed with the rest of the batch, and seen
+    /// if the record is tried again. So decide first and stage last; after that, nothing but a fatal error is right. The
+    /// same holds for notices and audit entries.
     ///
     /// # Errors
     /// `Unsupported` in a direct pipeline and outside `apply`.

@@ -1,6 +1,7 @@
 //! The data folder's disk is full, and then it is not.
 
-use lockstep_test_support::{LIMIT, Ledger, Probe, Site, eventually};
+use lockstep_test_support::{LIMIT, Ledger, Probe, Site, eventually, lines};
+use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -101,5 +102,54 @@ sinks: [ { plugin: probe, config: { dir: SITE/out } } ]
     let mut host = site.start();
     host.wait_until("work after a restart", LIMIT, |_| sink.written().len() > written.len() + 100);
     host.stop();
+    drop(disk);
+}
+
+#[test]
+fn the_log_takes_nothing_while_the_disk_is_full_and_goes_on_without_a_gap() {
+    let site = Site::new().pipeline(
+        "flow",
+        "
+sources: [ { plugin: probe, config: { dir: SITE/in, count: 1000000, rate: 500 } } ]
+transforms: [ { plugin: ledger, config: { dir: SITE/ledger } } ]
+sinks: [ { plugin: file, config: { path: SITE/out.ndjson } } ]
+",
+    );
+    // The host goes before the disk that it lives on.
+    let disk = SmallDisk::mount(site.path("data"), "256m");
+    let site = site.env("LOCKSTEP_PLUGIN_CACHE_DIR", "plugin-cache");
+    let output = site.path("out.ndjson");
+    let n_written = || lines(&output).len();
+    let mut host = site.start();
+    host.wait_until("a running pipeline", LIMIT, |_| n_written() > 100);
+
+    disk.fill();
+    host.wait_until("unreadiness", LIMIT, |host| host.get("/readyz").code == 503);
+    let a_while = std::time::Duration::from_secs(1);
+    std::thread::sleep(a_while);
+    let head = host.metrics().sum("lockstep_log_head", &[]);
+    std::thread::sleep(a_while);
+    assert_eq!(host.metrics().sum("lockstep_log_head", &[]), head, "nothing is taken");
+    assert_eq!(host.get("/healthz").code, 200, "a full disk is not the end of the host");
+    assert_eq!(host.logged("the store takes no changes, waiting").len(), 1);
+
+    disk.free();
+    host.wait_ready();
+    let so_far = n_written();
+    host.wait_until("work to resume", LIMIT, |_| n_written() > so_far + 200);
+    host.kill();
+    // What was committed around the full disk can be read again.
+    let so_far = n_written();
+    let mut host = site.start();
+    host.wait_until("work after a restart", LIMIT, |_| n_written() > so_far + 200);
+    host.stop();
+    let mut next = 1;
+    for line in lines(&output) {
+        let entry: Value = serde_json::from_str(&line).expect("a JSON line");
+        let revision = entry["revision"].as_u64().expect("a revision");
+        assert!(revision <= next, "{revision} comes before {next}");
+        assert_eq!(entry["config_key"], format!("app.probe.{revision}"), "each change once in the log");
+        next = next.max(revision + 1);
+    }
     drop(disk);
 }

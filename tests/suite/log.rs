@@ -112,6 +112,26 @@ fn a_batch_is_applied_again_when_somebody_else_wrote_what_it_had_read() {
 }
 
 #[test]
+fn a_record_that_is_tried_again_where_it_commits_comes_after_those_that_went_ahead_of_it() {
+    let yaml = from_file(FILE).replace(
+        "plugin: ledger,",
+        "plugin: ledger, on_error: { retry: { attempts: 3, backoff: 10ms, max: 10ms } },",
+    );
+    let site = Site::new().pipeline("flow", &yaml);
+    site.write("ledger/flaky", "");
+    append(&site.path("in.ndjson"), ["app.flaky", "app.flaky", "app.other", "app.flaky"].map(change));
+    let mut host = site.start();
+    let output = site.path("out.ndjson");
+    host.wait_until("every change", LIMIT, |_| n_lines(&output) == 4);
+    let entries = entries(&output);
+    let of_key = entries.iter().filter(|entry| entry["config_key"] == "app.flaky");
+    let counts: Vec<_> = of_key.map(|entry| entry["metadata"]["count"].as_u64()).collect();
+    assert_eq!(counts, [Some(1), Some(2), Some(3)], "the log has the order in which the state was made");
+    assert_eq!(revisions(&entries), [1, 2, 3, 4]);
+    host.stop();
+}
+
+#[test]
 fn a_sink_that_is_away_holds_nothing_else_and_gets_everything_later() {
     let sinks = format!("{FILE}\n  - {{ name: late, plugin: probe, config: {{ dir: SITE/late }} }}");
     let site = Site::new().pipeline("flow", &through_ledger(500, "", &sinks));

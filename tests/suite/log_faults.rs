@@ -1,293 +1,121 @@
-//! Sinks of a pipeline through the log that go wrong: each alone, while authors and the other sinks go on.
+//! What goes wrong on a change's way into the log: hangs, too large commits, dead letters.
 
-use lockstep_test_support::{
-    Host, LIMIT, Ledger, Probe, Site, WsClient, append, free_port, last_revision, lines,
-};
+use crate::dead_letter::{dead_letters, id_of};
+use lockstep_test_support::{Host, LIMIT, Request, Site, append, lines};
 use serde_json::{Value, json};
-use std::{collections::HashSet, path::PathBuf};
+use std::fs;
 
-const N_CHANGES: u64 = 300;
-
-/// Changes from a file through the ledger to a file and to this sink, which is called `victim`.
-fn site(victim: &str) -> Site {
-    let yaml = format!(
-        "
-sources: [ {{ plugin: file, config: {{ path: SITE/in.ndjson }} }} ]
-transforms: [ {{ plugin: ledger, config: {{ dir: SITE/ledger }} }} ]
-sinks:
-  - {{ plugin: file, config: {{ path: SITE/out.ndjson }} }}
-  - {{ name: victim, {victim} }}
-delivery: {{ batch: {{ records: 7 }} }}
-"
-    );
-    Site::new()
-        .pipeline("flow", &yaml)
-        .env("LOCKSTEP_SYNC_SETTINGS__HEARTBEAT_INTERVAL", "24h")
-        .env("LOCKSTEP_WATCHDOG", "1s")
-        .env("LOCKSTEP_CALL_TIMEOUT", "500ms")
-        .env("LOCKSTEP_RESTART__BACKOFF__MIN", "300ms")
-        .env("LOCKSTEP_RESTART__BACKOFF__MAX", "300ms")
-}
-
-fn faulty(plugin: &str, at: &str, how: &str, once: bool) -> String {
-    let fault = format!("{{ at: {at}, how: {how}, key: app.probe.150, mended: SITE/mended, once: {once} }}");
-    format!("plugin: {plugin}, config: {{ fault: {fault}, written: SITE/out/written }}")
-}
-
-fn keys(from: u64, through: u64) -> Vec<String> {
-    (from..=through).map(|number| format!("app.probe.{number}")).collect()
-}
-
-fn author(site: &Site, keys: &[String]) {
-    let change = |key| format!(r#"{{"event_type":"config_updated","config_key":"{key}","new_value":1}}"#);
-    append(&site.path("in.ndjson"), keys.iter().map(change));
-}
-
-fn output(site: &Site) -> PathBuf {
-    site.path("out.ndjson")
-}
-
-fn victim(host: &Host) -> Value {
-    host.status().component("flow", "sinks", "victim").clone()
-}
-
-/// Waits until the other sink has everything up to here.
-fn wait_other(host: &mut Host, site: &Site, revision: u64) {
-    host.wait_until("the other sink", LIMIT, |_| last_revision(&output(site)) == Some(revision));
-}
-
-/// The sink fails once, on its way through the changes.
-fn fails_once(sink: &str, expected: &str) {
-    let site = site(sink);
-    let probe = Probe::new(&site, "out");
-    author(&site, &keys(1, N_CHANGES));
-    let mut host = site.start();
-    host.wait_until("the failure", LIMIT, |host| host.log().contains("task failed"));
-    // It is not started again before 300 ms have passed.
-    let so_far = probe.written().len() as u64;
-    assert!(so_far < N_CHANGES, "{so_far}");
-    wait_other(&mut host, &site, N_CHANGES);
-    author(&site, &keys(N_CHANGES + 1, N_CHANGES + 20));
-    wait_other(&mut host, &site, N_CHANGES + 20);
-    host.wait_until("everything at the sink that failed", LIMIT, |host| {
-        victim(host)["delivery"]["revision"] == N_CHANGES + 20 && victim(host)["state"] == "running"
-    });
-    Ledger::new(&keys(1, N_CHANGES + 20), &probe.written()).assert_at_least_once_in_order();
-
-    let shown = victim(&host);
-    assert_eq!(shown["restarts"], 1, "{shown}");
-    assert!(host.status().errors("flow").contains(expected), "{shown}");
-    assert_eq!(host.logged("task failed").len(), 1);
-    assert_eq!(host.logged("sink failed, starting again").len(), 1);
-    assert_eq!(host.status().pipeline("flow")["restarts"], 0, "the run went on");
-    assert_eq!(lines(&output(&site)).len() as u64, N_CHANGES + 20, "the other sink has each once");
-    host.stop();
-}
-
-#[test]
-fn a_sink_that_panics_is_started_again_alone() {
-    fails_once(&faulty("faulty", "put", "panic", true), "panicked in put");
-}
-
-#[test]
-fn a_sink_that_says_what_cannot_be_is_started_again_alone() {
-    fails_once(&faulty("faulty_pipelined", "acked", "unknown_ids", true), "`acked` names 1 failed");
-}
-
-#[test]
-fn a_sink_that_hangs_is_left_behind_and_opened_anew() {
-    fails_once(&faulty("faulty", "put", "hang", true), "`put` did not come back");
-}
-
-#[test]
-fn a_sink_whose_own_transform_panics_is_started_again_alone() {
-    let fault = "{ at: apply, how: panic, key: app.probe.150, mended: SITE/mended, once: true }";
-    let sink = format!(
-        "plugin: probe, transforms: [ {{ plugin: faulty, config: {{ fault: {fault} }} }} ], config: {{ dir: SITE/out }}"
-    );
-    fails_once(&sink, "panicked in apply");
-}
-
-#[test]
-fn a_sink_that_fails_again_and_again_stays_failed_while_the_pipeline_runs() {
-    let site = site(&faulty("faulty", "put", "panic", false))
-        .env("LOCKSTEP_RESTART__CRASH_LOOP__FAILURES", "3")
-        .env("LOCKSTEP_RESTART__BACKOFF__MIN", "20ms");
-    let probe = Probe::new(&site, "out");
-    author(&site, &keys(1, N_CHANGES));
-    let mut host = site.start();
-    host.wait_until("the end of its restarts", LIMIT, |host| {
-        host.logged("sink failed, not started again").len() == 1
-    });
-    stays_failed(&mut host, &site, N_CHANGES);
-    assert_eq!(host.logged("task failed").len(), 3);
-    // Draining waits for nothing that the sink would have to do.
-    host.stop();
-
-    site.write("mended", "");
-    let mut host = site.start();
-    host.wait_until("everything at the sink", LIMIT, |host| {
-        victim(host)["delivery"]["revision"] == N_CHANGES + 20
-    });
-    Ledger::new(&keys(1, N_CHANGES + 20), &probe.written()).assert_at_least_once_in_order();
-    host.stop();
-}
-
-/// The victim is failed for good; authors and the other sink go on, and the host is ready.
-fn stays_failed(host: &mut Host, site: &Site, n_changes: u64) {
-    author(site, &keys(n_changes + 1, n_changes + 20));
-    wait_other(host, site, n_changes + 20);
-    let shown = victim(host);
-    assert_eq!(shown["state"], "failed", "{shown}");
-    host.wait_until("the lag to be seen", LIMIT, |host| victim(host)["delivery"]["lag"].as_u64() >= Some(20));
-    assert_eq!(host.status().state("flow"), "running");
-    let ready = host.get("/readyz?verbose");
-    assert_eq!(ready.code, 200, "a dead sink degrades, it does not unready");
-    let ready = ready.json();
-    let mut checks = ready["checks"].as_array().expect("a list").iter();
-    let check = checks.find(|check| check["name"] == "sink flow/victim").expect("it is listed");
-    assert_eq!(check["degraded"], true, "{check}");
-    assert!(check["detail"].as_str().is_some_and(|detail| detail.starts_with("failed")), "{check}");
-}
-
-#[test]
-fn a_sink_that_hangs_at_every_start_is_given_up_and_costs_one_thread_each_time() {
-    let site = site("plugin: faulty, config: { fault: { at: new, how: hang, mended: SITE/mended }, written: SITE/out/written }")
-        .env("LOCKSTEP_RESTART__CRASH_LOOP__FAILURES", "2")
-        // Two hangs do not fit into this.
-        .env("LOCKSTEP_RESTART__CRASH_LOOP__WITHIN", "200ms")
-        .env("LOCKSTEP_GRACE_PERIOD", "2s");
-    author(&site, &keys(1, 20));
-    let mut host = site.start();
-    host.wait_until("the end of its restarts", LIMIT, |host| {
-        host.logged("sink failed, not started again").len() == 1
-    });
-    wait_other(&mut host, &site, 20);
-    stays_failed(&mut host, &site, 20);
-    assert_eq!(host.logged("a plugin call hangs").len(), 2);
-    host.stop();
-}
-
-#[test]
-fn a_record_that_stops_a_sink_stops_that_sink_only() {
-    let site =
-        site("plugin: probe, on_error: { retry: { attempts: 0 }, then: stop }, config: { dir: SITE/out }");
-    let probe = Probe::new(&site, "out");
-    probe.reject(&["app.probe.150"]);
-    author(&site, &keys(1, N_CHANGES));
-    let mut host = site.start();
-    host.wait_until("the sink to stop", LIMIT, |host| {
-        host.logged("sink failed, not started again").len() == 1
-    });
-    stays_failed(&mut host, &site, N_CHANGES);
-    assert!(host.status().errors("flow").contains("`on_error.then` is `stop`"));
-    host.stop();
-    probe.accept_all();
-    let mut host = site.start();
-    host.wait_until("everything at the sink", LIMIT, |host| {
-        victim(host)["delivery"]["revision"] == N_CHANGES + 20
-    });
-    // What stood beside the record in its batch was written before it.
-    let written: HashSet<String> = probe.written().into_iter().collect();
-    assert_eq!(written, keys(1, N_CHANGES + 20).into_iter().collect());
-    host.stop();
-}
-
-#[test]
-fn a_finite_input_does_not_end_well_while_a_sink_is_failed_for_good() {
-    let yaml = "
-sources: [ { plugin: probe, config: { dir: SITE/in, count: 20, ends: true } } ]
-transforms: [ { plugin: ledger, config: { dir: SITE/ledger } } ]
-sinks:
-  - { plugin: file, config: { path: SITE/out.ndjson } }
-  - { plugin: faulty, config: { fault: { at: put, how: panic, mended: SITE/mended }, written: SITE/out/written } }
-";
-    let site = Site::new()
-        .pipeline("flow", yaml)
-        .env("LOCKSTEP_RESTART__BACKOFF__MIN", "20ms")
-        .env("LOCKSTEP_RESTART__BACKOFF__MAX", "20ms");
-    let sink = Probe::new(&site, "out");
-    let mut host = site.start();
-    host.wait_state("flow", "failed");
-    assert!(host.status().errors("flow").contains("panicked in put"));
-    assert_eq!(lines(&output(&site)).len(), 20);
-    host.kill();
-    site.write("mended", "");
-    let status = site.start().wait_exit(LIMIT);
-    assert_eq!(status.code(), Some(0));
-    assert_eq!(sink.written(), Probe::keys(20));
-}
-
-#[test]
-fn a_websocket_sink_is_started_again_beside_its_source_and_its_clients_miss_nothing() {
-    let port = free_port();
-    let config = format!("{{ listen: 127.0.0.1:{port}, max_messages_per_second: 0 }}");
-    let yaml = format!(
-        "
-sources: [ {{ plugin: websocket, config: {config} }} ]
-transforms: [ {{ plugin: resolver }} ]
-sinks:
-  - {{ plugin: file, config: {{ path: SITE/out.ndjson }} }}
-  - name: victim
-    plugin: websocket
-    config: {config}
-    transforms:
-      - {{ plugin: faulty, config: {{ fault: {{ at: apply, how: panic, key: app.5, mended: SITE/mended, once: true }} }} }}
-"
-    );
-    let site = Site::new()
-        .pipeline("flow", &yaml)
-        .env("LOCKSTEP_SYNC_SETTINGS__HEARTBEAT_INTERVAL", "24h")
-        .env("LOCKSTEP_RESTART__BACKOFF__MIN", "300ms");
-    let mut host = site.start();
-    host.wait_ready();
-    let (mut author, mut subscriber) = (WsClient::connect(port), WsClient::connect(port));
-    author.subscribe(&[]);
-    subscriber.subscribe(&["app.*"]);
-    for number in 1..=20 {
-        let answer = author.change(&format!("app.{number}"), &json!(number));
-        assert_eq!(answer["success"], true, "{answer}");
-    }
-    wait_other(&mut host, &site, 20);
-    for number in 1..=20_u64 {
-        let shown = subscriber.next_of_type("config_sync");
-        assert_eq!(shown["revision"], number, "each once, in order: {shown}");
-    }
-    host.wait_until("the restarted sink", LIMIT, |host| victim(host)["delivery"]["lag"] == 0);
-    assert_eq!(victim(&host)["restarts"], 1);
-    assert_eq!(host.status().pipeline("flow")["restarts"], 0);
-    host.stop();
-}
-
-#[test]
-fn the_cursors_of_sinks_that_are_no_more_are_forgotten() {
-    let yaml = |sink: &str| {
-        format!(
+/// A pipeline whose changes come from a file, with a transform that goes wrong as told.
+fn with_fault(fault: &str) -> Site {
+    Site::new().pipeline(
+        "flow",
+        &format!(
             "
 sources: [ {{ plugin: file, config: {{ path: SITE/in.ndjson }} }} ]
-transforms: [ {{ plugin: ledger, config: {{ dir: SITE/ledger }} }} ]
-sinks:
-  - {{ plugin: file, config: {{ path: SITE/out.ndjson }} }}
-  - {{ name: {sink}, plugin: probe, config: {{ dir: SITE/{sink} }} }}
+transforms:
+  - plugin: faulty
+    on_error: {{ retry: {{ attempts: 1, backoff: 10ms, max: 10ms }} }}
+    config: {{ fault: {{ at: apply, mended: SITE/mended, {fault} }} }}
+  - {{ plugin: ledger, config: {{ dir: SITE/ledger }} }}
+sinks: [ {{ plugin: file, config: {{ path: SITE/out.ndjson }} }} ]
 "
-        )
+        ),
+    )
+}
+
+fn change(key: &str) -> String {
+    format!(r#"{{"event_type":"config_updated","config_key":"{key}","new_value":1}}"#)
+}
+
+/// What an operator's change of this key is answered.
+fn set(site: &Site, host: &Host, key: &str) -> Value {
+    let token = fs::read_to_string(site.path("data/admin.token")).expect("the host wrote a token");
+    let request = Request::new("POST", "/v1/changes").bearer(token.trim());
+    let answer = request.json(&json!({ "config_key": key, "new_value": 1 })).send(host.admin());
+    answer.expect("an answer").json()
+}
+
+/// Keys and revisions of what the file sink has.
+fn written(site: &Site) -> Vec<(String, u64)> {
+    let entry = |line: &String| {
+        let entry: Value = serde_json::from_str(line).expect("a JSON line");
+        let key = entry["config_key"].as_str().expect("a key").to_owned();
+        (key, entry["revision"].as_u64().expect("a revision"))
     };
-    let mut site = Site::new().env("LOCKSTEP_SYNC_SETTINGS__HEARTBEAT_INTERVAL", "24h");
-    author(&site, &keys(1, 10));
-    let mut forgotten = Vec::new();
-    for sink in ["first", "second", "second"] {
-        site = site.pipeline("flow", &yaml(sink));
-        let mut host = site.start();
-        let probe = Probe::new(&site, sink);
-        host.wait_until("every change", LIMIT, |_| probe.written() == keys(1, 10));
-        host.wait_until("its cursor", LIMIT, |host| {
-            host.status().component("flow", "sinks", sink)["delivery"]["revision"] == 10
-        });
-        forgotten.push(host.logged("cursor forgotten"));
-        host.stop();
-    }
-    let counts: Vec<usize> = forgotten.iter().map(Vec::len).collect();
-    assert_eq!(counts, [0, 1, 0], "{forgotten:?}");
-    let line = forgotten[1][0].to_string();
-    assert!(line.contains("\"first\"") && line.contains("10"), "sink and revision are named: {line}");
+    lines(&site.path("out.ndjson")).iter().map(entry).collect()
+}
+
+fn numbered(keys: &[&str]) -> Vec<(String, u64)> {
+    keys.iter().map(|key| (*key).to_owned()).zip(1..).collect()
+}
+
+#[test]
+fn a_transform_that_hangs_answers_the_author_and_the_next_run_goes_on() {
+    let site = with_fault("how: hang, key: app.hang, once: true")
+        .env("LOCKSTEP_WATCHDOG", "1s")
+        .env("LOCKSTEP_CALL_TIMEOUT", "500ms")
+        .env("LOCKSTEP_RESTART__BACKOFF__MIN", "20ms");
+    let mut host = site.start();
+    host.wait_ready();
+    append(&site.path("in.ndjson"), [change("app.a")]);
+    host.wait_until("the first change", LIMIT, |_| written(&site).len() == 1);
+    let answer = set(&site, &host, "app.hang");
+    assert_eq!(answer["error"]["code"], "unavailable", "nobody knows what became of it: {answer}");
+    append(&site.path("in.ndjson"), [change("app.b")]);
+    host.wait_until("the next run", LIMIT, |_| written(&site).len() == 2);
+    assert_eq!(written(&site), numbered(&["app.a", "app.b"]), "what hung was not committed");
+    assert_eq!(set(&site, &host, "app.hang")["revision"], 3);
+    host.kill();
+}
+
+#[test]
+fn a_dead_letter_is_retried_through_the_chain_into_the_log() {
+    let site = with_fault("how: nack, key: app.bad");
+    append(&site.path("in.ndjson"), ["app.a", "app.bad", "app.b"].map(change));
+    let mut host = site.start();
+    host.wait_until("the good ones", LIMIT, |_| written(&site).len() == 2);
+    host.wait_until("the dead letter", LIMIT, |_| dead_letters(&site).len() == 1);
+    let letter = dead_letters(&site).remove(0);
+    assert_eq!((&letter["component"], &letter["key"]), (&"faulty".into(), &"app.bad".into()), "{letter}");
+    let refused = site.run(["dlq", "retry", &id_of(&letter)]).expect_code(1);
+    assert!(refused.stderr.contains("failed again, after 4 attempts altogether"), "{}", refused.stderr);
+    assert_eq!(dead_letters(&site).len(), 1, "in the place it had");
+    site.write("mended", "");
+    site.run(["dlq", "retry", &id_of(&letter)]).expect_code(0);
+    host.wait_until("its entry", LIMIT, |_| written(&site).len() == 3);
+    host.wait_until("no dead letter", LIMIT, |_| dead_letters(&site).is_empty());
+    assert_eq!(written(&site), numbered(&["app.a", "app.b", "app.bad"]));
+    host.kill();
+    let mut host = site.start();
+    append(&site.path("in.ndjson"), [change("app.c")]);
+    host.wait_until("the next change", LIMIT, |_| {
+        written(&site).last().is_some_and(|(key, _)| key == "app.c")
+    });
+    assert_eq!(written(&site).last().expect("it is there").1, 4, "nothing came twice");
+    host.stop();
+}
+
+#[test]
+fn a_batch_that_is_more_than_one_commit_takes_is_committed_in_pieces() {
+    let site = with_fault("how: nack, key: nobody");
+    let keys = ["app.a", "app.20mib.1", "app.20mib.2", "app.70mib", "app.20mib.3", "app.20mib.4", "app.b"];
+    append(&site.path("in.ndjson"), keys.map(change));
+    let mut host = site.start();
+    host.wait_until("all that fits", LIMIT, |_| written(&site).len() == 6);
+    let fits: Vec<_> = keys.into_iter().filter(|key| *key != "app.70mib").collect();
+    assert_eq!(written(&site), numbered(&fits), "in order, without a gap");
+    let letters = dead_letters(&site);
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(
+        (&letters[0]["key"], &letters[0]["error"]["code"]),
+        (&"app.70mib".into(), &"too_large".into())
+    );
+    host.kill();
+    let mut host = site.start();
+    append(&site.path("in.ndjson"), [change("app.c")]);
+    host.wait_until("the next change", LIMIT, |_| {
+        written(&site).last().is_some_and(|(key, _)| key == "app.c")
+    });
+    assert_eq!(written(&site).last().expect("it is there").1, 7, "nothing came twice");
+    host.stop();
 }

@@ -201,3 +201,19 @@ fn a_replay_goes_through_the_sinks_own_condition_and_chain() {
     assert_eq!(inside.replay("all", "history 5"), "6 counted app.noticed\nend at 6\n");
     assert!(inside.host.drain());
 }
+
+#[test]
+fn a_change_comes_through_though_others_write_what_it_reads_all_the_time() {
+    let inside = Inside::start();
+    inside.site.write("ledger/slow", "");
+    inside.site.write("ledger/bumping", "app.contended");
+    let log = inside.pipeline().log().expect("a log");
+    assert!(eventually(LIMIT, || (log.head() > 20).then_some(())).is_some(), "the others write");
+    let before = log.head();
+    let (revision, told) = inside.set("app.contended");
+    assert!(revision > before && told["count"].as_u64() > Some(100), "{told}");
+    let still = log.head();
+    assert!(eventually(LIMIT, || (log.head() > still + 20).then_some(())).is_some(), "and go on to");
+    fs::remove_file(inside.site.path("ledger/bumping")).expect("the order is there");
+    assert!(inside.host.drain());
+}

@@ -17,6 +17,11 @@ impl Log {
 
     /// With more settings of the WebSocket server.
     fn with(more: &str) -> Self {
+        Self::with_delivery(more, "")
+    }
+
+    /// With more settings of the WebSocket server and of the pipeline.
+    fn with_delivery(more: &str, delivery: &str) -> Self {
         let port = free_port();
         let config = format!("{{ listen: 127.0.0.1:{port}, max_messages_per_second: 0{more} }}");
         let yaml = format!(
@@ -24,6 +29,7 @@ impl Log {
 sources: [ {{ plugin: websocket, config: {config} }} ]
 transforms: [ {{ plugin: lock }}, {{ plugin: resolver }} ]
 sinks: [ {{ plugin: websocket, config: {config} }} ]
+{delivery}
 "
         );
         Self { site: Site::new().pipeline("sync", &yaml), port }
@@ -250,4 +256,34 @@ fn a_reader_that_stops_is_conflated_or_resynced_and_ends_with_the_newest_of_ever
     assert!(newest.values().all(|n| n.as_u64() >= Some(360)), "{newest:?}");
     let end = slow.try_next(Duration::from_millis(300));
     assert!(!matches!(end, Some(Frame::Closed(_))), "it was never closed: {end:?}");
+}
+
+#[test]
+fn authors_are_answered_before_they_are_shown_their_change_also_if_its_batch_takes_two_commits() {
+    let log = Log::with_delivery("", "delivery: { batch: { linger: 100ms } }");
+    let _host = log.start();
+    let mut author = log.client();
+    subscribe(&mut author, &["app.*"], json!({}));
+    for round in 0..5 {
+        // What follows a repeated name waits for the next commit.
+        for (id, name) in [("first", "same"), ("again", "same"), ("other", "other")] {
+            author.send(&json!({
+                "type": "config_change", "id": id, "config_key": format!("app.{name}"), "new_value": round,
+                "user_id": "suite", "idempotency_key": format!("{name}-{round}"),
+            }));
+        }
+        let seen: Vec<Value> = std::iter::repeat_with(|| author.next_message())
+            .filter(|message| {
+                ["config_change_response", "config_sync"].iter().any(|kind| message["type"] == *kind)
+            })
+            .take(5)
+            .collect();
+        for shown in seen.iter().filter(|message| message["type"] == "config_sync") {
+            let is_answer = |message: &&Value| {
+                message["type"] == "config_change_response" && message["revision"] == shown["revision"]
+            };
+            let answered = seen.iter().take_while(|message| *message != shown).filter(is_answer).count();
+            assert!(answered > 0, "shown before it was answered: {seen:#?}");
+        }
+    }
 }

@@ -119,10 +119,11 @@ impl Bounds {
 
     /// Whether this entry, the oldest of history after `trim`, is passed.
     fn lets_go(&self, revision: u64, head: &Head, trim: &Trim) -> bool {
-        let is_too_large = self.tally.n_bytes - trim.bytes > self.retention.max_bytes;
+        // Entries may have been committed since the tally was taken.
+        let is_too_large = self.tally.n_bytes.saturating_sub(trim.bytes) > self.retention.max_bytes;
         let is_due = head.committed_at_us < self.oldest_us
-            || self.tally.head - trim.passed > self.retention.records
-            || self.tally.history_bytes - trim.passed_bytes > self.retention.bytes;
+            || self.tally.head.saturating_sub(trim.passed) > self.retention.records
+            || self.tally.history_bytes.saturating_sub(trim.passed_bytes) > self.retention.bytes;
         is_too_large || (is_due && revision <= self.taken)
     }
 }

@@ -92,7 +92,8 @@ impl Log {
 
     /// What a key was at some revision.
     pub fn entry_at(&self, tenant: Option<&str>, key: &str, revision: u64) -> Result<At, StoreError> {
-        let mut next = self.newest(tenant, key)?;
+        // Whoever has seen nothing needs no history.
+        let mut next = if revision == 0 { None } else { self.newest(tenant, key)? };
         for _ in 0..MAX_STEPS {
             let Some(entry) = next else { return Ok(At::Absent) };
             if entry.revision <= revision {

@@ -217,7 +217,8 @@ impl<'a> Link<'a> {
             metrics.retried.add(again.len() as u64);
             let records: Records = again.into_iter().map(|failed| failed.record).collect();
             let mut failed_again = Vec::new();
-            out = merge(out, self.apply_once(run, records, pass, &mut failed_again)?);
+            let late = self.apply_once(run, records, pass, &mut failed_again)?;
+            out = self.join(out, late);
             failed.extend(
                 failed_again.into_iter().map(|failed| FailedRecord { attempts: attempt + 1, ..failed }),
             );
@@ -255,7 +256,7 @@ impl<'a> Link<'a> {
             }
             let all = match out.take() {
                 None => applied.out,
-                Some(earlier) => merge(earlier, applied.out),
+                Some(earlier) => self.join(earlier, applied.out),
             };
             match applied.stopped_by {
                 None => {
@@ -268,6 +269,16 @@ impl<'a> Link<'a> {
                 }
             }
         }
+    }
+
+    /// Two parts of a batch, of which this transform passed `second` on later. Where it commits, the log has the order in
+    /// which it made the state, also if a record that was tried again loses its place.
+    fn join(&self, mut first: Records, second: Records) -> Records {
+        if !self.step.step.component.commits() {
+            return merge(first, second);
+        }
+        first.extend(second);
+        first
     }
 
     fn call(&mut self, run: &Run, records: Records) -> Result<Applied, Ended> {

@@ -27,8 +27,12 @@ pub(super) const FOLDER: &str = "store";
 /// Where the engine makes a folder per keyspace.
 const KEYSPACES_FOLDER: &str = "keyspaces";
 
-/// There while syncs are left for later: the journal may then end in more than one torn batch.
-const LATER_SYNC_FILE: &str = "later-sync";
+/// There while syncs are left for later: the journal may then end in more than one torn batch. It names the start of the
+/// system, for what the system was given is lost only when that ends.
+pub(super) const LATER_SYNC_FILE: &str = "later-sync";
+
+/// What tells one start of the system from the next.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What a group leaves behind: a value, or `None` where it was deleted.
 #[derive(Debug, Default)]
@@ -110,12 +114,10 @@ impl Engine {
             }
             opened => opened.map_err(|error| engine_error("open its files", &path, error)),
         }?;
-        // From the first write on, the journal may be torn as the marker says; what was open before is synced now.
-        let marked = match options.sync {
-            PersistMode::Buffer => File::create(&marker).map(|_| ()),
-            _ => engine.forget_later_sync(&marker),
-        };
-        marked.map_err(|error| StoreError::io("mark how to sync", dir, error))?;
+        // What the marker says must not be forgotten before it was heeded.
+        if !may_have_lost(dir) {
+            engine.mark_sync(dir)?;
+        }
         // The engine syncs what it puts into a new folder, but not that these new folders are there.
         for folder in [dir, &path.join(KEYSPACES_FOLDER)] {
             sync_folder(folder).map_err(|error| StoreError::io("sync", folder, error))?;
@@ -123,12 +125,21 @@ impl Engine {
         Ok(engine)
     }
 
-    fn forget_later_sync(&self, marker: &Path) -> io::Result<()> {
-        if !marker.exists() {
-            return Ok(());
-        }
+    /// Leaves the marker as it has to be from the first write on; what was written before is synced, if it is to go.
+    pub fn mark_sync(&self, dir: &Path) -> Result<(), StoreError> {
+        let marker = dir.join(LATER_SYNC_FILE);
+        let marked = match self.sync {
+            PersistMode::Buffer => fs::write(&marker, boot_id().unwrap_or_default()),
+            _ if !marker.exists() => Ok(()),
+            _ => self.forget_later_sync(dir),
+        };
+        marked.map_err(|error| StoreError::io("mark how to sync", dir, error))
+    }
+
+    /// Syncs everything, and says so.
+    pub fn forget_later_sync(&self, dir: &Path) -> io::Result<()> {
         self.database.persist(PersistMode::SyncAll).map_err(io::Error::other)?;
-        fs::remove_file(marker)
+        fs::remove_file(dir.join(LATER_SYNC_FILE))
     }
 
     /// `refusal` is how the engine refused the journal as it is.
@@ -251,6 +262,18 @@ impl View<'_> {
             Ok((revision.expect("only revisions are keys of entries"), value.to_vec()))
         })
     }
+}
+
+/// Whether commits that were answered may be gone: they were not synced, and the system has been started anew.
+pub(super) fn may_have_lost(dir: &Path) -> bool {
+    match fs::read_to_string(dir.join(LATER_SYNC_FILE)) {
+        Ok(marked) => boot_id().is_none_or(|booted| booted != marked),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+fn boot_id() -> Option<String> {
+    fs::read_to_string(BOOT_ID).ok()
 }
 
 impl Changes {

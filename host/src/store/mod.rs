@@ -68,7 +68,8 @@ pub enum Durability {
     #[default]
     Commit,
     /// Before it; the fsync follows at most this much later. A power cut takes the commits since the last one, never
-    /// one without those after it. The end of the process takes none.
+    /// one without those after it, and the store goes on in a new epoch: their revisions are given again, to others.
+    /// The end of the process takes none.
     Interval(Duration),
 }
 
@@ -131,12 +132,17 @@ impl Store {
     fn open_with(dir: &Path, options: &StoreOptions, engine: EngineOptions) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|error| StoreError::io("make the data folder", dir, error))?;
         let lock = DirLock::acquire(dir)?;
+        let may_have_lost = engine::may_have_lost(dir);
         let shared = Arc::new(Shared::open(dir.to_path_buf(), engine, lock)?);
         let queue = Arc::new(Queue::new(options.queue_commits, options.queue_bytes));
         let writer = Writer::new(Arc::clone(&shared), Arc::clone(&queue), options.sync_interval());
         let writer = writer.spawn(dir)?;
         let mut handle = Handle { shared, queue, epoch: Uuid::nil(), writer: Some(writer) };
         handle.epoch = handle.check_format(&dir.join(engine::FOLDER))?;
+        if may_have_lost {
+            handle.epoch = handle.begin_epoch()?;
+            handle.shared.with_engine(|engine| engine.mark_sync(dir))?;
+        }
         Ok(Self { handle: Arc::new(handle) })
     }
 
@@ -175,7 +181,8 @@ impl Store {
         self.handle.shared.scan(namespace, prefix, after, limit)
     }
 
-    /// Made with the store and never changed: revisions are compared only inside one epoch.
+    /// Made with the store, and made anew when commits that were answered for may be gone: revisions are compared only
+    /// inside one epoch.
     pub fn epoch(&self) -> Uuid {
         self.handle.epoch
     }
@@ -235,6 +242,14 @@ impl Handle {
                 Uuid::from_slice(&epoch).map_err(|_| damaged("its epoch is not a uuid"))
             }
         }
+    }
+
+    /// What was answered for and is gone may have been seen: its revisions must not be taken for those to come.
+    fn begin_epoch(&self) -> Result<Uuid, StoreError> {
+        let epoch = Uuid::new_v4();
+        self.commit(Commit::default().put(Namespace::Meta, EPOCH_KEY, epoch.into_bytes()))?;
+        tracing::warn!(%epoch, "the system ended before everything was synced: the log goes on in a new epoch");
+        Ok(epoch)
     }
 
     fn mark_new(&self) -> Result<Uuid, StoreError> {

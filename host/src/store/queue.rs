@@ -121,6 +121,12 @@ impl Queue {
         self.left.notify_all();
     }
 
+    /// Refuses what comes from now on, and gives what waits to whoever has to refuse it.
+    pub fn close_and_empty(&self) -> VecDeque<Job> {
+        self.close();
+        std::mem::take(&mut self.lock().jobs)
+    }
+
     /// Whether this is the writer's thread.
     pub fn is_writer(&self) -> bool {
         self.lock().is_writer()

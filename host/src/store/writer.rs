@@ -34,6 +34,25 @@ pub(super) struct Writer {
     undo: Changes,
 }
 
+/// A writer that panics, which is a defect of the host, takes nothing any more: nobody may wait for it.
+struct RefuseAfterPanic {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+}
+
+impl Drop for RefuseAfterPanic {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        self.shared.set_health(Health::Failed);
+        for job in self.queue.close_and_empty() {
+            tell(job.answer, Err(StoreError::Failed));
+        }
+        tracing::error!("the store's writer panicked; restart the host");
+    }
+}
+
 /// A group after its checks: what it changes, and what to tell whom.
 struct Decided {
     changes: Changes,
@@ -50,7 +69,11 @@ impl Writer {
     pub fn spawn(self, dir: &Path) -> Result<JoinHandle<()>, StoreError> {
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || self.run())
+            .spawn(move || {
+                let _refusing =
+                    RefuseAfterPanic { shared: Arc::clone(&self.shared), queue: Arc::clone(&self.queue) };
+                self.run();
+            })
             .map_err(|error| StoreError::io("start the writer of", dir, error))
     }
 
@@ -66,6 +89,7 @@ impl Writer {
             }
         }
         self.sync();
+        self.say_synced();
         if !self.undo.is_empty() {
             // Closing the engine writes what it still holds of a refused group, if there is space by now.
             let _ = self.reopen();
@@ -149,6 +173,18 @@ impl Writer {
             // An engine that has stopped was closed or is opened again by the next commit, and both sync its journal.
             Some(Err(WriteFailure::Refused)) | None => {}
             Some(Ok(())) => self.shared.count(Counts { n_syncs: 1, ..Counts::default() }),
+        }
+    }
+
+    /// At an orderly end nothing is left to be lost. If that cannot be said, the next start takes it for lost.
+    fn say_synced(&self) {
+        if self.sync_interval.is_none() || self.shared.health() != Health::Ok {
+            return;
+        }
+        if let Some(engine) = self.shared.engine().as_ref()
+            && let Err(error) = engine.forget_later_sync(&self.shared.dir)
+        {
+            tracing::warn!(%error, "it cannot be marked that everything is synced");
         }
     }
 

@@ -34,7 +34,7 @@ impl Connection {
     async fn catch_up(&self, behind: Behind) {
         let Some(log) = self.server.log.history() else { return sleep(AGAIN).await };
         match behind.reading {
-            Reading::Resync(reason) => self.resync(behind, reason),
+            Reading::Resync(reason) => self.resync(behind, reason).await,
             Reading::Snapshot { after, through } => {
                 if let Some(page) = self.read(log, after, Replay::Current).await {
                     self.push_state(behind, page, through);
@@ -42,7 +42,7 @@ impl Connection {
             }
             Reading::History { after } => match self.read(log, after, Replay::History).await {
                 Some(page) if page.compacted.is_some_and(|compacted| after < compacted) => {
-                    self.resync(behind, Reason::Compacted);
+                    self.resync(behind, Reason::Compacted).await;
                 }
                 Some(page) => self.push_history(behind, page),
                 None => {}
@@ -51,8 +51,10 @@ impl Connection {
     }
 
     /// Says that something is left out: the state of now comes, and then everything after it.
-    fn resync(&self, behind: Behind, reason: Reason) {
-        let Some(LogPosition { epoch, head, .. }) = self.server.log.position() else { return };
+    async fn resync(&self, behind: Behind, reason: Reason) {
+        let Some(LogPosition { epoch, head, .. }) = self.server.log.position() else {
+            return sleep(AGAIN).await;
+        };
         debug!(connection = self.name(), reason = reason.name(), "resync");
         self.server.metrics.resyncs.add(1);
         let message = wire::resync(&epoch, head, reason.name());

@@ -47,9 +47,9 @@ fn a_sink_that_is_away_costs_authors_no_time() {
 
     assert!(n_written < n_before + PER_SECOND, "the sink was away");
     let slices: Vec<Duration> = sent.chunks_exact(PER_SECOND).map(p99).collect();
-    let with = middle(&slices[1..=n_seconds]);
+    let with = quietest(&slices[1..=n_seconds]);
     let first_without = n_before.div_ceil(PER_SECOND);
-    let without = middle(&slices[first_without..first_without + n_seconds]);
+    let without = quietest(&slices[first_without..first_without + n_seconds]);
     println!("p99 {with:?} with the sink, {without:?} without");
     // Below this it is the machine's own pauses that are measured.
     let floor = Duration::from_millis(20);
@@ -141,8 +141,8 @@ fn p99(sent: &[Sent]) -> Duration {
     times[times.len() * 99 / 100]
 }
 
-fn middle(times: &[Duration]) -> Duration {
-    let mut times = times.to_vec();
-    times.sort();
-    times[times.len() / 2]
+/// What the quietest second took: a sink that cost something would cost it in every second, other work on the machine
+/// does not.
+fn quietest(slices: &[Duration]) -> Duration {
+    slices.iter().min().copied().expect("there is a slice")
 }

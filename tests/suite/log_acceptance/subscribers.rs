@@ -10,9 +10,8 @@ use serde_json::json;
 /// History is short, so that whoever stays away while the host is killed falls out of it: what is in memory is gone, too.
 const N_KEPT: u64 = 200;
 
-const PER_SECOND: u32 = 200;
-const LOAD: Load =
-    Load { n_connections: 4, in_flight: 64, per_second: Some(PER_SECOND), n_keys: 30, bytes: 500 };
+/// Without a rate; that depends on how many look on, so that the test's own side keeps up with reading.
+const LOAD: Load = Load { n_connections: 4, in_flight: 64, per_second: None, n_keys: 30, bytes: 500 };
 
 #[test]
 fn subscribers_that_are_slow_stall_and_reconnect_see_what_etcd_would_promise_them() {
@@ -24,13 +23,15 @@ fn subscribers_that_are_slow_stall_and_reconnect_see_what_etcd_would_promise_the
         .env("LOCKSTEP_SYNC_SETTINGS__CLEANUP_INTERVAL", "200ms");
     let numbers = Numbers::default();
     let mut subscribers = Vec::new();
-    let n_changes = PER_SECOND as usize * n_seconds / (n_kills + 1);
+    let per_second = scale(200, 50);
+    let n_changes = per_second * n_seconds / (n_kills + 1);
+    let load = Load { per_second: Some(per_second as u32), ..LOAD };
     for round in 0..=n_kills {
         let mut host = sync.start();
         if round == 0 {
             subscribers.extend((0..n_subscribers).map(|number| subscribe(&sync, &numbers, number)));
         }
-        let authors = Authors::start(sync.port, LOAD, &numbers);
+        let authors = Authors::start(sync.port, load, &numbers);
         host.wait_until("the round's changes", 4 * LIMIT, |_| authors.n_answered() >= n_changes);
         if round < n_kills {
             host.kill();

@@ -149,7 +149,14 @@ impl Driver {
         let mut n_left = self.n_messages();
         let mut is_subscribed = false;
         loop {
-            let message = match timeout(LIMIT, connection.next()).await {
+            let mut last = self.last.clone();
+            let is_seen = |last: &Option<u64>| last.is_some_and(|last| *self.position.borrow() >= last);
+            // A frame that is not taken stays in the connection.
+            let frame = tokio::select! {
+                _ = last.wait_for(is_seen) => return Ended::Finished,
+                frame = timeout(LIMIT, connection.next()) => frame,
+            };
+            let message = match frame {
                 Ok(Frame::Message(message)) => message,
                 Ok(Frame::Closed(_)) => return Ended::Disconnected,
                 Err(_) if self.last.borrow().is_some() => return Ended::Finished,
@@ -157,10 +164,6 @@ impl Driver {
             };
             if !self.see(&message, &mut is_subscribed) {
                 continue;
-            }
-            let is_over = |last: Option<u64>| last.is_some_and(|last| *self.position.borrow() >= last);
-            if is_over(*self.last.borrow()) {
-                return Ended::Finished;
             }
             n_left = n_left.saturating_sub(1);
             if n_left == 0 && self.last.borrow().is_none() {

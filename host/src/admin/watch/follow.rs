@@ -37,7 +37,8 @@ enum Way {
     /// The newest entry of each key, up to the end that the log had.
     Current {
         until: u64,
-        /// Whoever begins here has nothing that a deletion could take away.
+        /// Whoever begins here has nothing that a deletion before that end could take away. A later one may be of a key
+        /// that was shown.
         with_deletions: bool,
     },
 }
@@ -98,8 +99,11 @@ impl Watcher {
         page: &mut String,
     ) -> Result<(), StoreError> {
         let read = self.log.current(self.after, MAX_RECORDS, MAX_BYTES)?;
-        let is_gone = |record: &&Record| record.known_change().is_some_and(|change| change.is_deletion());
-        let shown = read.batch.iter().filter(|record| with_deletions || !is_gone(record));
+        let was_gone = |record: &&Record| {
+            let change = record.known_change().filter(|change| change.is_deletion());
+            change.is_some_and(|change| change.revision().is_some_and(|revision| revision <= until))
+        };
+        let shown = read.batch.iter().filter(|record| with_deletions || !was_gone(record));
         shown.for_each(|record| self.add(record, page));
         self.after = read.through.max(self.after);
         if self.after >= until {

@@ -137,3 +137,17 @@ fn a_watcher_that_was_live_and_falls_behind_gets_the_newest_of_each_key() {
     assert_eq!(read(&mut live), [format!("a {}", head + 1)]);
     assert!(!log.wait(head + 1, Duration::ZERO));
 }
+
+#[test]
+fn a_key_that_is_deleted_while_the_snapshot_is_read_is_not_left_standing() {
+    let (_folder, log) = log(1_000_000);
+    let keys = (0..600).map(|n| change(&format!("k.{n}"), n));
+    commit(&log, keys.chain([deletion("k.599")]).collect());
+    let mut watcher = Watcher::new(log.clone(), asked("snapshot=true"));
+    let first = watcher.next_page().expect("readable");
+    assert!(first.contains("\"k.0\"") && !first.contains("\"k.598\""), "the first page of two");
+    commit(&log, vec![deletion("k.0"), deletion("k.598")]);
+    let shown = read(&mut watcher);
+    assert!(shown.contains(&"k.0 602".to_owned()), "the deletion of what was shown: {shown:?}");
+    assert!(!shown.contains(&"k.599 601".to_owned()), "what was gone before is not shown: {shown:?}");
+}

@@ -88,3 +88,13 @@ fn a_base_after_the_compacted_part_is_always_known() {
     let base = log.entry_at(None, "rare", seen).expect("read");
     assert!(matches!(base, At::Entry(found) if show(&found) == "rare=1@1"), "though it is old and replaced");
 }
+
+#[test]
+fn who_has_seen_nothing_of_a_key_is_known_to_have_however_much_is_compacted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_with(dir.path(), |options| options.retention.records = 1);
+    append(&log, vec![change("a", 1), change("a", 2), change("a", 3)]);
+    log.compact().expect("compacted");
+    assert!(matches!(log.entry_at(None, "a", 1), Ok(At::Compacted)));
+    assert!(matches!(log.entry_at(None, "a", 0), Ok(At::Absent)));
+}

@@ -29,12 +29,6 @@ impl Answered {
         self.lock().push_back(head);
     }
 
-    /// The batch that was begun last is not going to be committed.
-    pub fn withdraw(&self) {
-        self.lock().pop_back();
-        self.changed.notify_all();
-    }
-
     /// The authors of the oldest batch have been told.
     pub fn told(&self) {
         self.lock().pop_front();

@@ -3,7 +3,12 @@
 //! On the thread that applies a batch, state and notices belong to the batch; everywhere else each call is a commit of
 //! its own. A component may outlive its run by a moment, so the run is held weakly.
 
-use super::{super::run::Run, ThroughLog, replay::replay, scope};
+use super::{
+    super::run::{Ended, Run},
+    ThroughLog,
+    replay::replay,
+    scope,
+};
 use crate::log::At;
 use crate::pipeline::{SinkStep, Step};
 use crate::store::{Check, Commit, Expect, Namespace, StoreError};
@@ -62,10 +67,13 @@ impl LogHost {
 
     /// Commits outside a batch.
     fn commit(&self, commit: Commit, notices: Vec<Record>) -> Answer<StateCommitted> {
-        self.ask(|_, through| match through.host.log.commit(commit, notices) {
-            Ok(revision) => Ok(StateCommitted { is_done: true, revision }),
-            Err(StoreError::Conflict { .. }) => Ok(StateCommitted { is_done: false, revision: 0 }),
-            Err(error) => Err(store_error(error)),
+        self.ask(|run, through| {
+            let _turn = through.turns.other(run).map_err(|Ended| over())?;
+            match through.host.log.commit(commit, notices) {
+                Ok(revision) => Ok(StateCommitted { is_done: true, revision }),
+                Err(StoreError::Conflict { .. }) => Ok(StateCommitted { is_done: false, revision: 0 }),
+                Err(error) => Err(store_error(error)),
+            }
         })
     }
 }
@@ -235,6 +243,10 @@ impl ComponentHost for LogHost {
     }
 
     fn call(&self, operation: RStr<'_>, arguments: RStr<'_>, done: CompletionBox) {
+        if scope::with(|_| ()).is_some() {
+            // It could wait for the very batch that waits for it, or write what the batch has read, each time anew.
+            return done.done(RErr(Error::unsupported("inside `apply` no operation is called")));
+        }
         let caller = CallerParts { is_operator: false, name: (&*self.component).into() };
         let Some(run) = self.run.upgrade() else { return done.done(RErr(over())) };
         match run.through_log() {

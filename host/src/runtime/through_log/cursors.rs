@@ -24,7 +24,9 @@ struct Place {
     sink: String,
     acked: u64,
     saved: u64,
-    saved_at: Instant,
+    /// None before the first time: the first ack is saved at once, so that a host which crashes again and again early
+    /// goes on.
+    saved_at: Option<Instant>,
 }
 
 impl Cursors {
@@ -37,7 +39,7 @@ impl Cursors {
                 log.cursors().save(&pipeline.name, sink, 0);
             }
             let (sink, acked) = (sink.to_owned(), known.unwrap_or(0));
-            Mutex::new(Place { sink, acked, saved: acked, saved_at: Instant::now() })
+            Mutex::new(Place { sink, acked, saved: acked, saved_at: None })
         };
         let sinks = pipeline.sinks.iter().map(|sink| cursor(&sink.step.name)).collect();
         Self { log: log.clone(), pipeline: pipeline.name.clone(), sinks }
@@ -61,7 +63,7 @@ impl Cursors {
     pub fn ack(&self, sink: usize, revision: u64) {
         let mut cursor = self.lock(sink);
         cursor.acked = cursor.acked.max(revision);
-        if cursor.saved_at.elapsed() >= SAVE_AFTER {
+        if cursor.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_AFTER) {
             self.save_moved(&mut cursor);
         }
     }
@@ -69,7 +71,7 @@ impl Cursors {
     /// Nothing was acked for a moment: saves what is due.
     pub fn rest(&self, sink: usize) {
         let mut cursor = self.lock(sink);
-        if cursor.saved_at.elapsed() >= SAVE_AFTER {
+        if cursor.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_AFTER) {
             self.save_moved(&mut cursor);
         }
     }
@@ -82,7 +84,7 @@ impl Cursors {
     fn save_moved(&self, cursor: &mut Place) {
         if cursor.acked > cursor.saved {
             self.log.cursors().save(&self.pipeline, &cursor.sink, cursor.acked);
-            (cursor.saved, cursor.saved_at) = (cursor.acked, Instant::now());
+            (cursor.saved, cursor.saved_at) = (cursor.acked, Some(Instant::now()));
         }
     }
 }

@@ -37,6 +37,9 @@ use tracing::{error, info};
 /// How long the thread waits before it looks whether it should end.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How often others may write in between before a batch is applied while nobody else commits.
+const CONFLICTS: usize = 3;
+
 /// The most records of one commit.
 const BATCH_RECORDS: usize = 4096;
 
@@ -59,6 +62,7 @@ pub fn ingest(
         keys: run.pipeline.sources.iter().map(position_keys).collect(),
         progress,
         carried: None,
+        is_untold: false,
         forgot_at: Instant::now(),
     };
     run.wait_open()?;
@@ -75,6 +79,8 @@ struct Ingest<'a> {
     progress: Sender<Progress>,
     /// What has to wait for the next commit.
     carried: Option<Part>,
+    /// Something was committed, or is about to be, whose authors hear of it only when the rest of their flight is too.
+    is_untold: bool,
     forgot_at: Instant,
 }
 
@@ -87,7 +93,7 @@ impl<'a> Ingest<'a> {
                 None => match queue.recv_timeout(LOOK) {
                     Ok(input) => Part::from(input),
                     Err(RecvTimeoutError::Timeout) => {
-                        self.rest();
+                        self.forget();
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -95,13 +101,13 @@ impl<'a> Ingest<'a> {
             };
             let batch = self.collect(first, queue)?;
             self.commit(batch)?;
+            self.forget();
         }
     }
 
-    /// Nothing to do: forgets old names once in a while.
-    fn rest(&mut self) {
-        if self.forgot_at.elapsed() > self.run.sync.cleanup_interval {
-            while !self.through.seen.forget_old() {}
+    /// Forgets old names once in a while: some at a time, for it may never have nothing else to do.
+    fn forget(&mut self) {
+        if self.forgot_at.elapsed() > self.run.sync.cleanup_interval && self.through.seen.forget_old() {
             self.forgot_at = Instant::now();
         }
     }
@@ -159,19 +165,28 @@ impl<'a> Ingest<'a> {
     /// Commits a batch, however often it takes.
     fn commit(&mut self, batch: Vec<Part>) -> Result<(), Ended> {
         let log = &self.through.host.log;
-        self.through.answered.begin(log.head());
-        let mut trouble = Trouble::default();
+        if !mem::replace(&mut self.is_untold, true) {
+            self.through.answered.begin(log.head());
+        }
+        let (mut trouble, mut n_conflicts) = (Trouble::default(), 0);
         loop {
             self.run.go_on()?;
+            let is_alone = n_conflicts >= CONFLICTS;
+            let turn = is_alone.then(|| self.through.turns.batch(self.run)).transpose()?;
             let mut attempt = self.attempt(&batch)?;
-            match attempt.commit(log) {
+            let committed = attempt.commit(log);
+            drop(turn);
+            match committed {
                 Ok(first_revision) => {
                     trouble.is_over();
                     return self.committed(batch, attempt, first_revision);
                 }
-                Err(StoreError::Conflict { .. }) => self.run.metrics.reapplied(),
+                Err(StoreError::Conflict { .. }) => {
+                    n_conflicts += 1;
+                    self.run.metrics.reapplied();
+                }
                 Err(StoreError::TooLarge { .. } | StoreError::NotAnEntry { .. }) => {
-                    self.through.answered.withdraw();
+                    drop(attempt);
                     return self.commit_in_pieces(batch);
                 }
                 Err(refused) => {
@@ -236,7 +251,14 @@ impl<'a> Ingest<'a> {
     }
 
     /// It is on disk: everybody may be told.
-    fn committed(&self, batch: Vec<Part>, attempt: Attempt<'a>, first_revision: u64) -> Result<(), Ended> {
+    fn committed(
+        &mut self,
+        batch: Vec<Part>,
+        attempt: Attempt<'a>,
+        first_revision: u64,
+    ) -> Result<(), Ended> {
+        // The authors of a flight are told when all of it is committed.
+        self.is_untold = batch.last().is_some_and(|part| !part.is_last);
         attempt.letters.into_iter().for_each(Prepared::stored);
         for (part, made) in batch.into_iter().zip(attempt.made) {
             let Made { failed, entries, event_types, mut told } = made;
@@ -261,6 +283,9 @@ impl<'a> Ingest<'a> {
                 part.flight.release();
             }
         }
+        if self.is_untold {
+            return Ok(());
+        }
         self.progress.send(Progress::Told).map_err(|_| Ended)
     }
 
@@ -280,6 +305,10 @@ impl<'a> Ingest<'a> {
             let (first, second) = part.split(records.collect());
             self.commit(vec![first])?;
             return self.commit(second.into_iter().collect());
+        }
+        if part.records.is_empty() {
+            let error = Error::fatal("what is left of a batch is more than one commit takes");
+            return Err(self.run.fail(self.committing, "commit", &error, true));
         }
         let error = Error::rejected("too_large", "what becomes of the change is more than one commit takes");
         let records = mem::take(&mut part.records).into_iter();

@@ -23,6 +23,7 @@ mod scope;
 mod seen;
 mod sink_failures;
 mod tail;
+mod turns;
 
 pub use audit::{Audit, AuditEntry};
 pub use component_host::log_component_host;
@@ -45,6 +46,7 @@ use replay::Replays;
 use seen::Seen;
 use sink_failures::SinkFailures;
 use std::time::Duration;
+use turns::Turns;
 
 /// The name of the host's own source.
 pub const ADMIN: &str = "admin";
@@ -72,6 +74,7 @@ pub struct ThroughLog {
     pub cursors: Cursors,
     pub failures: SinkFailures,
     answered: Answered,
+    turns: Turns,
     replays: Vec<Replays>,
     seen: Seen,
 }
@@ -82,7 +85,8 @@ impl ThroughLog {
         let replays = pipeline.sinks.iter().map(|_| Replays::default()).collect();
         let cursors = Cursors::load(&host.log, pipeline);
         let (failures, seen) = (SinkFailures::new(pipeline.sinks.len()), Seen::new(store.clone()));
-        Self { host, cursors, failures, answered: Answered::default(), replays, seen }
+        let (answered, turns) = (Answered::default(), Turns::default());
+        Self { host, cursors, failures, answered, turns, replays, seen }
     }
 
     /// A sink's thread has ended or hangs: what it failed of, if it did.

@@ -38,7 +38,8 @@ impl Seen {
     /// The revision that the change of this name was committed as.
     pub fn revision(&self, name: &Name) -> Result<Option<u64>, StoreError> {
         let now = period(time::now_us());
-        for period in (now.saturating_sub(KNOWN_PERIODS - 1)..=now).rev() {
+        // The clock may have been set back since.
+        for period in (now.saturating_sub(KNOWN_PERIODS - 1)..=now.saturating_add(1)).rev() {
             if let Some(found) = self.store.get(Namespace::Seen, &key(period, name))? {
                 return Ok(found.try_into().ok().map(u64::from_be_bytes));
             }

@@ -122,3 +122,53 @@ fn with_an_interval_commits_are_answered_before_the_sync_and_synced_soon() {
     let store = open(dir.path());
     assert_eq!(store.tally().head + 1, n_commits, "each but the one that marked the new store was an entry");
 }
+
+/// A store as the end of its process leaves it, with syncs left for later.
+fn left_unsynced() -> (tempfile::TempDir, Uuid) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = StoreOptions {
+        durability: Durability::Interval(Duration::from_secs(3600)),
+        ..StoreOptions::default()
+    };
+    let store = Store::open(dir.path(), options).expect("the store opens");
+    store.commit(entry("a", "1")).expect("committed");
+    let left = tempfile::tempdir().expect("a folder");
+    let from = dir.path().join(".");
+    let copied = std::process::Command::new("cp").arg("-r").arg(from).arg(left.path()).status();
+    assert!(copied.is_ok_and(|status| status.success()), "`cp` copies");
+    (left, store.epoch())
+}
+
+#[test]
+fn what_a_power_cut_may_have_taken_begins_a_new_epoch_and_the_end_of_a_process_does_not() {
+    let (killed, epoch) = left_unsynced();
+    let store = open(killed.path());
+    assert_eq!((store.epoch(), store.tally().head), (epoch, 1), "the process ended, the system did not");
+    drop(store);
+
+    let (cut, epoch) = left_unsynced();
+    fs::write(cut.path().join(engine::LATER_SYNC_FILE), "an earlier start").expect("written");
+    let store = open(cut.path());
+    let next = store.epoch();
+    assert_ne!(next, epoch, "revision 2 may have been given and seen");
+    assert_eq!(store.tally().head, 1, "what is there stays");
+    drop(store);
+    assert_eq!(open(cut.path()).epoch(), next, "once");
+}
+
+#[test]
+fn an_orderly_end_with_an_interval_leaves_nothing_to_be_lost() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = StoreOptions {
+        durability: Durability::Interval(Duration::from_secs(3600)),
+        ..StoreOptions::default()
+    };
+    let marker = dir.path().join(engine::LATER_SYNC_FILE);
+    for _ in 0..2 {
+        let store = Store::open(dir.path(), options.clone()).expect("the store opens");
+        store.commit(entry("a", "1")).expect("committed");
+        assert!(marker.exists());
+        drop(store);
+        assert!(!marker.exists());
+    }
+}

@@ -255,3 +255,19 @@ fn a_panic_in_an_answer_does_not_end_the_writer() {
     store.commit(state("b", "2")).expect("the writer goes on");
     assert_eq!(store.health(), Health::Ok);
 }
+
+#[test]
+fn a_writer_that_panics_refuses_what_comes_instead_of_keeping_it_waiting() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    // Nobody gives up what is not there: the numbers of the tally do not allow it.
+    let absurd = Trim { bytes: u64::MAX, passed_bytes: u64::MAX, revisions: vec![7], ..Trim::default() };
+    let absurd = Commit { trim: Some(absurd), ..Commit::default() };
+    assert!(store.commit(absurd).is_err());
+    let (answer, answered) = mpsc::channel();
+    let later = store.clone();
+    std::thread::spawn(move || answer.send(later.commit(state("a", "1"))));
+    let result = answered.recv_timeout(Duration::from_secs(5)).expect("an answer");
+    assert!(matches!(result, Err(StoreError::Closed)), "{result:?}");
+    assert_eq!(store.health(), Health::Failed);
+}

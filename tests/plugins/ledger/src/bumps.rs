@@ -1,4 +1,5 @@
-//! Somebody else who writes the same state: a commit outside a batch, ordered by the file `bump`.
+//! Somebody else who writes the same state: a commit outside a batch, ordered by the file `bump`, or one after the other
+//! for as long as there is the file `bumping`.
 
 use lockstep_plugin_api::{prelude::*, state::StateCommit};
 use std::{fs, path::Path, thread, time::Duration};
@@ -13,6 +14,9 @@ pub fn serve(context: &Context, dir: &Path) {
             let done = bump(context, key.trim());
             fs::write(dir.join("bumped"), format!("{done:?}")).unwrap_or_default();
             fs::remove_file(dir.join("bump")).unwrap_or_default();
+        }
+        while let Some(key) = fs::read_to_string(dir.join("bumping")).ok().filter(|_| !context.stopping()) {
+            let _ = bump(context, key.trim());
         }
         thread::sleep(BETWEEN_LOOKS);
     }

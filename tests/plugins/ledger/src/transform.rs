@@ -7,7 +7,10 @@ use lockstep_plugin_api::{
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
 };
-use std::{fs, path::PathBuf, thread};
+use std::{fs, path::PathBuf, thread, time::Duration};
+
+/// Longer than a commit takes.
+const A_MOMENT: Duration = Duration::from_millis(30);
 
 /// The state it keeps: config key -> how many changes.
 pub const NAMESPACE: &str = "ledger";
@@ -46,6 +49,12 @@ pub fn count(stored: Option<&Bytes>) -> u64 {
     stored.and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok()).unwrap_or(0)
 }
 
+/// `app.20mib.x` stages so much beside its count.
+fn large(key: &str) -> Option<usize> {
+    let mebibytes: usize = key.split('.').find_map(|part| part.strip_suffix("mib"))?.parse().ok()?;
+    Some(mebibytes << 20)
+}
+
 impl Transform for Ledger {
     type Config = LedgerConfig;
 
@@ -62,10 +71,16 @@ impl Transform for Ledger {
         let state = self.context.state(NAMESPACE);
         let count = count(state.get(key.as_bytes())?.as_ref()) + 1;
         self.hold();
+        if key.contains("flaky") && fs::remove_file(self.dir.join("flaky")).is_ok() {
+            return Err(Error::failed(std::io::Error::other("it fails once")));
+        }
         if key.contains("refused") {
             return Err(Error::rejected("invalid_value", format!("refused with count {count}")));
         }
         state.stage(key.as_bytes(), Some(count.to_string().into()))?;
+        if let Some(n_bytes) = large(&key) {
+            state.stage(format!("large {key}").as_bytes(), Some(vec![0; n_bytes].into()))?;
+        }
         if key.contains("dropped") {
             return Ok(());
         }
@@ -102,8 +117,12 @@ impl Transform for Ledger {
 }
 
 impl Ledger {
-    /// Waits between read and commit while the file `hold` is there, and says so with the file `held`.
+    /// Waits between read and commit while the file `hold` is there, and says so with the file `held`; for a moment only
+    /// if there is the file `slow`.
     fn hold(&self) {
+        if self.dir.join("slow").exists() {
+            thread::sleep(A_MOMENT);
+        }
         if !self.dir.join("hold").exists() {
             return;
         }
