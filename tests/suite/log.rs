@@ -275,7 +275,9 @@ fn the_hosts_own_source_is_shown_with_what_it_read_and_answered() {
     let site = Site::new().pipeline("flow", &from_file(FILE));
     let mut host = site.start();
     host.wait_ready();
-    ["app.a", "app.b"].map(|key| site.run(["set", key, "1"]).expect_code(0));
+    for key in ["app.a", "app.b"] {
+        site.run(["set", key, "1"]).expect_code(0);
+    }
     let shown = host.status().component("flow", "sources", "admin").clone();
     assert_eq!((&shown["state"], &shown["plugin"]), (&"running".into(), &"host".into()), "{shown}");
     host.wait_until("both to be counted", LIMIT, |host| {
