@@ -271,6 +271,23 @@ fn a_sink_that_fell_out_of_history_gets_the_state_of_every_key_and_the_gap_is_to
 }
 
 #[test]
+fn the_hosts_own_source_is_shown_with_what_it_read_and_answered() {
+    let site = Site::new().pipeline("flow", &from_file(FILE));
+    let mut host = site.start();
+    host.wait_ready();
+    for key in ["app.a", "app.b"] {
+        site.run(["set", key, "1"]).expect_code(0);
+    }
+    let shown = host.status().component("flow", "sources", "admin").clone();
+    assert_eq!((&shown["state"], &shown["plugin"]), (&"running".into(), &"host".into()), "{shown}");
+    host.wait_until("both to be counted", LIMIT, |host| {
+        let sum = |name| host.metrics().sum(name, &[("component", "admin"), ("kind", "source")]);
+        sum("lockstep_records_read_total") == 2.0 && sum("lockstep_records_acked_total") == 2.0
+    });
+    host.stop();
+}
+
+#[test]
 fn a_finite_input_ends_the_pipeline_when_every_sink_has_everything() {
     let sinks = format!("{FILE}\n  - {{ name: other, plugin: probe, config: {{ dir: SITE/other }} }}");
     let site = Site::new().pipeline("flow", &through_ledger(1000, ", ends: true", &sinks));

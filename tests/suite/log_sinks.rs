@@ -165,6 +165,7 @@ fn a_sink_that_hangs_at_every_start_is_given_up_and_costs_one_thread_each_time()
     wait_other(&mut host, &site, 20);
     stays_failed(&mut host, &site, 20);
     assert_eq!(host.logged("a plugin call hangs").len(), 2);
+    host.stop();
 }
 
 #[test]

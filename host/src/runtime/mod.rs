@@ -15,12 +15,14 @@ mod accounting;
 mod committer;
 mod dead_letter;
 mod failed;
+mod feed;
 mod flight;
 mod metrics;
 mod positions;
 mod restart;
 mod route;
 mod run;
+mod running;
 mod sink_task;
 mod source_task;
 mod stack;
@@ -33,8 +35,9 @@ mod watchdog;
 pub use dead_letter::{
     Blob, DeadLetter, DeadLetterError, DeadLetters, Entry, QueueName, Size, StoredError, StoredRecord,
 };
+pub use running::RunningPipeline;
 pub use status::{ComponentState, ComponentStatus, PipelineError, PipelineState, PipelineStatus, SeenError};
-pub use supervisor::{RunningPipeline, Shared, spawn};
+pub use supervisor::{Shared, spawn};
 pub use through_log::{AdminIntake, Audit, AuditEntry, CallOperations, HostLog, OperationInfo, Operations};
 pub use watchdog::Watchdog;
 

@@ -7,6 +7,7 @@ use super::{
     breaker::Breaker,
     chain::{Chain, Instance},
     failed::FailedRecord,
+    feed::Feed,
     flight::Flight,
     route::Delivery,
     run::{Ended, Run},
@@ -19,10 +20,7 @@ use crate::registry::Sink;
 use lockstep_plugin_api::{Batch, Error, ErrorKind, Record, abi::Records, backoff::Backoff, sink::Acked};
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc, MutexGuard, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,38 +32,6 @@ const IDLE_WAIT: Duration = Duration::from_millis(100);
 
 /// How long to wait for acks before looking for new batches again.
 const ACK_WAIT: Duration = Duration::from_millis(1);
-
-/// Where a sink's batches come from.
-enum Feed<'a> {
-    /// The chain, and dead letters that enter again.
-    Queue(SinkQueue),
-    /// The log, from the sink's own place on.
-    Log(Tail<'a>),
-}
-
-impl Feed<'_> {
-    /// What comes next, waiting at most `wait` for it.
-    fn next(&mut self, wait: Duration) -> Result<Next, Ended> {
-        match self {
-            Self::Log(tail) => tail.next(wait),
-            Self::Queue(queue) => Ok(match lock(queue).recv_timeout(wait) {
-                Ok(delivery) => Next::Delivery(delivery),
-                Err(RecvTimeoutError::Timeout) => Next::Nothing,
-                Err(RecvTimeoutError::Disconnected) => Next::End,
-            }),
-        }
-    }
-
-    /// Whether what is not written yet may wait for the next start.
-    fn may_leave(&self) -> bool {
-        matches!(self, Self::Log(tail) if tail.may_leave())
-    }
-}
-
-/// Only one thread of a sink takes from its queue: another one has ended, or hangs in a call.
-pub fn lock(queue: &SinkQueue) -> MutexGuard<'_, Receiver<Delivery>> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Runs the sink until nothing more comes and everything is written, or something fails.
 pub fn run(run: &Arc<Run>, index: usize, queue: SinkQueue) -> Result<(), Ended> {

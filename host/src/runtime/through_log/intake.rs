@@ -5,9 +5,9 @@
 use super::super::{
     flight::{Flight, Origin},
     run::Run,
+    running::RunningPipeline,
     source_task::ChainInput,
     status::{ComponentState, ComponentStatus, PipelineState},
-    supervisor::RunningPipeline,
     threads::Entrances,
 };
 use super::ADMIN;

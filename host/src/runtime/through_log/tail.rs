@@ -6,10 +6,10 @@
 use super::{
     super::{
         committer::Progress,
+        feed,
         flight::{Flight, InFlight, Origin},
         route::{Delivery, part_of},
         run::{Ended, Phase, Run},
-        sink_task,
         threads::SinkQueue,
     },
     BATCH_BYTES, STORE_RETRY, ThroughLog,
@@ -96,7 +96,7 @@ impl<'a> Tail<'a> {
         if self.through.failures.has(self.sink) {
             return Err(Ended);
         }
-        let again = sink_task::lock(&self.again).try_recv();
+        let again = feed::lock(&self.again).try_recv();
         match again {
             Ok(delivery) => return Ok(Next::Delivery(delivery)),
             Err(TryRecvError::Empty) => {}

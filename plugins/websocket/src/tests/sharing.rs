@@ -1,7 +1,11 @@
 //! One server for the source and the sinks of an address.
 
 use super::support::{Client, change, config, free_address, sink, source};
-use lockstep_plugin_api::prelude::*;
+use crate::{endpoint::server_at, sink::WebSocketSink};
+use lockstep_plugin_api::{
+    prelude::*,
+    testing::{self, Place},
+};
 use serde_json::json;
 use std::{
     sync::{
@@ -162,4 +166,18 @@ fn nothing_of_the_old_patterns_comes_after_subscribed() {
     }
     stop.store(true, Ordering::Relaxed);
     publisher.join().expect("no panic");
+}
+
+#[test]
+fn a_sink_that_hangs_gives_way_to_its_next_instance() {
+    let address = free_address();
+    let place = Place { through_log: true, ..Place::default() };
+    let open = || testing::sink::<WebSocketSink>(&config(address, json!({})), &place);
+    let hanging = open().expect("a sink");
+    let next = open().expect("the same sink once more");
+    let server = server_at(address);
+    drop(hanging);
+    assert!(server.log.history().is_some(), "the late end of the first one is not the end of the other");
+    drop(next);
+    assert!(server.log.history().is_none() && server.has_ended());
 }
