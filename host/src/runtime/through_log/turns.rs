@@ -57,10 +57,7 @@ impl Turns {
         state.is_batch_alone = true;
         let turn = BatchTurn(self);
         while state.n_others > 0 {
-            state = match self.wait(run, state) {
-                Ok(state) => state,
-                Err(ended) => return Err(ended),
-            };
+            state = self.wait(run, state)?;
         }
         drop(state);
         Ok(turn)
