@@ -60,6 +60,11 @@ impl Background {
         Self { child: command.spawn().expect("a child"), stdout, stderr }
     }
 
+    fn signal(&self, signal: i32) {
+        // SAFETY: a plain system call on a child that was not waited for.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
     fn wait_said(&self, what: &str) {
         let is_said = || lines(&self.stderr).iter().any(|line| line.contains(what)).then_some(());
         eventually(LIMIT, is_said)
@@ -236,6 +241,55 @@ fn a_command_runs_under_a_lock_that_is_kept_and_given_back() {
     run(&site, "locks release app.z --force").expect_code(0);
     lost.expect_code(1);
     lost.wait_said("is lost");
+    host.stop();
+}
+
+#[test]
+fn a_command_is_not_begun_under_a_lease_that_ended_while_nobody_looked() {
+    let site = site();
+    let host = start(&site);
+    let held = run(&site, "locks acquire app.x --user bob --json").expect_code(0).json();
+    let mut job = Background::start(&site, "locks run app.x --ttl 1s --wait 50s -- touch begun");
+    std::thread::sleep(Duration::from_secs(1));
+    job.signal(libc::SIGSTOP);
+    let session = held["session"].as_str().expect("a session");
+    run(&site, &format!("locks release app.x --session {session}")).expect_code(0);
+    let token = || run(&site, "locks info app.x --json").json()["token"].as_u64();
+    assert!(token() > held["token"].as_u64(), "whoever waited has it");
+    eventually(LIMIT, || token().is_none().then_some(())).expect("its time is over");
+    job.signal(libc::SIGCONT);
+    job.expect_code(1);
+    job.wait_said("is lost");
+    assert!(!site.path("begun").exists());
+    // Longer in line than the lease lasts: that is no reason to give up.
+    let held = run(&site, "locks acquire app.x --user bob --json").expect_code(0).json();
+    let mut job = Background::start(&site, "locks run app.x --ttl 1s --wait 50s -- touch begun");
+    std::thread::sleep(Duration::from_secs(2));
+    let session = held["session"].as_str().expect("a session");
+    run(&site, &format!("locks release app.x --session {session}")).expect_code(0);
+    job.expect_code(0);
+    assert!(site.path("begun").exists());
+    host.stop();
+}
+
+#[test]
+fn who_stops_waiting_for_a_lock_does_not_get_it() {
+    let site = site();
+    let host = start(&site);
+    for (line, signal) in [
+        ("locks run app.x --wait 50s -- touch begun", libc::SIGINT),
+        ("locks acquire app.x --wait 50s", libc::SIGTERM),
+    ] {
+        let held = run(&site, "locks acquire app.x --user bob --json").expect_code(0).json();
+        let mut waiting = Background::start(&site, line);
+        std::thread::sleep(Duration::from_secs(1));
+        waiting.signal(signal);
+        waiting.expect_code(128 + signal);
+        let session = held["session"].as_str().expect("a session");
+        run(&site, &format!("locks release app.x --session {session}")).expect_code(0);
+        assert_eq!(run(&site, "locks info app.x --json").json(), Value::Null, "nobody has it");
+    }
+    assert!(!site.path("begun").exists());
     host.stop();
 }
 

@@ -13,6 +13,7 @@ mod delivery;
 mod log;
 mod log_faults;
 mod log_services;
+mod log_sinks;
 mod drain;
 mod breaker;
 mod dead_letter;

@@ -20,6 +20,9 @@ const MAX_AWAY: SignedDuration = SignedDuration::from_secs(60);
 struct Check {
     name: String,
     ok: bool,
+    /// It does not work, and the host is ready all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    degraded: bool,
     detail: String,
 }
 
@@ -70,7 +73,7 @@ fn store_check(health: Health) -> Check {
         Health::Recovering => "its engine has stopped and is started again by the next commit",
         Health::Failed => "a write to the disk failed: restart the host when the disk is sound",
     };
-    Check { name: "store".into(), ok: health == Health::Ok, detail: detail.into() }
+    Check { name: "store".into(), ok: health == Health::Ok, degraded: false, detail: detail.into() }
 }
 
 fn pipeline_check(pipeline: &PipelineStatus) -> Check {
@@ -79,20 +82,30 @@ fn pipeline_check(pipeline: &PipelineStatus) -> Check {
     if let Some(last) = pipeline.last_error.as_ref().filter(|_| !ok) {
         detail = format!("{detail}: {} in {} of {}", last.error.message, last.error.call, last.component);
     }
-    Check { name: format!("pipeline {}", pipeline.name), ok, detail }
+    Check { name: format!("pipeline {}", pipeline.name), ok, degraded: false, detail }
 }
 
-/// A sink that is away degrades the host and a source that is away for long unreadies it: what a source misses is
-/// nowhere yet, what a sink misses is kept by the source.
+/// A sink that is away or failed degrades the host and a source that is away for long unreadies it: what a source misses
+/// is nowhere yet, what a sink misses is kept by the source, or by the log.
 fn component_check(pipeline: &PipelineStatus, component: &ComponentStatus, now: Timestamp) -> Check {
     let away = component.not_connected_since.map(|since| now.duration_since(since));
     let ok = component.kind != "source" || away.is_none_or(|away| away <= MAX_AWAY);
+    let is_down = match component.state {
+        ComponentState::NotConnected
+        | ComponentState::Failed
+        | ComponentState::Hung
+        | ComponentState::Restarting => true,
+        ComponentState::Starting | ComponentState::Running | ComponentState::Finished => false,
+    };
     let mut detail = named(&component.state);
     if let Some(away) = away {
-        let error = component.last_error.as_ref().map_or("", |error| &error.message);
-        detail = format!("{detail} for {} s: {error}", away.as_secs());
+        detail = format!("{detail} for {} s", away.as_secs());
     }
-    Check { name: format!("{} {}/{}", component.kind, pipeline.name, component.name), ok, detail }
+    if let Some(error) = component.last_error.as_ref().filter(|_| is_down) {
+        detail = format!("{detail}: {}", error.message);
+    }
+    let name = format!("{} {}/{}", component.kind, pipeline.name, component.name);
+    Check { name, ok, degraded: ok && is_down, detail }
 }
 
 /// A state as it is written everywhere.
@@ -122,17 +135,9 @@ mod tests {
     }
 
     fn away(kind: &'static str, since: Option<Timestamp>) -> ComponentStatus {
-        ComponentStatus {
-            name: "in".into(),
-            kind,
-            plugin: "p".into(),
-            version: "1".into(),
-            state: if since.is_some() { ComponentState::NotConnected } else { ComponentState::Running },
-            not_connected_since: since,
-            last_error: None,
-            positions: Default::default(),
-            delivery: None,
-        }
+        let state = if since.is_some() { ComponentState::NotConnected } else { ComponentState::Running };
+        let status = ComponentStatus::new("in", kind, "p", "1", state);
+        ComponentStatus { not_connected_since: since, ..status }
     }
 
     /// The names of what is not ok.

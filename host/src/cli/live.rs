@@ -9,6 +9,7 @@ use crate::store::Store;
 use clap::Args;
 use serde_json::Value;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The token for a host that --admin names.
@@ -97,10 +98,16 @@ pub(super) fn at_folder(data_dir: &Path) -> Result<Option<Client>, CommandError>
 /// The folder's token belongs to a host on this machine and goes to no other.
 fn token(address: &str, data_dir: &Path) -> Option<String> {
     let given = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
-    let is_here = ["127.", "localhost", "[::1]"]
-        .iter()
-        .any(|local| address.strip_prefix("http://").unwrap_or(address).starts_with(local));
-    given.or_else(|| kept_token(data_dir).filter(|_| is_here))
+    given.or_else(|| kept_token(data_dir).filter(|_| is_here(address)))
+}
+
+/// Whether this is an address of the machine itself. `localhost.example` and `127.example` are names of others.
+fn is_here(address: &str) -> bool {
+    let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    match bare.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => bare.split_once(':').is_some_and(|(host, _)| host == "localhost"),
+    }
 }
 
 fn kept_token(data_dir: &Path) -> Option<String> {
@@ -181,6 +188,20 @@ mod tests {
         assert!(error.is_refusal());
         for part in ["lockstep run", "--data-dir", "--admin"] {
             assert!(error.to_string().contains(part), "`{part}` in {error}");
+        }
+    }
+
+    #[test]
+    fn the_folders_token_goes_to_this_machine_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join(admin::TOKEN), "secret\n").expect("written");
+        for here in ["http://127.0.0.1:8780", "localhost:1", "http://[::1]:8780/", "127.8.8.8:1"] {
+            assert_eq!(token(here, folder.path()).as_deref(), Some("secret"), "{here}");
+        }
+        for elsewhere in
+            ["http://127.0.0.1.evil.example:1", "http://localhost.evil.example:80", "127.evil:1", "[::1].x:1"]
+        {
+            assert_eq!(token(elsewhere, folder.path()), None, "{elsewhere}");
         }
     }
 

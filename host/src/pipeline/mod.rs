@@ -76,14 +76,28 @@ pub enum Gate {
 impl Pipeline {
     /// Every component: sources, transforms and sinks, each source's and sink's own transforms right after it.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        let sources = self.sources.iter().flat_map(|source| with_chain(&source.step, &source.chain));
+        let sources = self.sources.iter().flat_map(SourceStep::steps);
         let transforms = self.transforms.iter().map(|transform| &transform.step);
-        let sinks = self.sinks.iter().flat_map(|sink| with_chain(&sink.step, &sink.chain));
+        let sinks = self.sinks.iter().flat_map(SinkStep::steps);
         sources.chain(transforms).chain(sinks)
     }
 
     pub fn n_steps(&self) -> usize {
         self.steps().count()
+    }
+}
+
+impl SourceStep {
+    /// The source, then its own transforms.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        with_chain(&self.step, &self.chain)
+    }
+}
+
+impl SinkStep {
+    /// The sink, then its own transforms.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        with_chain(&self.step, &self.chain)
     }
 }
 

@@ -200,6 +200,7 @@ impl<'a> Committer<'a> {
                 Origin::Admin { reply } => {
                     outcomes_of(flight).into_iter().for_each(|outcome| reply.answer(outcome.result));
                     self.run.in_flight.release(flight.n_records(), flight.n_bytes);
+                    self.run.metrics.admin_acked(flight.n_records());
                 }
                 Origin::DeadLetter { claim } if flight.refused().is_empty() => {
                     delivered.push(claim.key().clone())

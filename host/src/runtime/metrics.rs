@@ -1,5 +1,6 @@
 //! The runtime's own numbers: counters in pairs, so that what is between two points is a subtraction.
 
+use super::through_log::ADMIN;
 use crate::pipeline::Pipeline;
 use crate::telemetry::{Counter, Gauge, GuideMetrics, Histogram, Metrics, Scope, component_host};
 use lockstep_plugin_api::abi::vtable::ComponentHostBox;
@@ -42,6 +43,8 @@ struct DeliveryMetrics {
 struct LogMetrics {
     head: Gauge,
     reapplied: Counter,
+    admin_read: Counter,
+    admin_acked: Counter,
 }
 
 /// The numbers of every component of a pipeline, by its place in the status.
@@ -94,11 +97,7 @@ impl PipelineMetrics {
                 metrics.scope(&[("pipeline", &pipeline.name), ("component", &step.name), ("kind", kind)]);
             StepMetrics::new(scope, kind, pipeline.through_log && kind == "sink")
         });
-        let scope = metrics.scope(&[("pipeline", &pipeline.name)]);
-        let log = pipeline.through_log.then(|| LogMetrics {
-            head: scope.gauge("lockstep_log_head"),
-            reapplied: scope.counter("lockstep_batches_reapplied_total"),
-        });
+        let log = pipeline.through_log.then(|| LogMetrics::new(metrics, &pipeline.name));
         Self { steps: steps.collect(), log, guide: metrics.guide().clone() }
     }
 
@@ -129,6 +128,16 @@ impl PipelineMetrics {
         self.log.iter().for_each(|log| log.reapplied.add(1));
     }
 
+    /// A change of an operator came in.
+    pub fn admin_read(&self) {
+        self.log.iter().for_each(|log| log.admin_read.add(1));
+    }
+
+    /// Changes of operators were answered.
+    pub fn admin_acked(&self, n_records: usize) {
+        self.log.iter().for_each(|log| log.admin_acked.add(n_records as u64));
+    }
+
     /// How far a sink has come in the log.
     pub fn sink_at(&self, index: usize, revision: u64, lag: u64) {
         let Some(delivery) = &self.steps[index].delivery else { return };
@@ -153,6 +162,19 @@ impl PipelineMetrics {
 
     pub fn breaker_closed(&self, index: usize) {
         self.steps[index].breaker_open.set(0);
+    }
+}
+
+impl LogMetrics {
+    fn new(metrics: &Metrics, pipeline: &str) -> Self {
+        let scope = metrics.scope(&[("pipeline", pipeline)]);
+        let admin = metrics.scope(&[("pipeline", pipeline), ("component", ADMIN), ("kind", "source")]);
+        Self {
+            head: scope.gauge("lockstep_log_head"),
+            reapplied: scope.counter("lockstep_batches_reapplied_total"),
+            admin_read: admin.counter("lockstep_records_read_total"),
+            admin_acked: admin.counter("lockstep_records_acked_total"),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod failed;
 mod flight;
 mod metrics;
 mod positions;
+mod restart;
 mod route;
 mod run;
 mod sink_task;
@@ -40,15 +41,6 @@ pub use watchdog::Watchdog;
 use crate::pipeline::Step;
 
 fn component_status(step: &Step) -> ComponentStatus {
-    ComponentStatus {
-        name: step.name.clone(),
-        kind: step.component.kind().as_str(),
-        plugin: step.component.name().to_owned(),
-        version: step.component.version().to_owned(),
-        state: ComponentState::Starting,
-        not_connected_since: None,
-        last_error: None,
-        positions: Default::default(),
-        delivery: None,
-    }
+    let (component, kind) = (&step.component, step.component.kind().as_str());
+    ComponentStatus::new(&step.name, kind, component.name(), component.version(), ComponentState::Starting)
 }

@@ -10,6 +10,7 @@ use super::{
     flight::Flight,
     route::Delivery,
     run::{Ended, Run},
+    threads::SinkQueue,
     through_log::{Next, Tail},
     watchdog::{Call, GivenUp, Watched},
 };
@@ -19,7 +20,7 @@ use lockstep_plugin_api::{Batch, Error, ErrorKind, Record, abi::Records, backoff
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc,
+        Arc, MutexGuard, PoisonError,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -37,7 +38,7 @@ const ACK_WAIT: Duration = Duration::from_millis(1);
 /// Where a sink's batches come from.
 enum Feed<'a> {
     /// The chain, and dead letters that enter again.
-    Queue(Receiver<Delivery>),
+    Queue(SinkQueue),
     /// The log, from the sink's own place on.
     Log(Tail<'a>),
 }
@@ -47,7 +48,7 @@ impl Feed<'_> {
     fn next(&mut self, wait: Duration) -> Result<Next, Ended> {
         match self {
             Self::Log(tail) => tail.next(wait),
-            Self::Queue(queue) => Ok(match queue.recv_timeout(wait) {
+            Self::Queue(queue) => Ok(match lock(queue).recv_timeout(wait) {
                 Ok(delivery) => Next::Delivery(delivery),
                 Err(RecvTimeoutError::Timeout) => Next::Nothing,
                 Err(RecvTimeoutError::Disconnected) => Next::End,
@@ -61,8 +62,13 @@ impl Feed<'_> {
     }
 }
 
+/// Only one thread of a sink takes from its queue: another one has ended, or hangs in a call.
+pub fn lock(queue: &SinkQueue) -> MutexGuard<'_, Receiver<Delivery>> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs the sink until nothing more comes and everything is written, or something fails.
-pub fn run(run: &Arc<Run>, index: usize, queue: Receiver<Delivery>) -> Result<(), Ended> {
+pub fn run(run: &Arc<Run>, index: usize, queue: SinkQueue) -> Result<(), Ended> {
     let step = &run.pipeline.sinks[index];
     let watched = run.watch(&step.step);
     let parts = run.parts(&step.step, Vec::new(), false);

@@ -46,6 +46,8 @@ pub enum ComponentState {
     /// Its endpoint is away: the breaker is open.
     NotConnected,
     Failed,
+    /// A sink behind the log that failed and waits before it is started again.
+    Restarting,
     /// A call did not come back within the watchdog's time.
     Hung,
     Finished,
@@ -92,12 +94,36 @@ pub struct ComponentStatus {
     pub not_connected_since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<SeenError>,
+    /// How often it was started again while its pipeline ran on: of sinks behind the log.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restarts: u64,
     /// Committed positions by lane, as the source wrote them: text if it is text, hexadecimal if not.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub positions: BTreeMap<u32, String>,
     /// Of sinks behind the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryStatus>,
+}
+
+impl ComponentStatus {
+    pub fn new(name: &str, kind: &'static str, plugin: &str, version: &str, state: ComponentState) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            plugin: plugin.to_owned(),
+            version: version.to_owned(),
+            state,
+            not_connected_since: None,
+            last_error: None,
+            restarts: 0,
+            positions: BTreeMap::new(),
+            delivery: None,
+        }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How far a sink has come in the log.
@@ -135,7 +161,8 @@ pub struct PipelineStatus {
     pub last_error: Option<PipelineError>,
     pub in_flight_records: usize,
     pub in_flight_bytes: u64,
-    /// Sources, then transforms (those of a source's or sink's own chain beside it), then sinks.
+    /// Sources, then transforms (those of a source's or sink's own chain beside it), then sinks; of a pipeline through the
+    /// log, the host's own source after all of them.
     pub components: Vec<ComponentStatus>,
 }
 
@@ -209,6 +236,12 @@ impl StatusBoard {
     pub fn set_component_error(&self, index: usize, state: ComponentState, error: SeenError) {
         self.set_component(index, state);
         self.lock().components[index].last_error = Some(error);
+    }
+
+    /// A component failed and is started again in a moment.
+    pub fn set_restarting(&self, index: usize) {
+        self.set_component(index, ComponentState::Restarting);
+        self.lock().components[index].restarts += 1;
     }
 
     /// A record failed at the component, which goes on.

@@ -4,10 +4,13 @@ use super::{
     committer::Progress,
     dead_letter::{DeadLetters, Entry},
     metrics::PipelineMetrics,
+    restart::Failures,
     run::{Failure, Phase, Run, Surroundings},
     status::{ComponentState, PipelineState, PipelineStatus, StatusBoard},
     threads::{Entrances, Refused, Threads},
-    through_log::{AdminIntake, Audit, CallOperations, Heartbeat, HostLog, ThroughLog},
+    through_log::{
+        AdminIntake, Audit, CallOperations, Heartbeat, HostLog, SinkRestarts, ThroughLog, admin_status,
+    },
     watchdog::Watchdog,
 };
 use crate::config::{RestartSettings, SyncSettings};
@@ -15,9 +18,8 @@ use crate::log::Log;
 use crate::pipeline::Pipeline;
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use lockstep_plugin_api::backoff::Backoff;
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         mpsc::{self, RecvTimeoutError},
@@ -110,6 +112,9 @@ impl RunningPipeline {
             let used = run.in_flight.used();
             (status.in_flight_records, status.in_flight_bytes) = (used.records, used.bytes);
         }
+        if self.0.host_log.is_some() {
+            status.components.push(admin_status(status.state));
+        }
         status
     }
 
@@ -173,7 +178,7 @@ impl RunningPipeline {
         let entered = entrances.enter(&run, letter, claim, record);
         let (pipeline, kind, component) = (self.name(), &letter.kind, &letter.component);
         entered.map_err(|refused| match refused {
-            Refused::Gone => format!("pipeline `{pipeline}` has no {kind} `{component}` any more"),
+            Refused::Gone => format!("pipeline `{pipeline}` has no {kind} `{component}` that runs"),
             Refused::ByCondition => {
                 format!("the `when` of {kind} `{component}` does not take this record; drop it, or change the pipeline")
             }
@@ -204,8 +209,10 @@ impl Supervisor {
         let status = &self.running.0.status;
         let metrics = PipelineMetrics::new(&self.shared.metrics, &self.pipeline);
         let mut failures = Failures::new(&self.shared.restart);
+        let n_alone = if self.pipeline.through_log { self.pipeline.sinks.len() } else { 0 };
+        let mut sinks = SinkRestarts::new(n_alone, &self.shared.restart);
         loop {
-            match self.run_once(&metrics, &mut failures) {
+            match self.run_once(&metrics, &mut failures, &mut sinks) {
                 End::Finished => break status.set_state(PipelineState::Finished),
                 End::Stopped => break status.set_state(PipelineState::Stopped),
                 End::Failed(failure) => {
@@ -227,13 +234,10 @@ impl Supervisor {
         let is_stopping = self.running.lock().is_stopping;
         let wait = failures.add(failure.is_permanent || is_stopping);
         let state = if wait.is_some() { PipelineState::Restarting } else { PipelineState::Failed };
-        status.set_failed(&failure.component, failure.error, state);
+        status.set_failed(&failure.component, failure.error.clone(), state);
         let Some(wait) = wait else {
-            let reason = match (failure.is_permanent, is_stopping) {
-                (true, _) => "starting again cannot help",
-                (false, true) => "it was told to stop",
-                (false, false) => "it fails again and again",
-            };
+            let is_told = is_stopping && !failure.is_permanent;
+            let reason = if is_told { "it was told to stop" } else { failure.why_final() };
             error!(component = failure.component, reason, "pipeline failed, not started again");
             return false;
         };
@@ -253,7 +257,7 @@ impl Supervisor {
         true
     }
 
-    fn run_once(&self, metrics: &PipelineMetrics, failures: &mut Failures) -> End {
+    fn run_once(&self, metrics: &PipelineMetrics, failures: &mut Failures, sinks: &mut SinkRestarts) -> End {
         metrics.close_breakers();
         let shared = self.shared.clone();
         let status = self.running.0.status.clone();
@@ -279,33 +283,40 @@ impl Supervisor {
         let run = Run::new(self.pipeline.clone(), surroundings);
         let mut threads = Threads::start(&run, end, ended);
         self.running.lock().current = Some((run.clone(), threads.entrances.clone()));
-        self.wait_for_threads(&run, &mut threads);
+        sinks.begin(&threads);
+        self.wait_for_threads(&run, &mut threads, sinks);
+        // The input came to its end, and not every sink has it.
+        let unwritten = sinks.dead().filter(|_| run.phase() == Phase::Running);
         self.running.lock().current = None;
         // Settles what an aborted run left; after a clean end there is nothing.
         let _ = threads.progress.send(Progress::Close);
         self.join_committer(&run, &threads);
         // Whatever components still run on threads of their own are told that it is over.
         run.enter(Phase::Aborting);
-        failures.hung += run.n_hung();
-        match run.failure() {
+        failures.n_hung += run.n_hung();
+        match run.failure().or(unwritten) {
             Some(failure) => End::Failed(failure),
             None if self.running.lock().is_stopping => End::Stopped,
             None => End::Finished,
         }
     }
 
-    /// Returns when every thread has ended or was left behind.
-    fn wait_for_threads(&self, run: &Run, threads: &mut Threads) {
-        let mut left: HashSet<ThreadId> = threads.running.iter().map(|(id, _)| *id).collect();
+    /// Returns when every thread has ended or was left behind, and none is going to be started again.
+    fn wait_for_threads(&self, run: &Arc<Run>, threads: &mut Threads, sinks: &mut SinkRestarts) {
+        let mut left: HashSet<ThreadId> = threads.running.iter().copied().collect();
         let mut deadline: Option<Instant> = None;
         let mut heartbeat = Heartbeat::new(self.shared.sync.heartbeat_interval);
-        while !left.is_empty() {
+        while !left.is_empty() || sinks.is_waiting() {
             match threads.ended.recv_timeout(LOOK) {
-                Ok(thread) => drop(left.remove(&thread)),
+                Ok(thread) => {
+                    left.remove(&thread);
+                    sinks.ended(run, threads, thread);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if !left.iter().any(|thread| threads.is_source(*thread)) {
+            left.extend(sinks.start_due(run, threads));
+            if !threads.sources.iter().any(|thread| left.contains(thread)) {
                 // No source is left, so nothing new comes: closing every way in lets the sinks finish.
                 threads.entrances = None;
                 if let Some((_, entrances)) = &mut self.running.lock().current {
@@ -371,37 +382,5 @@ impl Supervisor {
         if !threads.committer.is_finished() {
             run.abandon();
         }
-    }
-}
-
-/// The failures of late, by which a crash loop is told from bad luck.
-struct Failures {
-    settings: RestartSettings,
-    times: VecDeque<Instant>,
-    /// Calls that hang in all runs so far: each has cost a thread that never comes back.
-    hung: u64,
-    backoff: Backoff,
-}
-
-impl Failures {
-    fn new(settings: &RestartSettings) -> Self {
-        let backoff = Backoff::new(settings.backoff.min, settings.backoff.max);
-        Self { settings: settings.clone(), times: VecDeque::new(), hung: 0, backoff }
-    }
-
-    /// How long to wait before the next start; `None` if there is none.
-    fn add(&mut self, is_permanent: bool) -> Option<Duration> {
-        let (now, crash_loop) = (Instant::now(), &self.settings.crash_loop);
-        // A failure after a long good time is a new story.
-        if self.times.back().is_some_and(|last| now.duration_since(*last) > crash_loop.within) {
-            self.backoff.reset();
-        }
-        self.times.push_back(now);
-        while self.times.front().is_some_and(|first| now.duration_since(*first) > crash_loop.within) {
-            self.times.pop_front();
-        }
-        let limit = crash_loop.failures;
-        let is_crash_loop = self.times.len() >= limit as usize || self.hung >= u64::from(limit);
-        (!is_permanent && !is_crash_loop).then(|| self.backoff.next_wait())
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use lockstep_plugin_api::{Batch, Record, abi::Records};
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         mpsc::{self, Receiver, Sender, SyncSender, TrySendError},
     },
     thread::{Builder, JoinHandle, ThreadId},
@@ -29,17 +29,25 @@ const QUEUED_BATCHES: usize = 256;
 pub struct Threads {
     pub progress: Sender<Progress>,
     pub entrances: Option<Entrances>,
-    pub running: Vec<(ThreadId, JoinHandle<()>)>,
+    pub running: Vec<ThreadId>,
     pub committer: JoinHandle<()>,
     /// Every thread says here that it has ended; the committer does not.
     pub ended: Receiver<ThreadId>,
-    n_sources: usize,
+    end: Sender<ThreadId>,
+    pub sources: Vec<ThreadId>,
+    /// By sink.
+    pub sinks: Vec<ThreadId>,
+    /// Of sinks behind the log, which are started again: where dead letters enter.
+    queues: Vec<Option<SinkQueue>>,
 }
+
+/// What waits for a sink's thread, and for the next one if it is started again.
+pub type SinkQueue = Arc<Mutex<Receiver<Delivery>>>;
 
 /// Why a dead letter could not enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// There is no such component any more.
+    /// There is no such component any more, or it failed and is not started again.
     Gone,
     /// Its queue is full.
     Behind,
@@ -76,24 +84,36 @@ impl Threads {
         let n_sources = run.pipeline.sources.len();
         let unsettled = Arc::new(Unsettled::new(n_sources));
         let committer = start_committer(run, unsettled.clone(), news);
-        let mut threads =
-            Self { progress, entrances: None, running: Vec::new(), committer, ended, n_sources };
+        let mut threads = Self {
+            progress,
+            entrances: None,
+            running: Vec::new(),
+            committer,
+            ended,
+            end,
+            sources: Vec::new(),
+            sinks: Vec::new(),
+            queues: Vec::new(),
+        };
 
         let mut sinks = Vec::new();
-        for (index, sink) in run.pipeline.sinks.iter().enumerate() {
+        for index in 0..run.pipeline.sinks.len() {
             let (sender, queue) = mpsc::sync_channel(QUEUED_BATCHES);
             sinks.push(sender);
-            threads.spawn(run, &end, "sink", &sink.step.name, move |run| sink_task::run(run, index, queue));
+            let queue = Arc::new(Mutex::new(queue));
+            threads.queues.push(run.through_log().map(|_| queue.clone()));
+            let thread = threads.spawn_sink(run, index, queue);
+            threads.sinks.push(thread);
         }
         let (chain, again) = mpsc::sync_channel(QUEUED_BATCHES);
         // A single source runs the chain itself; several share the chain's thread. Through the log there always is one.
         let (mut here, there) = if run.through_log().is_some() {
-            threads.start_ingest(run, &end, sinks.clone(), again);
+            threads.start_ingest(run, sinks.clone(), again);
             (None, Some(chain.clone()))
         } else if n_sources == 1 {
             (Some(Way::Here { route: Route::new(sinks.clone()), again }), None)
         } else {
-            (None, Some(threads.start_chain(run, &end, Route::new(sinks.clone()), again)))
+            (None, Some(threads.start_chain(run, Route::new(sinks.clone()), again)))
         };
         let mut sources = Vec::new();
         for (index, source) in run.pipeline.sources.iter().enumerate() {
@@ -102,7 +122,9 @@ impl Threads {
             let way = here.take().or_else(|| there.clone().map(Way::There)).expect("one of both was made");
             let (progress, unsettled) = (threads.progress.clone(), unsettled.clone());
             let seat = SourceSeat { index, way, again, progress, unsettled };
-            threads.spawn(run, &end, "source", &source.step.name, move |run| source_task::run(run, seat));
+            let thread =
+                threads.spawn(run, "source", &source.step.name, move |run| source_task::run(run, seat));
+            threads.sources.push(thread);
         }
         threads.entrances = Some(Entrances { progress: threads.progress.clone(), sources, chain, sinks });
         threads
@@ -112,14 +134,11 @@ impl Threads {
     fn start_chain(
         &mut self,
         run: &Arc<Run>,
-        end: &Sender<ThreadId>,
         route: Route,
         again: Receiver<ChainInput>,
     ) -> SyncSender<ChainInput> {
         let (sender, queue) = mpsc::sync_channel(QUEUED_BATCHES);
-        self.spawn(run, end, "chain", "chain", move |run| {
-            source_task::run_chain(run, &queue, &again, &route)
-        });
+        self.spawn(run, "chain", "chain", move |run| source_task::run_chain(run, &queue, &again, &route));
         sender
     }
 
@@ -127,12 +146,11 @@ impl Threads {
     fn start_ingest(
         &mut self,
         run: &Arc<Run>,
-        end: &Sender<ThreadId>,
         sinks: Vec<SyncSender<Delivery>>,
         queue: Receiver<ChainInput>,
     ) {
         let progress = self.progress.clone();
-        self.spawn(run, end, "chain", "chain", move |run| {
+        self.spawn(run, "chain", "chain", move |run| {
             let Some(through) = run.through_log() else { return Ok(()) };
             let ended = through_log::ingest(run, through, &queue, progress);
             // Now nothing is committed any more: the sinks come to an end when they have read to the head.
@@ -144,12 +162,11 @@ impl Threads {
     fn spawn(
         &mut self,
         run: &Arc<Run>,
-        end: &Sender<ThreadId>,
         kind: &'static str,
         component: &str,
         body: impl FnOnce(&Arc<Run>) -> Result<(), Ended> + Send + 'static,
-    ) {
-        let (run, end, component) = (run.clone(), end.clone(), component.to_owned());
+    ) -> ThreadId {
+        let (run, end, component) = (run.clone(), self.end.clone(), component.to_owned());
         let thread = Builder::new().name(format!("{kind}:{component}")).spawn(move || {
             let span = error_span!("task", pipeline = run.pipeline.name, component);
             // Dropped last, so that the thread has really let go of everything when it says that it ended.
@@ -158,13 +175,25 @@ impl Threads {
             let _ = body(&run);
         });
         let thread = thread.expect("the system can start one more thread");
-        self.running.push((thread.thread().id(), thread));
+        let thread = thread.thread().id();
+        self.running.push(thread);
+        thread
     }
 
-    /// Whether a thread is a source's.
-    pub fn is_source(&self, thread: ThreadId) -> bool {
-        let sources = &self.running[self.running.len() - self.n_sources..];
-        sources.iter().any(|(id, _)| *id == thread)
+    fn spawn_sink(&mut self, run: &Arc<Run>, index: usize, queue: SinkQueue) -> ThreadId {
+        let name = &run.pipeline.sinks[index].step.name;
+        self.spawn(run, "sink", name, move |run| sink_task::run(run, index, queue))
+    }
+
+    /// Starts a sink again whose thread has ended or hangs.
+    pub fn restart_sink(&mut self, run: &Arc<Run>, index: usize) -> Option<ThreadId> {
+        let queue = self.queues[index].clone()?;
+        Some(self.spawn_sink(run, index, queue))
+    }
+
+    /// A sink is not started again: what waits for it is given back, and nothing enters there any more.
+    pub fn close_sink(&mut self, index: usize) {
+        self.queues[index] = None;
     }
 }
 

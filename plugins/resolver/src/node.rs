@@ -59,9 +59,10 @@ impl Node {
     }
 
     /// Meets a change that this host is said to have made. If it does not know it, its state is older than what others
-    /// have seen of it: a restored or copied disk. It goes on under a new incarnation, so that no dot is given twice.
-    pub fn meet_own(&mut self, dot: &Dot, is_known: bool, node_id: &str) {
-        if dot.node == self.name && (dot.seq > self.seq || !is_known) {
+    /// have seen of it: a restored or copied disk. It goes on under a new incarnation, so that no dot is given twice, and
+    /// no new change is taken for one that somebody has seen and replaced.
+    pub fn meet_own(&mut self, dot: &Dot, is_known: impl FnOnce() -> bool, node_id: &str) {
+        if dot.node == self.name && (dot.seq > self.seq || !is_known()) {
             self.name = incarnation_of(node_id);
             self.seq = 0;
         }
@@ -131,13 +132,13 @@ mod tests {
         assert_ne!(node.name, other.name);
         let (own, _) = node.stamp(1);
         let before = node.clone();
-        node.meet_own(&own, true, "eu-1");
-        node.meet_own(&Dot { node: other.name.clone(), seq: 99 }, false, "eu-1");
+        node.meet_own(&own, || true, "eu-1");
+        node.meet_own(&Dot { node: other.name.clone(), seq: 99 }, || false, "eu-1");
         assert_eq!(node, before, "what it knows, and what others made, is no reason");
-        node.meet_own(&Dot { seq: own.seq + 1, ..own.clone() }, false, "eu-1");
+        node.meet_own(&Dot { seq: own.seq + 1, ..own.clone() }, || false, "eu-1");
         assert_ne!(node.name, before.name);
         let mut copied = before.clone();
-        copied.meet_own(&own, false, "eu-1");
+        copied.meet_own(&own, || false, "eu-1");
         assert_ne!(copied.name, before.name, "its number was given to a change that it does not know");
     }
 

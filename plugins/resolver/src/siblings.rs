@@ -37,6 +37,11 @@ impl Sibling {
         (self.hlc, &self.dot)
     }
 
+    /// How much its values take.
+    pub fn n_bytes(&self) -> usize {
+        [&self.value, &self.old_value, &self.ops].into_iter().flatten().map(|text| text.len()).sum()
+    }
+
     /// Whether the author of this change had seen the other one.
     pub fn knew(&self, other: &Self) -> bool {
         self.ctx.covers(&other.dot)

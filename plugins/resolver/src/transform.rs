@@ -26,6 +26,9 @@ use uuid::Uuid;
 /// author that never reads again must not fill the store. What another host took in is never refused.
 const MOST_SIBLINGS: usize = 100;
 
+/// How much they may weigh: every entry of a key in conflict holds all of them.
+const MOST_SIBLING_BYTES: usize = 8 << 20;
+
 /// The `resolver` transform.
 pub struct Resolver {
     context: Context,
@@ -122,7 +125,10 @@ impl Resolver {
                 self.metrics.clock_ahead.add(1);
             }
             node.meet(sibling.hlc, now_ms, self.max_clock_ahead);
-            node.meet_own(&sibling.dot, before.knows(&sibling.dot), self.context.node_id());
+            // What its author knew of this host's changes tells as much as meeting them.
+            for dot in std::iter::once(&sibling.dot).chain(sibling.ctx.newest()) {
+                node.meet_own(dot, || before.knows(dot), self.context.node_id());
+            }
         }
         let own: Dot =
             change.dot().map(Json::read).transpose()?.unwrap_or_else(|| state.list()[0].dot.clone());
@@ -150,8 +156,10 @@ impl Resolver {
         let stamp = Stamp { dot, hlc, event_id, strategy, node_id: self.context.node_id(), now_us };
         let authored = turn::authored(change, seen, stamp);
         let dot = authored.dot.clone();
-        let n_unseen = before.list().iter().filter(|standing| !authored.knew(standing)).count();
-        if n_unseen >= MOST_SIBLINGS {
+        let unseen = before.list().iter().filter(|standing| !authored.knew(standing));
+        let (n_unseen, n_bytes) =
+            unseen.fold((0, authored.n_bytes()), |(n, bytes), standing| (n + 1, bytes + standing.n_bytes()));
+        if n_unseen >= MOST_SIBLINGS || (n_unseen > 0 && n_bytes > MOST_SIBLING_BYTES) {
             let message = "too many concurrent changes stand against each other: read the key again";
             return Err(Error::rejected("conflict", message));
         }

@@ -42,6 +42,9 @@ pub(crate) struct WebSocketConfig {
     max_messages_per_second: u32,
     /// Who may connect. `none`, everybody, is all there is; it must be written to listen beyond this machine.
     auth: Option<Auth>,
+    /// Which web pages may connect, by origin, such as `https://app.example`; `*` is any page. Default: on an address of
+    /// this machine alone, pages of this machine; elsewhere, any page. Programs that are no browsers are not asked.
+    allowed_origins: Option<Vec<String>>,
     /// Deviations for clients of older systems.
     compat: Compat,
 }
@@ -78,6 +81,7 @@ impl Default for WebSocketConfig {
             max_queue_bytes: Size(1 << 20),
             max_messages_per_second: 10_000,
             auth: None,
+            allowed_origins: None,
             compat: Compat::default(),
         }
     }
@@ -98,6 +102,8 @@ pub(crate) struct Settings {
     pub(crate) max_queue_bytes: usize,
     /// Zero sets no limit.
     pub(crate) max_messages_per_second: u32,
+    /// Which web pages may connect; `None` says nothing about it.
+    pub(crate) allowed_origins: Option<Vec<String>>,
     pub(crate) naive_timestamps: bool,
 }
 
@@ -140,6 +146,7 @@ impl TryFrom<WebSocketConfig> for Settings {
             max_patterns: above_zero("max_patterns", config.max_patterns as usize, 0)?,
             max_queue_bytes: above_zero("max_queue_bytes", config.max_queue_bytes.0 as usize, 0)?,
             max_messages_per_second: config.max_messages_per_second,
+            allowed_origins: config.allowed_origins,
             naive_timestamps: config.compat.naive_timestamps,
         })
     }
@@ -206,6 +213,7 @@ impl Settings {
             ("max_patterns", self.max_patterns == other.max_patterns),
             ("max_queue_bytes", self.max_queue_bytes == other.max_queue_bytes),
             ("max_messages_per_second", self.max_messages_per_second == other.max_messages_per_second),
+            ("allowed_origins", self.allowed_origins == other.allowed_origins),
             ("compat.naive_timestamps", self.naive_timestamps == other.naive_timestamps),
         ];
         fields.into_iter().find(|(_, alike)| !alike).map(|(field, _)| field)

@@ -19,8 +19,14 @@ struct Endpoint {
     n_holders: usize,
     /// The pipeline whose source takes the changes of this address.
     source_of: Option<String>,
-    /// The sink that shows the log here.
-    log_sink: Option<String>,
+    /// The sink that shows the log here, and which of its instances.
+    log_sink: Option<LogSink>,
+}
+
+struct LogSink {
+    pipeline: String,
+    component: String,
+    instance: Arc<()>,
 }
 
 /// What a component wants of an endpoint.
@@ -35,6 +41,8 @@ pub(crate) struct Hold {
     server: Arc<Server>,
     role: Role,
     through_log: bool,
+    /// Tells this hold from that of an instance that took its place.
+    instance: Arc<()>,
 }
 
 /// Joins the server at the settings' address, or starts it.
@@ -67,11 +75,11 @@ pub(crate) fn open(settings: &Settings, role: Role, context: &Context) -> Result
         // Until the source runs, a change is answered `unavailable` and not `read_only`.
         endpoint.server.set_intake(Intake::Closed);
     }
-    let through_log = context.through_log();
+    let (through_log, instance) = (context.through_log(), Arc::new(()));
     if through_log {
-        endpoint.join_log(role, context);
+        endpoint.join_log(role, context, &instance);
     }
-    Ok(Hold { server: endpoint.server.clone(), role, through_log })
+    Ok(Hold { server: endpoint.server.clone(), role, through_log, instance })
 }
 
 /// The endpoints, with none at this address that is about to close: a pipeline that starts again finds its own address
@@ -91,10 +99,11 @@ fn without_closing(address: SocketAddr) -> Result<MutexGuard<'static, Vec<Endpoi
 }
 
 impl Endpoint {
-    fn join_log(&mut self, role: Role, context: &Context) {
+    fn join_log(&mut self, role: Role, context: &Context, instance: &Arc<()>) {
         self.server.join_log(role, context);
         if role == Role::Sink {
-            self.log_sink = Some(context.component().to_owned());
+            let (pipeline, component) = (context.pipeline().to_owned(), context.component().to_owned());
+            self.log_sink = Some(LogSink { pipeline, component, instance: instance.clone() });
         }
     }
 
@@ -107,9 +116,14 @@ impl Endpoint {
             ))
             .at(field));
         }
-        if let (Some(sink), Role::Sink, true) = (&self.log_sink, role, context.through_log()) {
+        // An instance of the same sink was given up, for it hangs: this one takes its place.
+        let is_other = |sink: &&LogSink| {
+            (sink.pipeline.as_str(), sink.component.as_str()) != (context.pipeline(), context.component())
+        };
+        let other = self.log_sink.as_ref().filter(is_other);
+        if let (Some(LogSink { component, .. }), Role::Sink, true) = (other, role, context.through_log()) {
             return Err(Error::config(format!(
-                "{address} already shows the log, by sink `{sink}`: two sinks could not keep the order of its revisions; use \
+                "{address} already shows the log, by sink `{component}`: two sinks could not keep the order of its revisions; use \
                  one, or another address"
             )));
         }
@@ -150,11 +164,13 @@ impl Hold {
         if self.role == Role::Source {
             endpoint.source_of = None;
         }
-        if self.through_log {
+        let is_replaced = self.role == Role::Sink
+            && endpoint.log_sink.as_ref().is_some_and(|sink| !Arc::ptr_eq(&sink.instance, &self.instance));
+        if self.through_log && !is_replaced {
             endpoint.server.log.set(self.role, None);
-        }
-        if self.through_log && self.role == Role::Sink {
-            endpoint.log_sink = None;
+            if self.role == Role::Sink {
+                endpoint.log_sink = None;
+            }
         }
         endpoint.n_holders == 0
     }

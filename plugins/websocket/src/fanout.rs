@@ -1,5 +1,8 @@
 //! The way of a change to everybody who wants it: its frame is made once, every outbox gets it, and each task that writes
-//! is told once for a whole batch.
+//! is told once for all that has been queued by then.
+//!
+//! The sink's thread queues, a task beside the writing ones tells them: waking a task from another thread costs more
+//! than queueing for it, and while sockets are written, whatever is queued meanwhile needs no waking of its own.
 
 use crate::{
     metrics::Metrics,
@@ -9,11 +12,21 @@ use crate::{
     wire,
 };
 use lockstep_plugin_api::prelude::*;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    convert::Infallible,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::Notify;
 
 /// Who wants what, and how far the log's sink has come.
 #[derive(Default)]
-pub(crate) struct Fanout(Mutex<State>);
+pub(crate) struct Fanout {
+    state: Mutex<State>,
+    /// Outboxes that got something and whose tasks do not know yet, each once.
+    untold: Mutex<Vec<Arc<Outbox>>>,
+    queued: Notify,
+}
 
 /// What is consistent in itself: whoever holds it sees each publication queued for everybody or for nobody.
 #[derive(Default)]
@@ -27,7 +40,19 @@ pub(crate) struct State {
 impl Fanout {
     /// The subscriptions and the place in the log, for a few lines.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Vec<Arc<Outbox>>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the tasks that write, for as long as it is polled.
+    pub(crate) async fn tell(&self) -> Infallible {
+        loop {
+            self.queued.notified().await;
+            mem::take(&mut *self.untold()).iter().for_each(|outbox| outbox.tell());
+        }
     }
 
     /// Begins to show a batch.
@@ -37,7 +62,7 @@ impl Fanout {
     }
 }
 
-/// A batch on its way; when it is dropped, everybody who got something of it is told.
+/// A batch on its way; when it is dropped, everybody who got something of it is to be told.
 pub(crate) struct Delivery<'a> {
     fanout: &'a Fanout,
     metrics: &'a Metrics,
@@ -76,7 +101,10 @@ impl Delivery<'_> {
 
 impl Drop for Delivery<'_> {
     fn drop(&mut self) {
-        self.untold.iter().for_each(|outbox| outbox.tell());
+        if !self.untold.is_empty() {
+            self.fanout.untold().append(&mut self.untold);
+            self.fanout.queued.notify_one();
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! From a byte stream to a WebSocket: who asks, for which tenant, and whether there is room.
 
-use crate::server::{Connection, Server};
+use crate::{
+    origin,
+    server::{Connection, Server},
+};
 use lockstep_plugin_api::names::tenant_problem;
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -16,6 +19,7 @@ use tokio_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
+use tracing::warn;
 
 /// How long a client may take to ask.
 pub(crate) const WITHIN: Duration = Duration::from_secs(10);
@@ -72,6 +76,14 @@ fn admit(
     let session = query(request.uri(), "session=");
     if tenant.is_some_and(|tenant| tenant_problem(tenant).is_some()) {
         return Err(refusal(StatusCode::BAD_REQUEST, "the tenant is not valid\n"));
+    }
+    if let Some(page) = request.headers().get(header::ORIGIN) {
+        let (allowed, page) = (server.settings.allowed_origins.as_deref(), page.to_str().unwrap_or_default());
+        if !origin::may_connect(allowed, server.address(), page) {
+            server.metrics.refused.add(1);
+            warn!(origin = page, "a web page was refused: its origin is not among `allowed_origins`");
+            return Err(refusal(StatusCode::FORBIDDEN, "pages of this origin may not connect\n"));
+        }
     }
     match server.connect(tenant, session) {
         Some(connection) => {

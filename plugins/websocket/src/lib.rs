@@ -17,6 +17,7 @@ mod log;
 mod endpoint;
 mod metrics;
 mod server;
+mod origin;
 mod handshake;
 mod session;
 mod keepalive;

@@ -108,6 +108,15 @@ impl Server {
     async fn run(self: Arc<Self>, listener: std::net::TcpListener) {
         // Whoever waits for the address to be free is told even if this panics.
         let _end = End(&self);
+        select! {
+            () = self.serve_all(listener) => {}
+            never = self.fanout.tell() => match never {},
+        }
+        debug!("closed");
+    }
+
+    /// Serves clients until the server is stopped and they are gone.
+    async fn serve_all(self: &Arc<Self>, listener: std::net::TcpListener) {
         let mut sessions = JoinSet::new();
         match TcpListener::from_std(listener) {
             Ok(listener) => select! {
@@ -118,7 +127,6 @@ impl Server {
         }
         let _ = timeout(CLOSE_WITHIN, async { while sessions.join_next().await.is_some() {} }).await;
         sessions.shutdown().await;
-        debug!("closed");
     }
 
     async fn accept_all(self: &Arc<Self>, listener: TcpListener, sessions: &mut JoinSet<()>) {

@@ -68,12 +68,13 @@ impl Host {
         host
     }
 
-    /// Connects as soon as the host listens.
+    /// Where it listens for clients.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
     pub async fn connect(&self) -> Socket {
-        let stream = timeout(LIMIT, reach(self.server.address)).await.expect("the host listens");
-        stream.set_nodelay(true).expect("a socket");
-        let request = format!("ws://{}/", self.server.address).into_client_request().expect("an address");
-        tokio_tungstenite::client_async(request, stream).await.expect("the host upgrades").0
+        connect(self.address()).await
     }
 
     /// How often the store has synced.
@@ -89,7 +90,15 @@ impl Host {
     }
 }
 
-/// Sends a change whose value is a number.
+/// Connects as soon as the server listens.
+pub async fn connect(address: SocketAddr) -> Socket {
+    let stream = timeout(LIMIT, reach(address)).await.expect("the server listens");
+    stream.set_nodelay(true).expect("a socket");
+    let request = format!("ws://{address}/").into_client_request().expect("an address");
+    tokio_tungstenite::client_async(request, stream).await.expect("the server upgrades").0
+}
+
+/// Sends a change whose value says when it was sent. A server that only repeats it shows about what the host would.
 pub async fn send(socket: &mut Socket, key: &str, value: u64) {
     let text = format!(
         r#"{{"type":"config_change","config_key":"{key}","new_value":{{"sent_us":{value},"theme":"dark","limits":[10,20,30]}}}}"#

@@ -9,6 +9,8 @@ mod measure;
 #[path = "../fan_out/server.rs"]
 #[expect(dead_code, reason = "each benchmark uses a part of it")]
 mod server;
+#[path = "../fan_out/bare.rs"]
+mod broadcast;
 mod authors;
 mod bare;
 mod host;
@@ -25,6 +27,9 @@ const PLUGINS: [&str; 4] =
     ["lockstep", "lockstep-plugin-websocket", "lockstep-plugin-lock", "lockstep-plugin-resolver"];
 
 fn main() {
+    if std::env::var_os(broadcast::CHILD).is_some() {
+        return broadcast::serve();
+    }
     let part = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let runs = |name: &str| part.as_deref().is_none_or(|part| part == name);
     raise_file_limit();
@@ -78,9 +83,13 @@ async fn delivery(built: &Path, dir: &Path) {
     let time = Duration::from_secs(15);
     let disk = bare::paced_latencies(dir, CHANGES_PER_SECOND, time);
     row("bare append + fdatasync", &disk);
+    let server = broadcast::start();
+    let limit = subscribers::open_loop(server.address, N_SUBSCRIBERS, CHANGES_PER_SECOND, time).await;
+    drop(server);
+    row("bare broadcast, no disk", &limit);
     for durability in [Durability::Commit, Durability::Interval] {
         let host = Host::start(built, &dir.join(format!("delivery-{durability:?}")), durability).await;
-        let seen = subscribers::open_loop(&host, N_SUBSCRIBERS, CHANGES_PER_SECOND, time).await;
+        let seen = subscribers::open_loop(host.address(), N_SUBSCRIBERS, CHANGES_PER_SECOND, time).await;
         row(&format!("durability: {durability:?}").to_lowercase(), &seen);
         let limit = match durability {
             Durability::Commit => 2.0 * ms(&disk, 99.0) + 5.0,

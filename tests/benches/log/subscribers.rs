@@ -1,9 +1,10 @@
 //! Subscribers that note how old a change is when they see it.
 
-use crate::host::{Host, Socket, send};
+use crate::host::{Socket, connect, send};
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -11,12 +12,17 @@ use tokio::time::{Instant as Due, sleep, sleep_until};
 
 /// Sends at a fixed rate, whatever the answers do; gives how many microseconds after it was due each subscriber saw
 /// each change.
-pub async fn open_loop(host: &Host, n_subscribers: usize, per_second: u32, time: Duration) -> Histogram<u64> {
+pub async fn open_loop(
+    server: SocketAddr,
+    n_subscribers: usize,
+    per_second: u32,
+    time: Duration,
+) -> Histogram<u64> {
     let (start, seen) = (Instant::now(), Arc::new(Mutex::new(Histogram::new(3).expect("three digits"))));
     for _ in 0..n_subscribers {
-        tokio::spawn(subscribe(host.connect().await, start, seen.clone()));
+        tokio::spawn(subscribe(connect(server).await, start, seen.clone()));
     }
-    let mut author = host.connect().await;
+    let mut author = connect(server).await;
     let n_changes = (time.as_secs_f64() * f64::from(per_second)) as u32;
     let first = Due::now() + Duration::from_secs(1);
     for n in 0..n_changes {
@@ -41,9 +47,6 @@ async fn subscribe(mut socket: Socket, start: Instant, seen: Arc<Mutex<Histogram
     while let Some(Ok(message)) = socket.next().await {
         let now_us = start.elapsed().as_micros() as u64;
         let Ok(text) = message.to_text() else { continue };
-        if !text.contains("config_sync") {
-            continue;
-        }
         // The old value has the same field; the new one is named first, before its own.
         let Some(sent_us) = text.split("\"new_value\":{\"sent_us\":").nth(1).and_then(leading_number) else {
             continue;

@@ -18,6 +18,9 @@ use tokio::task::JoinHandle;
 /// How often to look whether the command has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// The last part of a lease's time in which no command runs under it: one in so many.
+const MARGIN: u32 = 10;
+
 /// How long a command that is told to end may take.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -28,6 +31,8 @@ pub(super) struct Held {
     tenant: Option<String>,
     session: String,
     lease: Lease,
+    /// When the host was asked for the time that the lease has: it lasts no shorter than from then on.
+    asked: Instant,
 }
 
 /// What came of asking for more time.
@@ -40,12 +45,20 @@ enum Extended {
 }
 
 impl Held {
-    pub fn new(client: &Client, tenant: Option<String>, session: String, lease: Lease) -> Self {
-        Self { client: client.clone(), tenant, session, lease }
+    /// A lease that was asked for at this instant, and granted some time since then.
+    pub fn new(
+        client: &Client,
+        tenant: Option<String>,
+        session: String,
+        lease: Lease,
+        asked: Instant,
+    ) -> Self {
+        Self { client: client.clone(), tenant, session, lease, asked }
     }
 
     /// Runs the command and gives the lock back, whatever becomes of the command.
-    pub fn run(self, command: &[OsString]) -> Result<u8, CommandError> {
+    pub fn run(mut self, command: &[OsString]) -> Result<u8, CommandError> {
+        self.make_sure()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let done = match runtime {
             Ok(runtime) => {
@@ -67,13 +80,35 @@ impl Held {
         }
     }
 
+    /// Whoever had to wait, or was stopped meanwhile, does not know since when it has the lock, nor whether it still has.
+    fn make_sure(&mut self) -> Result<(), CommandError> {
+        if self.asked.elapsed() < self.lease.heartbeat() {
+            return Ok(());
+        }
+        let (key, asked) = (&self.lease.config_key, Instant::now());
+        match self.extend() {
+            Extended::Yes => self.asked = asked,
+            Extended::Lost(why) => {
+                return Err(CommandError::Failed(format!(
+                    "the lock of `{key}` is lost: {why}; the command was not run"
+                )));
+            }
+            Extended::Unanswered => {
+                return Err(CommandError::Failed(format!(
+                    "whether the lock of `{key}` is held is not known, for the host does not answer; the command was not run"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     async fn run_and_extend(&self, command: &[OsString]) -> Result<u8, CommandError> {
         let failed =
             |error: std::io::Error| CommandError::Failed(format!("signals cannot be received: {error}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut child = self.start(command)?;
-        let (mut granted, mut asked) = (Instant::now(), Instant::now());
+        let (mut granted, mut asked) = (self.asked, self.asked);
         let mut extending: Option<JoinHandle<Extended>> = None;
         loop {
             if let Some(status) = child.try_wait().map_err(failed)? {
@@ -97,7 +132,7 @@ impl Held {
                     Extended::Unanswered => {}
                 }
             }
-            if granted.elapsed() >= self.lease.ttl() {
+            if granted.elapsed() >= self.lease.ttl() - self.lease.ttl() / MARGIN {
                 return self.give_up(child, "the host could not be asked for more time").await;
             }
         }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod lease;
+mod taking;
 mod holding;
 
 use super::DONE;
@@ -15,8 +16,8 @@ use holding::Held;
 use lease::{Lease, table};
 use serde_json::Value;
 use std::ffi::OsString;
-use std::time::Duration;
-use uuid::Uuid;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 const AFTER_HELP: &str = "\
 Who holds the lock of a key may change it, nobody else: a change of somebody else is refused with who holds it until when. \
@@ -103,7 +104,7 @@ struct Info {
 }
 
 /// How a lock is taken.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Taking {
     /// The key to lock
     key: String,
@@ -286,37 +287,20 @@ impl Release {
 impl Taking {
     /// Takes the lock and leaves it to its time.
     fn acquire(&self, client: &Client, common: &Common) -> Result<u8, CommandError> {
-        let answer = self.take(client, common, &self.session())?;
-        shown(answer, common.json)
+        match self.take(client, common, &self.session())? {
+            ControlFlow::Continue(answer) => shown(answer, common.json),
+            ControlFlow::Break(exit) => Ok(exit),
+        }
     }
 
     /// Takes the lock, runs a command, and gives the lock back.
     fn hold(&self, client: &Client, common: &Common, command: &[OsString]) -> Result<u8, CommandError> {
-        let session = self.session();
-        let lease: Lease = lease::read(self.take(client, common, &session)?)?;
-        Held::new(client, common.tenant.clone(), session, lease).run(command)
-    }
-
-    fn take(&self, client: &Client, common: &Common, session: &str) -> Result<Value, CommandError> {
-        let metadata: Option<Value> = self
-            .metadata
-            .as_deref()
-            .map(serde_json::from_str)
-            .transpose()
-            .map_err(|_| CommandError::BadArgument("--metadata takes a JSON object".to_owned()))?;
-        Ask::new(client, "acquire")?
-            .with("config_key", Some(self.key.clone()))
-            .with("tenant_id", common.tenant.clone())
-            .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
-            .with("session", Some(session.to_owned()))
-            .with("ttl_ms", self.ttl.map(millis))
-            .with("wait_ms", self.wait.map(millis))
-            .with("metadata", metadata)
-            .call()
-    }
-
-    fn session(&self) -> String {
-        self.session.clone().unwrap_or_else(|| format!("cli-{}", Uuid::new_v4()))
+        let (session, asked) = (self.session(), Instant::now());
+        let lease: Lease = match self.take(client, common, &session)? {
+            ControlFlow::Continue(answer) => lease::read(answer)?,
+            ControlFlow::Break(exit) => return Ok(exit),
+        };
+        Held::new(client, common.tenant.clone(), session, lease, asked).run(command)
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! What is known here is newer than what is on disk: it is saved lazily, and a crash re-delivers what was acked since.
 
-use crate::log::Log;
+use crate::log::{Cursor, Log};
 use crate::pipeline::Pipeline;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tracing::{info, warn};
 
 /// How long an ack may be known in memory only.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
@@ -16,35 +17,35 @@ const SAVE_AFTER: Duration = Duration::from_secs(1);
 pub struct Cursors {
     log: Log,
     pipeline: String,
-    sinks: Vec<Mutex<Cursor>>,
+    sinks: Vec<Mutex<Place>>,
 }
 
-struct Cursor {
+struct Place {
     sink: String,
-    /// Whether the sink has a place from before.
-    is_known: bool,
     acked: u64,
     saved: u64,
-    saved_at: Instant,
+    /// None before the first time: the first ack is saved at once, so that a host which crashes again and again early
+    /// goes on.
+    saved_at: Option<Instant>,
 }
 
 impl Cursors {
     /// Reads where every sink stands. A sink that never ran begins at the beginning, and is kept history for.
     pub fn load(log: &Log, pipeline: &Pipeline) -> Self {
+        forget_gone(log, pipeline);
         let cursor = |sink: &str| {
             let known = log.cursors().load(&pipeline.name, sink);
             if known.is_none() {
                 log.cursors().save(&pipeline.name, sink, 0);
             }
-            let acked = known.unwrap_or(0);
-            let (sink, is_known) = (sink.to_owned(), known.is_some());
-            Mutex::new(Cursor { sink, is_known, acked, saved: acked, saved_at: Instant::now() })
+            let (sink, acked) = (sink.to_owned(), known.unwrap_or(0));
+            Mutex::new(Place { sink, acked, saved: acked, saved_at: None })
         };
         let sinks = pipeline.sinks.iter().map(|sink| cursor(&sink.step.name)).collect();
         Self { log: log.clone(), pipeline: pipeline.name.clone(), sinks }
     }
 
-    fn lock(&self, sink: usize) -> MutexGuard<'_, Cursor> {
+    fn lock(&self, sink: usize) -> MutexGuard<'_, Place> {
         self.sinks[sink].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,16 +54,16 @@ impl Cursors {
         self.lock(sink).acked
     }
 
-    /// Whether the sink has run before.
-    pub fn is_known(&self, sink: usize) -> bool {
-        self.lock(sink).is_known
+    /// Whether the sink has never taken anything.
+    pub fn is_new(&self, sink: usize) -> bool {
+        self.lock(sink).acked == 0
     }
 
     /// A sink has written everything up to `revision`. Saved if the last time was a while ago.
     pub fn ack(&self, sink: usize, revision: u64) {
         let mut cursor = self.lock(sink);
         cursor.acked = cursor.acked.max(revision);
-        if cursor.saved_at.elapsed() >= SAVE_AFTER {
+        if cursor.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_AFTER) {
             self.save_moved(&mut cursor);
         }
     }
@@ -70,7 +71,7 @@ impl Cursors {
     /// Nothing was acked for a moment: saves what is due.
     pub fn rest(&self, sink: usize) {
         let mut cursor = self.lock(sink);
-        if cursor.saved_at.elapsed() >= SAVE_AFTER {
+        if cursor.saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_AFTER) {
             self.save_moved(&mut cursor);
         }
     }
@@ -80,10 +81,29 @@ impl Cursors {
         self.save_moved(&mut self.lock(sink));
     }
 
-    fn save_moved(&self, cursor: &mut Cursor) {
+    fn save_moved(&self, cursor: &mut Place) {
         if cursor.acked > cursor.saved {
             self.log.cursors().save(&self.pipeline, &cursor.sink, cursor.acked);
-            (cursor.saved, cursor.saved_at) = (cursor.acked, Instant::now());
+            (cursor.saved, cursor.saved_at) = (cursor.acked, Some(Instant::now()));
+        }
+    }
+}
+
+/// Forgets the places of sinks that are no more, for which history would be kept. Only one pipeline of a host goes through
+/// the log, so whatever is not a sink of this one is gone.
+fn forget_gone(log: &Log, pipeline: &Pipeline) {
+    for cursor in log.cursors().list() {
+        let Cursor { pipeline: of, sink, revision } = cursor;
+        if of == pipeline.name && pipeline.sinks.iter().any(|step| step.step.name == sink) {
+            continue;
+        }
+        match log.cursors().forget(&of, &sink) {
+            Ok(()) => {
+                info!(of_pipeline = of, sink, revision, "cursor forgotten, there is no such sink any more")
+            }
+            Err(error) => {
+                warn!(of_pipeline = of, sink, revision, %error, "the cursor of a sink that is gone stays")
+            }
         }
     }
 }

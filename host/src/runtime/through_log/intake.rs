@@ -6,9 +6,11 @@ use super::super::{
     flight::{Flight, Origin},
     run::Run,
     source_task::ChainInput,
+    status::{ComponentState, ComponentStatus, PipelineState},
     supervisor::RunningPipeline,
     threads::Entrances,
 };
+use super::ADMIN;
 use lockstep_plugin_api::{Error, Record, abi::Records, source::OutcomeResult};
 use std::{
     fmt,
@@ -48,11 +50,27 @@ pub fn enter(run: &Arc<Run>, entrances: &Entrances, mut record: Record, reply: R
     let flight = Arc::new(flight);
     let records = Records::from(vec![record]);
     run.in_flight.add(1, n_bytes);
-    if entrances.enter_chain(ChainInput { flight: flight.clone(), records, from: 0 }).is_err() {
-        run.in_flight.release(1, n_bytes);
-        let Origin::Admin { reply } = &flight.origin else { return };
-        reply.answer(is_full());
+    run.metrics.admin_read();
+    if entrances.enter_chain(ChainInput { flight: flight.clone(), records, from: 0 }).is_ok() {
+        return;
     }
+    run.in_flight.release(1, n_bytes);
+    run.metrics.admin_acked(1);
+    let Origin::Admin { reply } = &flight.origin else { return };
+    reply.answer(is_full());
+}
+
+/// The source as it is shown among the others. It is there whenever the pipeline takes anything.
+pub fn admin_status(pipeline: PipelineState) -> ComponentStatus {
+    let state = match pipeline {
+        PipelineState::Running => ComponentState::Running,
+        PipelineState::Starting | PipelineState::Restarting => ComponentState::Starting,
+        PipelineState::Failed => ComponentState::Failed,
+        PipelineState::Draining | PipelineState::Finished | PipelineState::Stopped => {
+            ComponentState::Finished
+        }
+    };
+    ComponentStatus::new(ADMIN, "source", "host", env!("CARGO_PKG_VERSION"), state)
 }
 
 /// Whoever waits for the outcome of an operator's change. Dropped without an answer it says that nobody knows.

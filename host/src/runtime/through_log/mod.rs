@@ -18,8 +18,10 @@ mod ingest;
 mod intake;
 mod operations;
 mod replay;
+mod restarts;
 mod scope;
 mod seen;
+mod sink_failures;
 mod tail;
 mod turns;
 
@@ -27,11 +29,12 @@ pub use audit::{Audit, AuditEntry};
 pub use component_host::log_component_host;
 pub use heartbeat::Heartbeat;
 pub use ingest::ingest;
-pub use intake::{AdminIntake, Reply};
+pub use intake::{AdminIntake, Reply, admin_status};
 pub use operations::{CallOperations, Offered, OperationInfo, Operations};
+pub use restarts::SinkRestarts;
 pub use tail::{Next, Tail};
 
-use super::run::{Ended, Run};
+use super::run::{Ended, Failure, Run};
 use crate::log::Log;
 use crate::pipeline::{Pipeline, Step};
 use crate::registry::Operation;
@@ -41,6 +44,7 @@ use cursors::Cursors;
 use lockstep_plugin_api::Error;
 use replay::Replays;
 use seen::Seen;
+use sink_failures::SinkFailures;
 use std::time::Duration;
 use turns::Turns;
 
@@ -68,6 +72,7 @@ pub struct HostLog {
 pub struct ThroughLog {
     pub host: HostLog,
     pub cursors: Cursors,
+    pub failures: SinkFailures,
     answered: Answered,
     turns: Turns,
     replays: Vec<Replays>,
@@ -79,8 +84,15 @@ impl ThroughLog {
     pub fn new(host: HostLog, store: &Store, pipeline: &Pipeline) -> Self {
         let replays = pipeline.sinks.iter().map(|_| Replays::default()).collect();
         let cursors = Cursors::load(&host.log, pipeline);
+        let (failures, seen) = (SinkFailures::new(pipeline.sinks.len()), Seen::new(store.clone()));
         let (answered, turns) = (Answered::default(), Turns::default());
-        Self { host, cursors, answered, turns, replays, seen: Seen::new(store.clone()) }
+        Self { host, cursors, failures, answered, turns, replays, seen }
+    }
+
+    /// A sink's thread has ended or hangs: what it failed of, if it did.
+    pub fn sink_ended(&self, sink: usize) -> Option<Failure> {
+        self.replays[sink].close();
+        self.failures.take(sink)
     }
 
     /// The authors of the oldest batch that was committed have been told.

@@ -82,7 +82,7 @@ fn copy(batch: &Batch) -> Records {
 }
 
 fn over() -> Error {
-    Error::rejected("unavailable", "the pipeline is over")
+    Error::rejected("unavailable", "the pipeline is over, or the sink is started again")
 }
 
 fn left_out(run: &Run, sink: usize, records: usize) {
@@ -91,6 +91,11 @@ fn left_out(run: &Run, sink: usize, records: usize) {
 }
 
 impl Replays {
+    /// The next replay starts a chain of its own.
+    pub fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn apply(&self, run: &Arc<Run>, sink: usize, records: Records) -> Result<Records, Error> {
         if records.is_empty() {
             return Ok(records);

@@ -9,6 +9,8 @@ use super::{
         flight::{Flight, InFlight, Origin},
         route::{Delivery, part_of},
         run::{Ended, Phase, Run},
+        sink_task,
+        threads::SinkQueue,
     },
     BATCH_BYTES, STORE_RETRY, ThroughLog,
 };
@@ -41,7 +43,7 @@ pub struct Tail<'a> {
     through: &'a ThroughLog,
     sink: usize,
     step: &'a SinkStep,
-    again: Receiver<Delivery>,
+    again: SinkQueue,
     /// Nobody is left who could commit or retry anything.
     is_input_over: bool,
     read_through: u64,
@@ -63,7 +65,7 @@ struct Given {
 }
 
 impl<'a> Tail<'a> {
-    pub fn new(run: &'a Arc<Run>, through: &'a ThroughLog, sink: usize, again: Receiver<Delivery>) -> Self {
+    pub fn new(run: &'a Arc<Run>, through: &'a ThroughLog, sink: usize, again: SinkQueue) -> Self {
         #[expect(
             clippy::disallowed_methods,
             reason = "holds one message per flight, and flights are bounded"
@@ -90,7 +92,12 @@ impl<'a> Tail<'a> {
     /// What comes next, waiting at most `wait` for it.
     pub fn next(&mut self, wait: Duration) -> Result<Next, Ended> {
         self.settle();
-        match self.again.try_recv() {
+        // Elsewhere than on this thread: in a replay.
+        if self.through.failures.has(self.sink) {
+            return Err(Ended);
+        }
+        let again = sink_task::lock(&self.again).try_recv();
+        match again {
             Ok(delivery) => return Ok(Next::Delivery(delivery)),
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => self.is_input_over = true,
@@ -169,7 +176,7 @@ impl<'a> Tail<'a> {
         let was_in_gap = std::mem::replace(&mut self.is_in_gap, gap.is_some());
         let Some(gap) = gap.filter(|_| !was_in_gap) else { return };
         let (component, after, compacted) = (&self.step.step.name, gap.after, gap.compacted);
-        if !self.through.cursors.is_known(self.sink) {
+        if self.through.cursors.is_new(self.sink) {
             info!(component, compacted, "a new sink begins with the current state of every key");
             return;
         }

@@ -53,7 +53,8 @@ impl Outbox {
         loop {
             let n_taken = {
                 let mut waiting = self.waiting();
-                if waiting.queue.bytes() <= self.limit / 4 {
+                if waiting.has_room(self.limit) {
+                    waiting.wants_all_room = false;
                     return true;
                 }
                 waiting.wants_room = true;
@@ -93,10 +94,12 @@ impl Outbox {
             return Pushed::Skipped;
         }
         // What a sink's transforms made of one entry stays together.
-        for entry in page.chunk_by(|a, b| a.revision() == b.revision()) {
+        for (n_before, entry) in page.chunk_by(|a, b| a.revision() == b.revision()).enumerate() {
             let n_bytes: usize = entry.iter().map(|publication| Item::shown(publication).bytes()).sum();
-            if !waiting.queue.is_empty() && waiting.queue.bytes() + n_bytes > self.limit / 2 {
+            if waiting.queue.bytes() > 0 && waiting.queue.bytes() + n_bytes > self.limit / 2 {
                 waiting.stage = Stage::Behind(behind.reading.with_after(entry[0].revision() - 1));
+                // What did not fit where there was room fits where nothing waits; until then it is not read again.
+                waiting.wants_all_room = n_before == 0;
                 drop(waiting);
                 self.filled.notify_one();
                 return Pushed::Queued;
@@ -108,17 +111,17 @@ impl Outbox {
                 waiting.queue.push(Item::shown(publication));
             }
         }
-        let mut pushed = Pushed::Queued;
         match then {
             Then::Read(reading) => waiting.stage = Stage::Behind(reading),
             Then::Live { after, bookmark } => {
                 waiting.stage = Stage::Live { after: Some(after) };
-                pushed = self.put(&mut waiting, Item::Text(bookmark));
+                // Not for want of room are the entries before it to be read again.
+                waiting.queue.push(Item::Bookmark(bookmark));
             }
         }
         drop(waiting);
         self.filled.notify_one();
-        pushed
+        Pushed::Queued
     }
 
     pub(super) fn set_behind(&self, waiting: &mut Waiting, reading: Reading) {

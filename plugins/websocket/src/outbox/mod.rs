@@ -66,6 +66,8 @@ struct Waiting {
     /// How many items were taken out to be written.
     n_taken: u64,
     wants_room: bool,
+    /// The next entry is so large that it has room only where nothing waits.
+    wants_all_room: bool,
     /// Once set, nothing more is taken in.
     closing: Option<Closing>,
 }
@@ -188,12 +190,9 @@ impl Outbox {
 
     fn put_shown(&self, waiting: &mut Waiting, publication: &Arc<Publication>) -> Pushed {
         let item = Item::shown(publication);
-        let full_soon = waiting.queue.bytes() + item.bytes() > self.limit / 2;
-        if let Some(event) =
-            publication.event.filter(|event| !full_soon && waiting.unanswered.contains(event))
-        {
-            waiting.queue.push(Item::AnswerTo(event));
-        }
+        let is_held = waiting.is_on_log() || waiting.queue.bytes() + item.bytes() <= self.limit / 2;
+        let own = publication.event.filter(|event| is_held && waiting.unanswered.contains(event));
+        own.into_iter().for_each(|event| waiting.queue.push(Item::AnswerTo(event)));
         self.put(waiting, item)
     }
 
@@ -210,18 +209,18 @@ impl Outbox {
             _ => waiting.queue.push(item),
         }
         if waiting.queue.bytes() > self.limit / 2 {
-            waiting.hold_nothing_back();
+            waiting.relieve();
         }
         pushed
     }
 
     fn make_room(&self, waiting: &mut Waiting, n_bytes: usize) -> Pushed {
         let fits =
-            |waiting: &Waiting, limit| waiting.queue.is_empty() || waiting.queue.bytes() + n_bytes <= limit;
+            |waiting: &Waiting, limit| waiting.queue.bytes() == 0 || waiting.queue.bytes() + n_bytes <= limit;
         if fits(waiting, self.limit) {
             return Pushed::Queued;
         }
-        waiting.hold_nothing_back();
+        waiting.relieve();
         let n_conflated = if waiting.queue.has_entries() { waiting.queue.conflate() } else { 0 };
         // Some room has to be won, or the next entry would have all of them looked through again.
         if n_conflated > 0 && fits(waiting, self.limit / 4 * 3) {
@@ -262,7 +261,7 @@ impl Outbox {
             return waiting.closing.filter(|_| waiting.queue.is_empty()).map(Next::Close);
         };
         waiting.n_taken += 1;
-        if waiting.wants_room && waiting.queue.bytes() <= self.limit / 4 {
+        if waiting.wants_room && waiting.has_room(self.limit) {
             waiting.wants_room = false;
             self.drained.notify_one();
         }
@@ -280,12 +279,30 @@ impl Waiting {
         *self = Self { closing: Some(TOO_SLOW), ..Self::default() };
     }
 
-    /// Gives up the order of answers and changes: a pipeline that answers late must not cost the author its connection.
+    /// Whether the log is behind what the client is shown.
+    fn is_on_log(&self) -> bool {
+        !matches!(self.stage, Stage::Live { after: None })
+    }
+
+    /// Much waits. A direct pipeline may answer late, which must not cost the author its connection; the log shows nothing
+    /// before it has answered the author, and what there is no room for is read from it again.
+    fn relieve(&mut self) {
+        if !self.is_on_log() {
+            self.hold_nothing_back();
+        }
+    }
+
+    /// Gives up the order of answers and changes.
     fn hold_nothing_back(&mut self) {
         if !self.unanswered.is_empty() || self.queue.is_held() {
             self.unanswered.clear();
             self.queue.release();
         }
+    }
+
+    /// Whether there is room for a page.
+    fn has_room(&self, limit: usize) -> bool {
+        self.queue.bytes() <= if self.wants_all_room { 0 } else { limit / 4 }
     }
 
     fn behind(&self) -> Option<Behind> {

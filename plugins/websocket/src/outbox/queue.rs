@@ -26,6 +26,8 @@ pub(super) enum Item {
     Text(Utf8Bytes),
     /// What subscribers are shown.
     Shown { publication: Arc<Publication>, conflated: Option<Box<Conflated>> },
+    /// The word that every entry up to some revision was sent: it goes where they go.
+    Bookmark(Utf8Bytes),
     /// Nothing behind this is written before the answer to the client's own change has taken its place.
     AnswerTo(Uuid),
 }
@@ -38,7 +40,7 @@ impl Item {
     /// What it counts for; a held place is small and bounded by the unanswered changes of a connection.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Text(text) => text.len() + ITEM_BYTES,
+            Self::Text(text) | Self::Bookmark(text) => text.len() + ITEM_BYTES,
             Self::Shown { publication, conflated } => {
                 let old_value = conflated.as_ref().map_or(0, |conflated| conflated.old_value.len());
                 publication.text.len() + old_value + ITEM_BYTES
@@ -47,8 +49,13 @@ impl Item {
         }
     }
 
+    /// Whether it is there again when the log is read again.
     pub(super) fn is_entry(&self) -> bool {
-        matches!(self, Self::Shown { publication, .. } if publication.entry.is_some())
+        match self {
+            Self::Shown { publication, .. } => publication.entry.is_some(),
+            Self::Bookmark(_) => true,
+            Self::Text(_) | Self::AnswerTo(_) => false,
+        }
     }
 
     fn subject(&self) -> Option<&Subject> {
@@ -70,7 +77,7 @@ impl Item {
     /// What goes over the wire.
     pub(super) fn into_frame(self) -> Option<Utf8Bytes> {
         match self {
-            Self::Text(text) => Some(text),
+            Self::Text(text) | Self::Bookmark(text) => Some(text),
             Self::Shown { publication, conflated } => Some(publication.frame(conflated.as_deref())),
             Self::AnswerTo(_) => None,
         }
@@ -155,9 +162,9 @@ impl Queue {
         n_before - self.items.len()
     }
 
-    /// Leaves out every entry of the log.
+    /// Leaves out every entry of the log, and no longer holds anything back: what is read again gets places of its own.
     pub(super) fn drop_entries(&mut self) {
-        self.keep(|item| !item.is_entry());
+        self.keep(|item| !item.is_entry() && !matches!(item, Item::AnswerTo(_)));
     }
 
     fn keep(&mut self, is_kept: impl FnMut(&Item) -> bool) {

@@ -14,9 +14,13 @@ fn direct(text: &str, event: Option<Uuid>) -> Arc<Publication> {
 
 /// An entry of the log that takes about 200 bytes of an outbox.
 fn entry(revision: u64, key: &str) -> Arc<Publication> {
+    entry_of(revision, key, 100)
+}
+
+fn entry_of(revision: u64, key: &str, n_bytes: usize) -> Arc<Publication> {
     let head = format!(r#"{{"key":"{key}","old_value":"#);
     let old_value = (revision - 1).to_string();
-    let text = format!(r#"{head}{old_value},"revision":{revision},"fill":"{}"}}"#, "x".repeat(100));
+    let text = format!(r#"{head}{old_value},"revision":{revision},"fill":"{}"}}"#, "x".repeat(n_bytes));
     let old_value = head.len()..head.len() + old_value.len();
     let subject = Some(Subject { name: key.into(), old_value });
     Arc::new(Publication { text: text.into(), event: None, entry: Some(Entry { revision, subject }) })
@@ -197,4 +201,93 @@ fn a_page_for_a_client_that_was_sent_elsewhere_is_not_queued() {
     assert_eq!(outbox.resync(stale, "{}".into(), Reading::History { after: 9 }), Pushed::Skipped);
     assert_eq!(outbox.reading(), Some(Reading::History { after: 3 }));
     assert_eq!(shown(&outbox), []);
+}
+
+#[test]
+fn an_entry_larger_than_the_outbox_is_no_reason_to_tell_a_reader_that_it_is_slow() {
+    let outbox = Outbox::new(1000);
+    outbox.rewind(Reading::History { after: 0 });
+    assert_eq!(outbox.push_page(behind(&outbox), &[entry_of(1, "a", 2000)], live(1)), Pushed::Queued);
+    assert_eq!(outbox.reading(), None);
+    assert_eq!(shown(&outbox), [(1, 0, None), (0, 0, None)], "the entry, then the bookmark");
+}
+
+#[test]
+fn a_bookmark_goes_with_the_entries_that_it_speaks_of() {
+    let outbox = Outbox::new(1000);
+    outbox.rewind(Reading::History { after: 0 });
+    outbox.push_page(behind(&outbox), &[entry(1, "a"), entry(2, "b")], live(2));
+    let fell = (3..10).map(|revision| outbox.show(&entry(revision, &revision.to_string()), revision));
+    assert!(fell.into_iter().any(|pushed| pushed == Pushed::FellBehind));
+    assert_eq!(shown(&outbox), [], "who resumes after a bookmark has everything before it");
+}
+
+#[tokio::test]
+async fn an_entry_that_does_not_fit_is_read_again_when_what_waits_is_gone_and_not_before() {
+    let outbox = Outbox::new(1000);
+    outbox.push(text(10));
+    outbox.rewind(Reading::History { after: 0 });
+    let large = [entry_of(1, "a", 600)];
+    outbox.push_page(behind(&outbox), &large, live(1));
+    assert!(outbox.reading().is_some(), "it did not fit");
+    let soon = std::time::Duration::from_millis(50);
+    let room = tokio::time::timeout(soon, outbox.has_room(soon * 100)).await;
+    assert!(room.is_err(), "reading it again would not help");
+    assert!(next_text(&outbox).is_some());
+    assert!(outbox.has_room(soon).await);
+    outbox.push_page(behind(&outbox), &large, live(1));
+    assert_eq!(outbox.reading(), None);
+}
+
+/// The client's own change, as an entry of the log.
+fn own_entry(revision: u64, key: &str, event: Uuid) -> Arc<Publication> {
+    let Publication { text, entry, .. } = Arc::try_unwrap(entry(revision, key)).expect("held once");
+    Arc::new(Publication { text, event: Some(event), entry })
+}
+
+/// A log answers authors before it shows anything, so their answers are never far behind.
+#[test]
+fn on_the_log_an_author_is_answered_first_also_when_much_waits() {
+    let (outbox, own) = (Outbox::new(2000), Uuid::now_v7());
+    outbox.begin_after(0);
+    outbox.push(text(1000));
+    outbox.expect_answer(own);
+    outbox.show(&own_entry(1, "a", own), 1);
+    for revision in 2..9 {
+        outbox.show(&entry(revision, "a"), revision);
+    }
+    assert_eq!(next_text(&outbox), Some(text(1000)));
+    assert_eq!(next_text(&outbox), None, "held back");
+    outbox.answer(own, "answer".into());
+    assert_eq!(next_text(&outbox).as_deref(), Some("answer"));
+    assert_eq!(shown(&outbox)[0].2, Some(1), "its own change is in there");
+}
+
+#[test]
+fn on_the_log_too_an_answer_that_does_not_come_holds_back_no_more_than_there_is_room_for() {
+    let (outbox, own) = (Outbox::new(1000), Uuid::now_v7());
+    outbox.begin_after(0);
+    outbox.expect_answer(own);
+    outbox.show(&own_entry(1, "a", own), 1);
+    for revision in 2..20 {
+        outbox.show(&entry(revision, &revision.to_string()), revision);
+    }
+    assert_eq!(outbox.reading(), Some(Reading::Resync(Reason::Slow)));
+    outbox.push("resync".into());
+    assert_eq!(next_text(&outbox).as_deref(), Some("resync"), "what is read again is held back again");
+    outbox.push_page(behind(&outbox), &[own_entry(1, "a", own)], live(1));
+    assert_eq!(next_text(&outbox), None);
+    outbox.answer(own, "answer".into());
+    assert_eq!(next_text(&outbox).as_deref(), Some("answer"));
+    assert_eq!(shown(&outbox), [(1, 0, None), (0, 0, None)], "one place for one answer");
+}
+
+#[test]
+fn an_authors_own_change_may_be_larger_than_its_outbox() {
+    let (outbox, own) = (Outbox::new(100), Uuid::now_v7());
+    outbox.begin_after(0);
+    outbox.expect_answer(own);
+    assert_eq!(outbox.show(&own_entry(1, "a", own), 1), Pushed::Queued);
+    outbox.answer(own, "{}".into());
+    assert_eq!(shown(&outbox), [(0, 0, None), (1, 0, None)]);
 }

@@ -58,7 +58,7 @@ impl Sessions {
                 let extended = call::<Value>(context, "lock.extend", &arguments).await;
                 if extended.is_err_and(|error| error.code() == Some("not_found")) {
                     debug!(session = public, key = name.config_key, "a lease is lost");
-                    self.let_go(&public, &name);
+                    self.lost(&public, &name, token);
                 }
             }
             Due::Close { public } => {
@@ -108,6 +108,7 @@ impl State {
         for (public, session) in &mut self.sessions {
             if let Some(closes_at) = session.closes_at {
                 if closes_at <= now {
+                    session.is_closing = true;
                     due.push(Due::Close { public: public.clone() });
                 } else {
                     at(closes_at);
@@ -156,6 +157,36 @@ mod tests {
         assert_eq!(due(left + RESUMABLE).0, [Due::Close { public: public.clone() }]);
         sessions.state().forget(&public);
         assert_eq!(due(left + RESUMABLE), (Vec::new(), None));
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_given_back_and_taken_again_meanwhile_is_still_extended() {
+        let sessions = Sessions::new(10);
+        let public = sessions.open(1).expect("room").public;
+        sessions.hold(&public, name("a"), 7, RESUMABLE);
+        sessions.let_go(&public, &name("a"));
+        sessions.hold(&public, name("a"), 8, RESUMABLE);
+        // The answer to what was asked for the first lease comes late.
+        sessions.lost(&public, &name("a"), 7);
+        let extend = Due::Extend { public: public.clone(), name: name("a"), token: 8 };
+        assert_eq!(sessions.state().due(Instant::now() + RESUMABLE).0, [extend]);
+        sessions.lost(&public, &name("a"), 8);
+        assert_eq!(sessions.state().due(Instant::now() + RESUMABLE).0, []);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_back_while_its_session_is_being_ended_is_not_told_that_it_goes_on() {
+        let sessions = Sessions::new(10);
+        let names = sessions.open(1).expect("room");
+        sessions.hold(&names.public, name("a"), 7, RESUMABLE);
+        sessions.disconnected(1);
+        let late = Instant::now() + RESUMABLE;
+        assert_eq!(sessions.state().due(late).0, [Due::Close { public: names.public.clone() }]);
+        // Its locks are being given back.
+        assert_eq!(sessions.resume(&names.secret, 2).expect("taken in"), (names.clone(), false));
+        sessions.state().forget(&names.public);
+        assert_eq!(sessions.public_name(2), Some(names.public.clone()), "and it begins anew");
+        assert_eq!(sessions.state().due(late + RESUMABLE).0, [], "with nothing to extend");
     }
 
     #[tokio::test]

@@ -64,6 +64,8 @@ struct Session {
     leases: HashMap<LockName, Lease>,
     /// When it ends, unless its client comes back.
     closes_at: Option<Instant>,
+    /// Its locks are being given back: whoever comes back now begins anew, under the same name.
+    is_closing: bool,
 }
 
 struct Lease {
@@ -123,7 +125,7 @@ impl Sessions {
             return Ok((names, true));
         }
         state.leave(connection);
-        let is_known = state.sessions.contains_key(&names.public);
+        let is_known = state.sessions.get(&names.public).is_some_and(|session| !session.is_closing);
         state.begin(&names, connection, self.limit)?;
         self.changed.notify_one();
         Ok((names, is_known))
@@ -145,9 +147,18 @@ impl Sessions {
         self.changed.notify_one();
     }
 
-    /// A session gave a lease back, or lost it.
+    /// A session gave a lease back, or does not have it.
     pub(crate) fn let_go(&self, public: &str, name: &LockName) {
         if let Some(session) = self.state().sessions.get_mut(public) {
+            session.leases.remove(name);
+        }
+    }
+
+    /// A session lost the lease of this token; one that it took of the same lock since then it has still.
+    fn lost(&self, public: &str, name: &LockName, token: u64) {
+        let mut state = self.state();
+        let Some(session) = state.sessions.get_mut(public) else { return };
+        if session.leases.get(name).is_some_and(|lease| lease.token == token) {
             session.leases.remove(name);
         }
     }
@@ -167,8 +178,12 @@ impl State {
             connection: None,
             leases: HashMap::new(),
             closes_at: None,
+            is_closing: false,
         });
         session.closes_at = None;
+        if std::mem::take(&mut session.is_closing) {
+            session.leases.clear();
+        }
         // Whoever knows the secret is the client; its old connection may be dead without anybody having noticed.
         if let Some(old) = session.connection.replace(connection) {
             self.of.remove(&old);

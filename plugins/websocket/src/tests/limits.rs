@@ -18,6 +18,25 @@ use tokio_tungstenite::tungstenite::{
 };
 
 #[test]
+fn a_page_of_another_site_does_not_get_in() {
+    let pipeline = Pipeline::start(json!({}));
+    let status = |origin: &str| {
+        let mut stream = TcpStream::connect(pipeline.address).expect("connected");
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{origin}\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).expect("an answer");
+        String::from_utf8_lossy(&status).into_owned()
+    };
+    assert_eq!(status("Origin: https://evil.example\r\n"), "HTTP/1.1 403");
+    assert_eq!(status("Origin: http://localhost:3000\r\n"), "HTTP/1.1 101");
+    assert_eq!(status(""), "HTTP/1.1 101", "no browser");
+}
+
+#[test]
 fn abuse_ends_with_1008() {
     let pipeline = Pipeline::start(json!({}));
     let mut client = pipeline.client();

@@ -158,6 +158,20 @@ fn an_author_who_never_reads_again_does_not_fill_the_store() {
     assert!(host.set("all read", json!({})).entry.get("siblings").is_none());
 }
 
+/// Every entry of a key in conflict holds all of its siblings: a few large ones weigh as much as many small ones.
+#[test]
+fn an_author_that_never_reads_does_not_fill_the_store_with_large_values_either() {
+    let mut host = Host::new(&json!({}));
+    let base = host.write(&json!({ "config_key": "app.other", "new_value": 1 })).revision;
+    let value = "x".repeat(1 << 20);
+    let change = json!({ "config_key": "app.x", "new_value": value, "base": base });
+    let taken = (0..20).filter(|_| host.take(&change).is_ok()).count();
+    assert!((4..=8).contains(&taken), "{taken} of 1 MiB");
+    assert_eq!(host.take(&change).expect_err("too much").code(), Some("conflict"));
+    host.set(&value, json!({}));
+    assert!(host.set("small", json!({})).resolution.is_null(), "who has read goes on");
+}
+
 #[test]
 fn the_guides_call_answers_in_its_shape_and_reaches_the_audit() {
     let host = Host::new(&json!({}));

@@ -105,6 +105,23 @@ fn a_host_that_meets_its_own_forgotten_past_goes_on_under_another_name() {
     assert_ne!(restored.set("c", json!({})).entry["dot"]["node"], mine, "its number 50 was given already");
 }
 
+/// A store that was put back to an earlier day: others do not send the forgotten changes any more, but they know them.
+#[test]
+fn a_host_learns_from_what_others_knew_that_it_has_forgotten_changes_of_its_own() {
+    for seen in [50, 1] {
+        let mut restored = Host::new(&json!({}));
+        // Number 1 is another key's here: it was given twice before this host came to know it.
+        let other = json!({ "config_key": "app.other", "new_value": 1 });
+        let mine = restored.write(&other).entry["dot"]["node"].clone();
+        let name = mine.as_str().expect("text");
+        restored.write(&record(&sibling("us-1@b", 3, &[(name, seen)], 5), &[]));
+        let next = restored.take(&json!({ "config_key": "app.x", "new_value": "mine" })).expect("taken in");
+        let entry = next.expect("a new change is never taken for one that was replaced").entry;
+        assert_ne!(entry["dot"]["node"], mine, "its numbers up to {seen} were given already");
+        assert_eq!(entry["new_value"], "mine");
+    }
+}
+
 #[test]
 fn a_change_without_a_dot_is_recognised_by_its_event_id() {
     let mut host = Host::new(&json!({}));

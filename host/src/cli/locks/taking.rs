@@ -1,0 +1,99 @@
+//! Taking a lock, which may mean to wait for it.
+//!
+//! Whoever is told to end while it waits leaves the line first: otherwise its turn would come, and the lock would belong to
+//! nobody for as long as the lease lasts.
+
+use super::super::live::CommandError;
+use super::ask::Ask;
+use super::{Common, Taking, millis};
+use crate::admin::Client;
+use serde_json::Value;
+use std::ops::ControlFlow;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use uuid::Uuid;
+
+impl Taking {
+    /// Takes the lock for a session; breaks with the exit code if a signal came first.
+    pub(super) fn take(
+        &self,
+        client: &Client,
+        common: &Common,
+        session: &str,
+    ) -> Result<ControlFlow<u8, Value>, CommandError> {
+        let failed =
+            |error: std::io::Error| CommandError::Failed(format!("signals cannot be received: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let (taking, tenant, asking) = (self.clone(), common.tenant.clone(), client.clone());
+        let owned = session.to_owned();
+        let taken = runtime.block_on(async {
+            let mut signals = Signals::new().map_err(failed)?;
+            let ask = tokio::task::spawn_blocking(move || taking.ask(&asking, tenant, &owned));
+            tokio::select! {
+                answer = ask => answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map(ControlFlow::Continue),
+                exit = signals.next() => Ok(ControlFlow::Break(exit)),
+            }
+        });
+        runtime.shutdown_background();
+        if let Ok(ControlFlow::Break(_)) = taken {
+            self.leave(client, session);
+        }
+        taken
+    }
+
+    fn ask(&self, client: &Client, tenant: Option<String>, session: &str) -> Result<Value, CommandError> {
+        let metadata: Option<Value> = self
+            .metadata
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|_| CommandError::BadArgument("--metadata takes a JSON object".to_owned()))?;
+        Ask::new(client, "acquire")?
+            .with("config_key", Some(self.key.clone()))
+            .with("tenant_id", tenant)
+            .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
+            .with("session", Some(session.to_owned()))
+            .with("ttl_ms", self.ttl.map(millis))
+            .with("wait_ms", self.wait.map(millis))
+            .with("metadata", metadata)
+            .call()
+    }
+
+    /// Ends a session that was made for this alone. One that was given may hold other locks, and is its owner's to end.
+    fn leave(&self, client: &Client, session: &str) {
+        if self.session.is_some() {
+            return;
+        }
+        let left = Ask::new(client, "session_closed")
+            .and_then(|ask| ask.with("session", Some(session.to_owned())).call());
+        if let Err(error) = left {
+            eprintln!("the lock of `{}` may still be granted to session {session}: {error}", self.key);
+        }
+    }
+
+    pub(super) fn session(&self) -> String {
+        self.session.clone().unwrap_or_else(|| format!("cli-{}", Uuid::new_v4()))
+    }
+}
+
+/// What tells a command to end.
+struct Signals([(SignalKind, Signal); 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let of = |kind| signal(kind).map(|signal| (kind, signal));
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(of);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    /// How to exit, as a shell has it.
+    async fn next(&mut self) -> u8 {
+        let [(a, interrupt), (b, terminate), (c, hangup)] = &mut self.0;
+        let kind = tokio::select! {
+            _ = interrupt.recv() => a,
+            _ = terminate.recv() => b,
+            _ = hangup.recv() => c,
+        };
+        u8::try_from(128 + kind.as_raw_value()).unwrap_or(super::super::FAILED)
+    }
+}
