@@ -316,6 +316,10 @@ sinks: [ {{ plugin: probe, config: {{ dir: SITE/out }} }} ]
     assert!(text.contains("has to be the last of the pipeline's transforms"), "{text}");
     let text = refused(&Site::new().pipeline("a", &yaml(ledger, rename)));
     assert!(text.contains("can only end the pipeline's own transforms"), "{text}");
+    let bypassed =
+        "{ plugin: ledger, when: 'change.config_key.startsWith(\"app.\")', config: { dir: SITE/ledger } }";
+    let text = refused(&Site::new().pipeline("a", &yaml("", bypassed)));
+    assert!(text.contains("`ledger` commits to the log, so every change has to pass it"), "{text}");
     let both = Site::new().pipeline("a", &yaml("", ledger)).pipeline("b", &yaml("", ledger));
     let text = refused(&both);
     assert!(text.contains("a host has one pipeline through the log"), "{text}");

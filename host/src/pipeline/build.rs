@@ -126,7 +126,20 @@ impl Builder<'_> {
             // The configuration refuses `otherwise` on a transform.
             Some(When::Otherwise) | None => None,
         };
-        Some(TransformStep { step: step?, when })
+        let step = step?;
+        if when.is_some() && step.component.commits() {
+            self.refuse_bypass(config, step.component.name());
+        }
+        Some(TransformStep { step, when })
+    }
+
+    /// What passes by the component that commits would be in the log without having met what its key holds.
+    fn refuse_bypass(&mut self, config: &ComponentConfig, name: &str) {
+        let at = path::join(&config.path, "when");
+        let message = format!("`{name}` commits to the log, so every change has to pass it");
+        let help =
+            "leave `when` out; what is not to be committed is dropped by a transform before it".to_owned();
+        self.problems.push(self.source.diagnostic(&at, Anchor::Value, message, Some(help)).code("log"));
     }
 
     fn condition(&mut self, config: &ComponentConfig, text: &str) -> Option<Condition> {

@@ -129,6 +129,8 @@ impl Engine {
     pub fn mark_sync(&self, dir: &Path) -> Result<(), StoreError> {
         let marker = dir.join(LATER_SYNC_FILE);
         let marked = match self.sync {
+            // Written anew it would be empty for a moment, and on a full disk for longer.
+            PersistMode::Buffer if marker.exists() && !may_have_lost(dir) => Ok(()),
             PersistMode::Buffer => fs::write(&marker, boot_id().unwrap_or_default()),
             _ if !marker.exists() => Ok(()),
             _ => self.forget_later_sync(dir),
