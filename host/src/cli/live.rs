@@ -126,7 +126,9 @@ impl CommandError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NoHost(_) | Self::Unreachable(_) | Self::BadArgument(_) => true,
-            Self::Client(error) => !matches!(error, ClientError::Refused { .. }),
+            Self::Client(error) => {
+                !matches!(error, ClientError::Refused { .. } | ClientError::Unanswered { .. })
+            }
             Self::Failed(_) => false,
         }
     }
@@ -174,6 +176,8 @@ mod tests {
     use super::*;
     use crate::store::StoreOptions;
     use serde_json::json;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
 
     fn refused(code: &str, details: Value) -> CommandError {
         let (code, message) = (code.to_owned(), "no".to_owned());
@@ -202,6 +206,26 @@ mod tests {
             ["http://127.0.0.1.evil.example:1", "http://localhost.evil.example:80", "127.evil:1", "[::1].x:1"]
         {
             assert_eq!(token(elsewhere, folder.path()), None, "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_went_away_before_it_answered_may_have_done_it_all_the_same() {
+        for answer in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}"] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = listener.local_addr().expect("an address").to_string();
+            let host = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("a command");
+                let mut request = [0; 1024];
+                assert!(stream.read(&mut request).expect("a request") > 0);
+                stream.write_all(answer).expect("sent");
+            });
+            let client = Client::of_address(&address, None).expect("an address");
+            let error: CommandError = client.post_json("/v1/changes", "{}").expect_err("gone").into();
+            assert!(!error.is_refusal() && error.to_string().contains("may have"), "{error}");
+            host.join().expect("it ends");
+            let error: CommandError = client.post_json("/v1/changes", "{}").expect_err("nobody").into();
+            assert!(error.is_refusal(), "{error}");
         }
     }
 

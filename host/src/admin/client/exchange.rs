@@ -30,7 +30,7 @@ enum Body {
 
 impl Request<'_> {
     /// Sends the request and reads the head of the answer, or says what is strange about it. The server closes the
-    /// connection after its answer.
+    /// connection after its answer. An error means that there is no answer, and not that nothing was done.
     pub fn send(&self, mut stream: impl Read + Write + 'static) -> io::Result<Result<Answer, &'static str>> {
         let token = self.token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let kind = if self.body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
@@ -51,6 +51,9 @@ impl Answer {
         let mut head = Vec::new();
         loop {
             let n_read = stream.by_ref().take(MAX_HEAD).read_until(b'\n', &mut head)?;
+            if n_read == 0 && head.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             if n_read == 0 || head.len() as u64 >= MAX_HEAD {
                 return Ok(Err("no HTTP"));
             }

@@ -46,6 +46,12 @@ pub enum ClientError {
         #[source]
         cause: io::Error,
     },
+    #[error("the host at {target} was asked and did not answer; it may have done what it was asked for")]
+    Unanswered {
+        target: String,
+        #[source]
+        cause: io::Error,
+    },
     #[error("{target} does not answer like a Lockstep host: {found}")]
     Strange { target: String, found: String },
     #[error("the host refused: {message} ({code})")]
@@ -64,7 +70,7 @@ impl ClientError {
     /// Whether the same may work when the host is back, or ready.
     pub fn may_come_back(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Strange { .. } => true,
+            Self::Unreachable { .. } | Self::Unanswered { .. } | Self::Strange { .. } => true,
             Self::Refused { status, .. } => *status == 503,
             Self::BadAddress(_) => false,
         }
@@ -172,16 +178,16 @@ impl Client {
         };
         let request = Request { method, path, host, token: self.token.as_deref(), body };
         let answer = match &self.target {
-            Target::Socket(socket) => UnixStream::connect(socket).and_then(|stream| {
-                stream.set_read_timeout(Some(self.limit))?;
-                request.send(stream)
-            }),
-            Target::Tcp(address) => TcpStream::connect(address).and_then(|stream| {
-                stream.set_read_timeout(Some(self.limit))?;
-                request.send(stream)
-            }),
+            Target::Socket(socket) => {
+                let stream = UnixStream::connect(socket).map_err(|cause| self.unreachable(cause))?;
+                stream.set_read_timeout(Some(self.limit)).and_then(|()| request.send(stream))
+            }
+            Target::Tcp(address) => {
+                let stream = TcpStream::connect(address).map_err(|cause| self.unreachable(cause))?;
+                stream.set_read_timeout(Some(self.limit)).and_then(|()| request.send(stream))
+            }
         };
-        match answer.map_err(|cause| self.unreachable(cause))? {
+        match answer.map_err(|cause| self.unanswered(cause))? {
             Ok(answer) => Ok(answer),
             Err(found) => Err(self.strange(found.to_owned())),
         }
@@ -200,8 +206,7 @@ impl Client {
         let (status, is_success) = (answer.status(), answer.is_success());
         let text = answer.text().map_err(|cause| match cause.kind() {
             io::ErrorKind::InvalidData => self.strange("no text".to_owned()),
-            io::ErrorKind::UnexpectedEof => self.strange("an answer that ends too early".to_owned()),
-            _ => self.unreachable(cause),
+            _ => self.unanswered(cause),
         })?;
         if is_success {
             return Ok(text);
@@ -215,6 +220,10 @@ impl Client {
 
     fn unreachable(&self, cause: io::Error) -> ClientError {
         ClientError::Unreachable { target: self.target.to_string(), cause }
+    }
+
+    fn unanswered(&self, cause: io::Error) -> ClientError {
+        ClientError::Unanswered { target: self.target.to_string(), cause }
     }
 
     fn strange(&self, found: String) -> ClientError {
@@ -272,13 +281,18 @@ mod tests {
             panic!("{refused:?}")
         };
         assert_eq!((code.as_str(), details), ("not_found", serde_json::json!([1])));
-        for strange in [
-            &b"SSH-2.0\r\n"[..],
-            b"",
-            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}",
-            b"HTTP/1.1 200 OK\r\n\r\n<html>",
+        for cut in [
+            &b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}"[..],
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n{}",
         ] {
+            let found = read(cut);
+            assert!(
+                matches!(found, Err(ClientError::Unanswered { .. })),
+                "{}: {found:?}",
+                cut.escape_ascii()
+            );
+        }
+        for strange in [&b"SSH-2.0\r\n"[..], b"HTTP/1.1 200 OK\r\n\r\n<html>"] {
             let found = read(strange);
             assert!(
                 matches!(found, Err(ClientError::Strange { .. })),
