@@ -20,6 +20,8 @@ const INCARNATION: usize = 12;
 pub struct Node {
     /// `name@incarnation`.
     name: Text,
+    /// The log that its changes are in; empty before the first.
+    epoch: Text,
     /// The number of the last change that was taken in.
     seq: u64,
     hlc: Hlc,
@@ -43,7 +45,20 @@ impl Node {
     /// A host that remembers nothing, under a new incarnation.
     pub fn new(node_id: &str) -> Self {
         let name = incarnation_of(node_id);
-        Self { name, seq: 0, hlc: Hlc::default(), counts: Counts::default() }
+        Self { name, epoch: Text::from(""), seq: 0, hlc: Hlc::default(), counts: Counts::default() }
+    }
+
+    /// The same host in this log. Another log than before is what a power cut leaves that took changes with it which
+    /// others may have seen: it goes on under a new incarnation, so that their dots are not given again.
+    pub fn in_epoch(mut self, epoch: &Text, node_id: &str) -> Self {
+        if self.epoch != *epoch {
+            if !self.epoch.is_empty() {
+                self.name = incarnation_of(node_id);
+                self.seq = 0;
+            }
+            self.epoch = epoch.clone();
+        }
+        self
     }
 
     /// A new dot and stamp for a change that is made now.
@@ -70,8 +85,9 @@ impl Node {
 
     /// The state as it lies in the store.
     pub fn encode(&self) -> Bytes {
-        let mut writer = Writer::new(self.name.len() + 64);
+        let mut writer = Writer::new(self.name.len() + self.epoch.len() + 64);
         writer.text(&self.name);
+        writer.text(&self.epoch);
         let counts = [
             self.counts.conflicts_detected,
             self.counts.conflicts_resolved,
@@ -90,6 +106,7 @@ impl Node {
         let mut reader = Reader::new(bytes)?;
         Ok(Self {
             name: reader.text()?,
+            epoch: reader.text()?,
             seq: reader.number()?,
             hlc: Hlc::from_bits(reader.number()?),
             counts: Counts {
@@ -140,6 +157,18 @@ mod tests {
         let mut copied = before.clone();
         copied.meet_own(&own, || false, "eu-1");
         assert_ne!(copied.name, before.name, "its number was given to a change that it does not know");
+    }
+
+    #[test]
+    fn a_new_log_means_a_new_incarnation_and_the_same_clock() {
+        let (one, other) = (Text::from("one"), Text::from("other"));
+        let mut node = Node::new("eu-1").in_epoch(&one, "eu-1");
+        let (first, early) = node.stamp(1_000_000);
+        let read = |node: &Node| Node::decode(&node.encode()).expect("readable");
+        assert_eq!(read(&node).in_epoch(&one, "eu-1"), node);
+        let (second, late) = read(&node).in_epoch(&other, "eu-1").stamp(10);
+        assert_ne!(second.node, first.node, "the first may have been seen, and is given to nothing else");
+        assert!(late > early);
     }
 
     #[test]

@@ -32,6 +32,8 @@ const MOST_SIBLING_BYTES: usize = 8 << 20;
 /// The `resolver` transform.
 pub struct Resolver {
     context: Context,
+    /// The log that changes go into.
+    epoch: Text,
     strategies: Strategies,
     max_clock_ahead: Duration,
     metrics: Metrics,
@@ -49,12 +51,14 @@ impl Transform for Resolver {
     fn new(config: ResolverConfig, context: &Context) -> Result<Self> {
         let alive = Arc::new(());
         let mut metrics = Metrics::new(context);
+        let epoch = if context.through_log() { Text::from(context.log()?.epoch) } else { Text::from("") };
         if context.through_log() {
             metrics.start(&Ledger::new(context).node()?.counts);
             context.spawn(sweep::run(context.clone(), Arc::downgrade(&alive)));
         }
         Ok(Self {
             context: context.clone(),
+            epoch,
             strategies: Strategies::new(&config)?,
             max_clock_ahead: config.max_clock_ahead.0,
             metrics,
@@ -73,7 +77,7 @@ impl Transform for Resolver {
         let place = Place::of(change.tenant_id(), change.config_key());
         let ledger = Ledger::new(&self.context);
         let (before, known) = (ledger.siblings(&place)?, ledger.node()?);
-        let mut node = known.clone();
+        let mut node = known.clone().in_epoch(&self.epoch, self.context.node_id());
         let turn = match wire::state_of(change)? {
             Some(state) => self.meet(&mut node, before, change, state)?,
             None => self.author(&mut node, before, change)?,
