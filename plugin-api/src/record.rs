@@ -40,7 +40,8 @@ pub struct Header {
 }
 
 /// The header by which a source says which session a change comes from; it goes no further than the commit, as every
-/// header that starts with `lockstep.`.
+/// header that starts with `lockstep.`. Only a source exported with `(answers)` is believed: from others the host takes
+/// such headers away.
 pub const SESSION_HEADER: &str = "lockstep.session";
 
 /// Where a record stands in its source: an opaque place in one lane.

@@ -21,7 +21,7 @@ const HAS_KEY: u8 = 2;
 const IS_CONFIG_KEY: u8 = 4;
 
 /// Headers that are the host's own, and end here.
-const HOST_HEADERS: &str = "lockstep.";
+pub const HOST_HEADERS: &str = "lockstep.";
 
 /// The years 1 to 9999: what can be written as a timestamp and read again.
 const TIMESTAMPS_US: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;

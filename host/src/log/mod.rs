@@ -30,6 +30,7 @@ use crate::store::{Commit, Store, StoreError};
 
 pub use compaction::Retention;
 pub use cursors::{Cursor, Cursors};
+pub use entry::HOST_HEADERS;
 pub use read::{At, Gap, Page};
 
 use ring::Ring;

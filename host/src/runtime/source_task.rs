@@ -14,6 +14,7 @@ use super::{
     through_log,
     watchdog::{Call, GivenUp, Watched},
 };
+use crate::log::HOST_HEADERS;
 use crate::pipeline::SourceStep;
 use crate::registry::Source;
 use lockstep_plugin_api::{Bytes, Error, ErrorKind, Position, Record, abi::Records, time};
@@ -242,7 +243,10 @@ impl SourceTask<'_> {
     }
 
     /// Sends a polled batch through the source's own chain and on.
-    fn send(&mut self, first_id: u64, records: Records) -> Result<(), Ended> {
+    fn send(&mut self, first_id: u64, mut records: Records) -> Result<(), Ended> {
+        if !self.step.step.component.answers() {
+            records.iter_mut().for_each(strip_host_headers);
+        }
         let Summary { n_records, n_bytes, largest, positions } = summary(&records);
         let metrics = self.run.metrics.step(self.step.step.index);
         metrics.records_in.add(n_records as u64);
@@ -332,6 +336,17 @@ pub fn run_chain(
     }
 }
 
+/// Takes away what only a source may say that talks to its authors: a header of that name which some broker carried, such
+/// as the session that holds a lock, would be anybody's word.
+fn strip_host_headers(record: &mut Record) {
+    let foreign: Vec<String> = record
+        .headers()
+        .filter(|(name, _)| name.starts_with(HOST_HEADERS))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    foreign.iter().for_each(|name| record.remove_header(name));
+}
+
 /// Whether a poll kept to what it was asked: a sentence if not.
 fn check(records: &Records, first_id: u64, max: usize) -> Result<(), String> {
     if records.len() > max {
@@ -372,4 +387,20 @@ fn summary(records: &Records) -> Summary {
         }
     }
     Summary { n_records: records.len(), n_bytes, largest, positions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_the_host_are_taken_away_and_others_stay() {
+        let mut record = Record::new("x");
+        for name in ["trace", "lockstep.session", "lockstep.other", "lockstepped"] {
+            record.set_header(name, "1");
+        }
+        strip_host_headers(&mut record);
+        let left: Vec<_> = record.headers().map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(left, ["trace", "lockstepped"]);
+    }
 }
