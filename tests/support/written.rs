@@ -7,13 +7,18 @@ use crate::{
 use serde_json::Value;
 use std::path::Path;
 
-/// Every change in a file that a file sink writes, repeated ones included, as it was written.
+/// Every change in a file that a file sink writes, repeated ones included, as it was written. Half a line is what a killed
+/// host leaves: the sink begins a new one behind it.
 ///
 /// # Panics
-/// If a complete line is no JSON.
+/// If a line is no JSON, nor the beginning of some.
 pub fn written(file: &Path) -> Vec<Value> {
-    let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    lines(file).iter().map(parse).collect()
+    let parse = |line: &String| match serde_json::from_str(line) {
+        Ok(change) => Some(change),
+        Err(error) if error.is_eof() => None,
+        Err(error) => panic!("{error}: {line}"),
+    };
+    lines(file).iter().filter_map(parse).collect()
 }
 
 /// The history as a file sink wrote it down: at least once, and first occurrences in order.

@@ -144,7 +144,8 @@ impl Driver {
         if connection.send(&subscribe).await.is_err() {
             return Ended::Disconnected;
         }
-        let is_slow = matches!(self.subscription.habit, Habit::Stalls { .. });
+        // Who leaves in the middle may leave while the machine has made it slow.
+        let is_slow = matches!(self.subscription.habit, Habit::Stalls { .. } | Habit::Reconnects { .. });
         self.observation.sessions.push(Session { since, is_slow, seen: Vec::new() });
         let mut n_left = self.n_messages();
         let mut is_subscribed = false;

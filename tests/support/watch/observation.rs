@@ -17,7 +17,7 @@ pub struct Observation {
 pub struct Session {
     /// The revision it resumed after; without one it starts at its first bookmark.
     pub since: Option<u64>,
-    /// It stops reading on purpose. If it ends between a change and the conflated one behind it, only a newer value of the
+    /// It may be slow: it stops reading, or leaves, on purpose. If it ends between a change and the conflated one behind it, only a newer value of the
     /// same key can make up for what was left out.
     pub is_slow: bool,
     pub seen: Vec<Seen>,
