@@ -320,6 +320,9 @@ sinks: [ {{ plugin: probe, config: {{ dir: SITE/out }} }} ]
         "{ plugin: ledger, when: 'change.config_key.startsWith(\"app.\")', config: { dir: SITE/ledger } }";
     let text = refused(&Site::new().pipeline("a", &yaml("", bypassed)));
     assert!(text.contains("`ledger` commits to the log, so every change has to pass it"), "{text}");
+    let own = yaml("", ledger).replace("plugin: probe, transforms", "name: admin, plugin: probe, transforms");
+    let text = refused(&Site::new().pipeline("a", &own));
+    assert!(text.contains("`admin` is the host's own source"), "{text}");
     let both = Site::new().pipeline("a", &yaml("", ledger)).pipeline("b", &yaml("", ledger));
     let text = refused(&both);
     assert!(text.contains("a host has one pipeline through the log"), "{text}");

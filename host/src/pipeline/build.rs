@@ -2,7 +2,7 @@
 //!
 //! A pipeline whose last transform commits goes through the log; a component that commits anywhere else is refused.
 
-use super::{Gate, Pipeline, SinkStep, SourceStep, Step, TransformStep};
+use super::{ADMIN_SOURCE, Gate, Pipeline, SinkStep, SourceStep, Step, TransformStep};
 use crate::condition::Condition;
 use crate::config::{
     Anchor, ComponentConfig, Diagnostic, Diagnostics, PipelineConfig, SourceText, When, check_against_schema,
@@ -42,12 +42,16 @@ pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, D
     let sources: Vec<_> = config.sources.iter().map(|source| builder.source(source)).collect();
     let transforms = builder.transforms(&config.transforms);
     let sinks: Vec<_> = config.sinks.iter().map(|sink| builder.sink(sink)).collect();
+    let through_log = transforms.last().is_some_and(|last| last.step.component.commits());
+    if through_log {
+        builder.refuse_source_of_the_host(&config.sources);
+    }
     if builder.problems.has_errors() {
         return Err(builder.problems);
     }
     Ok(Pipeline {
         name: config.name.clone(),
-        through_log: transforms.last().is_some_and(|last| last.step.component.commits()),
+        through_log,
         file: config.source_text.file().to_owned(),
         sources: sources.into_iter().flatten().collect(),
         transforms,
@@ -87,6 +91,17 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// A pipeline through the log has a source of the host's own beside those of the file.
+    fn refuse_source_of_the_host(&mut self, sources: &[ComponentConfig]) {
+        for source in sources.iter().filter(|source| source.name == ADMIN_SOURCE) {
+            let message =
+                format!("`{ADMIN_SOURCE}` is the host's own source, by which commands make changes");
+            let help = "give this source another `name`".to_owned();
+            let at = path::join(&source.path, "name");
+            self.problems.push(self.source.diagnostic(&at, Anchor::Value, message, Some(help)).code("name"));
+        }
+    }
+
     fn source(&mut self, config: &ComponentConfig) -> Option<SourceStep> {
         let step = self.step(config, MayCommit::NotHere);
         let chain = self.own_chain(&config.transforms);

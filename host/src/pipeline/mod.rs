@@ -15,6 +15,9 @@ use crate::config::{Delivery, OnError};
 use crate::registry::Component;
 use std::path::PathBuf;
 
+/// What the host's own source of a pipeline through the log is called.
+pub const ADMIN_SOURCE: &str = "admin";
+
 /// A pipeline that could be started.
 #[derive(Debug)]
 pub struct Pipeline {

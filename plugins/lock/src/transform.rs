@@ -71,7 +71,9 @@ impl Transform for Lock {
     fn apply(&mut self, mut record: Record, out: &mut Output) -> Result<()> {
         let session = record.header(SESSION_HEADER).cloned();
         record.remove_header(SESSION_HEADER);
-        if !record.is_notice() {
+        // What has a dot was decided where it was made: refused here, it would be true elsewhere and not here. If a lock was
+        // disregarded by it, the resolver shows the conflict.
+        if !record.is_notice() && record.change()?.dot().is_none() {
             let session = session.as_deref().and_then(|session| std::str::from_utf8(session).ok());
             self.check_change(record.change()?, session)?;
         }

@@ -49,7 +49,7 @@ use std::time::Duration;
 use turns::Turns;
 
 /// The name of the host's own source.
-pub const ADMIN: &str = "admin";
+pub use crate::pipeline::ADMIN_SOURCE as ADMIN;
 
 /// What authors hear whose changes were on their way when the run ended.
 pub const NOT_KNOWN: &str = "the pipeline ended before it was known whether the change was committed";

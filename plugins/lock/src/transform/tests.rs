@@ -70,6 +70,15 @@ fn fenced(token: u64) -> Value {
 }
 
 #[test]
+fn a_change_that_another_host_has_decided_passes_whoever_holds_the_lock() {
+    let mut site = site();
+    site.acquire("ann", "s1").expect("free");
+    let mut decided = fenced(99);
+    decided["dot"] = json!({ "node": "eu-1@a", "seq": 7 });
+    assert!(site.change(decided, None).is_none());
+}
+
+#[test]
 fn only_the_holders_changes_pass() {
     let mut site = site();
     assert!(site.change(change(1), None).is_none(), "nobody holds it");
