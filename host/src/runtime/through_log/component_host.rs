@@ -66,8 +66,14 @@ impl LogHost {
     }
 
     /// Commits outside a batch.
-    fn commit(&self, commit: Commit, notices: Vec<Record>) -> Answer<StateCommitted> {
+    fn commit(
+        &self,
+        mut commit: Commit,
+        notices: Vec<Record>,
+        audit: impl IntoIterator<Item = String>,
+    ) -> Answer<StateCommitted> {
         self.ask(|run, through| {
+            through.host.audit.add(&mut commit, audit);
             let _turn = through.turns.other(run).map_err(|Ended| over())?;
             match through.host.log.commit(commit, notices) {
                 Ok(revision) => Ok(StateCommitted { is_done: true, revision }),
@@ -182,11 +188,7 @@ impl ComponentHost for LogHost {
                 ROption::RNone => commit.deletes.push((Namespace::State, key(&write.key))),
             }
         }
-        let Some(run) = self.run.upgrade() else { return RErr(over()) };
-        if let Some(through) = run.through_log() {
-            through.host.audit.add(&mut commit, parts.audit.into_iter().map(String::from));
-        }
-        self.commit(commit, parts.notices.into())
+        self.commit(commit, parts.notices.into(), parts.audit.into_iter().map(String::from))
     }
 
     fn publish(&self, notice: Record) -> Answer<()> {
@@ -196,7 +198,7 @@ impl ComponentHost for LogHost {
         let mut notice = Some(notice);
         match scope::with(|scope| scope.notices.extend(notice.take())) {
             Some(()) => ROk(()),
-            None => self.commit(Commit::default(), notice.into_iter().collect()).map(drop),
+            None => self.commit(Commit::default(), notice.into_iter().collect(), []).map(drop),
         }
     }
 
@@ -204,12 +206,7 @@ impl ComponentHost for LogHost {
         if scope::with(|scope| scope.audit.push(entry.to_string())).is_some() {
             return ROk(());
         }
-        let Some(run) = self.run.upgrade() else { return RErr(over()) };
-        let mut commit = Commit::default();
-        if let Some(through) = run.through_log() {
-            through.host.audit.add(&mut commit, [entry.to_string()]);
-        }
-        self.commit(commit, Vec::new()).map(drop)
+        self.commit(Commit::default(), Vec::new(), [entry.to_string()]).map(drop)
     }
 
     fn log(&self) -> Answer<LogParts> {

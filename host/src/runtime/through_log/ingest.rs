@@ -1,7 +1,8 @@
 //! The thread that takes in: everything that has queued up goes through the chain and becomes one commit.
 //!
 //! Invariant: a record's entry, the state it changed, its position and its name become true together, and nobody is told
-//! before. If somebody wrote in between what the chain had read, the batch is applied again from the beginning, and
+//! before. Of a polled batch that takes several commits, the position is in the last one: a crash in between reads the
+//! first ones again. If somebody wrote in between what the chain had read, the batch is applied again from the beginning, and
 //! whatever was said about it the first time is forgotten.
 
 use super::{
