@@ -1,0 +1,2 @@
+//! Configuration changes to and from Apache Kafka.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Configuration changes to and from an MQTT broker.
+#![forbid(unsafe_code)]

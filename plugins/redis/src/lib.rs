@@ -1,0 +1,2 @@
+//! Configuration changes to and from Redis.
+#![forbid(unsafe_code)]
