@@ -15,6 +15,8 @@
 
 pub mod record;
 pub mod change;
+pub mod causality;
+pub mod wire;
 pub mod source;
 pub mod transform;
 pub mod sink;
@@ -56,7 +58,7 @@ pub mod prelude {
         bail,
         change::{Change, Json},
         config,
-        config::{Millis, Seconds, Secret, ServerTls, Size},
+        config::{ClientTls, Millis, Seconds, Secret, ServerTls, Size},
         context::{Context, Counter, Gauge, Histogram},
         error::{Error, ErrorKind, Result},
         export_plugin,
@@ -68,6 +70,7 @@ pub mod prelude {
         source::{AsyncSource, Emitter, Outcome, OutcomeResult, Replies, Source},
         state::{Committed, State, StateCommit},
         transform::{Output, Transform},
+        wire::Form,
     };
 }
 

@@ -16,6 +16,7 @@ mod log_faults;
 mod log_services;
 mod log_sinks;
 mod drain;
+mod endpoints;
 mod breaker;
 mod dead_letter;
 mod dead_letter_retry;

@@ -196,6 +196,14 @@ pub struct StopCell {
     pub stopping: AtomicU32,
 }
 
+/// How far a source is with what was there before it started.
+#[repr(C)]
+#[derive(StableAbi, Debug, Default)]
+pub struct CatchUpCell {
+    /// 0: it has nothing to catch up with; 1: it has; 2: it has handed all of it over.
+    pub state: AtomicU32,
+}
+
 #[repr(C)]
 #[derive(StableAbi, Debug)]
 pub struct StateEntry {
@@ -298,6 +306,8 @@ pub trait ComponentHost: Send + Sync + Clone {
     fn replay(&self, after: u64, is_current: bool, limit: u32) -> Answer<ReplayedParts>;
     /// Starts an operation and returns; the answer comes through `done`.
     fn call(&self, operation: RStr<'_>, arguments: RStr<'_>, done: CompletionBox);
+    /// Names the place this component reads or writes.
+    fn endpoint(&self, name: RStr<'_>);
     /// Says which cell of the metrics document a metric of this component feeds.
     #[sabi(last_prefix_field)]
     fn feeds(&self, metric: RStr<'_>, cell: RStr<'_>);
@@ -324,6 +334,7 @@ pub struct ComponentParts {
     pub cleanup_interval_ms: u64,
     pub positions: RVec<Position>,
     pub stop: RArc<StopCell>,
+    pub catch_up: RArc<CatchUpCell>,
     pub host: ComponentHostBox,
 }
 

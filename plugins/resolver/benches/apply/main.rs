@@ -9,8 +9,8 @@
 mod plugin;
 
 use plugin::{
-    clock, config, dot, encoding, guide, ledger, metrics, node, report, siblings, strategy, sweep, transform,
-    turn, wire,
+    clock, config, encoding, guide, ingested, ledger, metrics, node, report, siblings, strategy, sweep,
+    transform, turn, wire,
 };
 
 use lockstep_plugin_api::{
