@@ -24,7 +24,7 @@ mod clock;
 pub mod counter;
 mod guide_lock;
 mod adders;
-mod services;
+mod servers;
 mod python;
 mod peer;
 mod proxy;
@@ -47,9 +47,9 @@ pub use probe::Probe;
 pub use proxy::Proxy;
 pub use python::Python;
 pub use scale::{is_full, random, scale};
-pub use services::{
-    Certificates, Cluster, Identity, Kafka, KafkaClient, KafkaMessage, KafkaReader, Mosquitto, MosquittoOptions, MqttClient,
-    MqttMessage, PASSWORD, Redis, RedisOptions, Sentinels, USER,
+pub use servers::{
+    Certificates, Cluster, Identity, Kafka, KafkaClient, KafkaMessage, KafkaReader, Mosquitto,
+    MosquittoOptions, MqttClient, MqttMessage, PASSWORD, Redis, RedisOptions, Sentinels, USER,
 };
 pub use site::{Finished, Site};
 pub use status::{Metrics, Status};

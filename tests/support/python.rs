@@ -3,7 +3,7 @@
 //! A program reads one command per line from standard input and answers with one JSON object per line; it ends when its
 //! input does.
 
-use crate::{artifacts::python, services::spawn};
+use crate::{artifacts::python, servers::spawn};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Write},

@@ -20,5 +20,6 @@ binding = AclBinding(
     AclOperation[operation],
     AclPermissionType.ALLOW,
 )
-for granted in AdminClient({"bootstrap.servers": servers}).create_acls([binding]).values():
+admin = AdminClient({"bootstrap.servers": servers})
+for granted in admin.create_acls([binding]).values():
     granted.result(timeout=20)

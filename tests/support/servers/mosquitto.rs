@@ -97,7 +97,8 @@ impl Mosquitto {
     }
 }
 
-/// Settings of the whole broker come before the first listener.
+/// Settings of the whole broker come before the first listener. The limit of queued messages is large and not 0, with which
+/// Mosquitto 2.0.11 ends the connection whose message it denies.
 fn general(folder: &Folder) -> String {
     format!(
         "per_listener_settings false
@@ -108,9 +109,9 @@ acl_file {}
 persistence true
 persistence_location {}/
 autosave_interval 1
-max_queued_messages 0
+max_queued_messages 1000000
 set_tcp_nodelay true
-log_dest stdout
+log_dest file {}
 log_type error
 log_type warning
 log_type notice
@@ -118,6 +119,7 @@ log_type notice
         folder.file("passwords").display(),
         folder.file("access").display(),
         folder.path().display(),
+        folder.file("mosquitto.log").display(),
     )
 }
 

@@ -60,11 +60,15 @@ impl KafkaClient {
             .set("bootstrap.servers", bootstrap_servers)
             .set("reconnect.backoff.max.ms", "500")
             .set("allow.auto.create.topics", "false");
+        let mut producing = config.clone();
+        producing
+            .set("linger.ms", "1")
+            .set("message.timeout.ms", "20000")
+            .set("message.max.bytes", "12000000");
         for (name, value) in settings {
             config.set(*name, *value);
+            producing.set(*name, *value);
         }
-        let mut producing = config.clone();
-        producing.set("linger.ms", "1").set("message.timeout.ms", "20000").set("message.max.bytes", "12000000");
         Self {
             producer: producing.create_with_context(Reports).expect("librdkafka takes the settings"),
             admin: config.create().expect("librdkafka takes the settings"),
@@ -128,8 +132,9 @@ impl KafkaClient {
     ) -> Result<(), String> {
         let named = headers.iter().map(|(key, value)| Header { key, value: Some(*value) });
         let headers = named.fold(OwnedHeaders::new(), OwnedHeaders::insert);
-        let mut record =
-            BaseRecord::<str, [u8], _>::with_opaque_to(topic, Box::new(waiting)).payload(value).headers(headers);
+        let mut record = BaseRecord::<str, [u8], _>::with_opaque_to(topic, Box::new(waiting))
+            .payload(value)
+            .headers(headers);
         if let Some(key) = key {
             record = record.key(key);
         }
@@ -163,7 +168,9 @@ impl KafkaClient {
         let committed = consumer.committed_offsets(asked, LIMIT).expect("the broker answers");
         let elements = committed.elements();
         let offsets = elements.iter().map(|one| (one.partition(), one.offset().to_raw()));
-        offsets.filter_map(|(partition, offset)| Some((partition, offset.filter(|offset| *offset >= 0)?))).collect()
+        offsets
+            .filter_map(|(partition, offset)| Some((partition, offset.filter(|offset| *offset >= 0)?)))
+            .collect()
     }
 
     /// Makes topics.

@@ -21,9 +21,13 @@ impl Sentinels {
     /// If they do not find each other in time.
     pub fn start() -> Self {
         let master = server("");
-        let replica = format!("replicaof 127.0.0.1 {}\n", master.port);
-        let sentinels = (0..3).map(|_| sentinel(master.port)).collect();
-        let all = Self { servers: vec![master, server(&replica), server(&replica)], sentinels };
+        let port = master.port;
+        let replica = format!("replicaof 127.0.0.1 {port}\n");
+        let mut all =
+            Self { servers: vec![master, server(&replica), server(&replica)], sentinels: Vec::new() };
+        // A sentinel asks for replicas when it starts and then every ten seconds.
+        all.wait_until("the replicas", |all| info(&all.servers[0]).contains("connected_slaves:2"));
+        all.sentinels = (0..3).map(|_| sentinel(port)).collect();
         all.wait_until("the sentinels to find each other", Self::is_complete);
         all
     }
@@ -100,6 +104,9 @@ fn master_port(sentinel: &Server) -> Result<u16, RedisError> {
 }
 
 fn is_master(server: &Server) -> bool {
-    let info: Result<String, _> = server.ask(&["INFO", "replication"]);
-    info.is_ok_and(|info| info.contains("role:master"))
+    info(server).contains("role:master")
+}
+
+fn info(server: &Server) -> String {
+    server.ask(&["INFO", "replication"]).unwrap_or_default()
 }

@@ -76,7 +76,6 @@ impl Certificates {
     }
 }
 
-
 fn new_authority(dir: &Path, name: &str) -> (PathBuf, Authority) {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, format!("lockstep tests {name}"));

@@ -25,7 +25,7 @@ impl Folder {
     pub(crate) fn new(name: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         static SWEPT: Once = Once::new();
-        let all = target_dir().join("services");
+        let all = target_dir().join("servers");
         SWEPT.call_once(|| sweep(&all));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = all.join(std::process::id().to_string()).join(format!("{name}-{number}"));

@@ -42,7 +42,8 @@ impl Cluster {
         });
         cluster.assign_replicas();
         cluster.wait_until("every slot to be served and every replica to be in step", |all| {
-            all.nodes.iter().all(Node::serves_everything) && all.nodes[N_MASTERS..].iter().all(Node::is_in_step)
+            all.nodes.iter().all(Node::serves_everything)
+                && all.nodes[N_MASTERS..].iter().all(Node::is_in_step)
         });
         cluster
     }
@@ -73,7 +74,8 @@ impl Cluster {
     /// # Panics
     /// If it does not in time.
     pub fn fail_over(&self, key: &str) {
-        let master = self.nodes[..N_MASTERS].iter().position(|node| node.has(key)).expect("a master has the key");
+        let master =
+            self.nodes[..N_MASTERS].iter().position(|node| node.has(key)).expect("a master has the key");
         self.nodes[master].server.daemon.kill();
         let replica = &self.nodes[N_MASTERS + master];
         self.wait_until("the replica to serve", |all| {
