@@ -118,7 +118,7 @@ mod mosquitto {
         let mut client = MqttClient::connect(mosquitto.port);
         client.subscribe("apg/config/#");
         client.publish("apg/config/t1/app/x", "{}", true);
-        let message = client.next();
+        let message = client.next_message();
         assert_eq!(
             (message.topic.as_str(), message.json(), message.retain, message.qos),
             ("apg/config/t1/app/x", json!({}), true, 1)

@@ -12,6 +12,9 @@ use rdkafka::{
 };
 use std::{collections::BTreeMap, sync::mpsc, time::Duration};
 
+/// How many records are on their way at once.
+const AT_ONCE: usize = 10_000;
+
 type Written = Result<(i32, i64), String>;
 
 /// Passes every delivery report to whoever waits for it.
@@ -20,7 +23,7 @@ struct Reports;
 impl ClientContext for Reports {}
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<mpsc::Sender<Written>>;
+    type DeliveryOpaque = Box<mpsc::SyncSender<Written>>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, waiting: Self::DeliveryOpaque) {
         let written = match result {
@@ -101,7 +104,7 @@ impl KafkaClient {
         value: impl AsRef<[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Written {
-        let (waiting, report) = mpsc::channel();
+        let (waiting, report) = mpsc::sync_channel(1);
         self.send(topic, key, value.as_ref(), headers, waiting)?;
         report.recv_timeout(LIMIT).expect("librdkafka reports every record")
     }
@@ -111,14 +114,22 @@ impl KafkaClient {
     /// # Panics
     /// If one was not written.
     pub fn produce_all<'a>(&self, topic: &str, records: impl IntoIterator<Item = (&'a str, String)>) {
-        let (waiting, reports) = mpsc::channel();
-        for (key, value) in records {
-            let sent = self.send(topic, Some(key), value.as_bytes(), &[], waiting.clone());
-            sent.unwrap_or_else(|error| panic!("{topic}: {error}"));
-        }
-        drop(waiting);
-        for report in reports {
-            report.unwrap_or_else(|error| panic!("{topic}: {error}"));
+        let (waiting, reports) = mpsc::sync_channel(AT_ONCE);
+        let mut records = records.into_iter();
+        loop {
+            let mut n_sent = 0;
+            for (key, value) in records.by_ref().take(AT_ONCE) {
+                let sent = self.send(topic, Some(key), value.as_bytes(), &[], waiting.clone());
+                sent.unwrap_or_else(|error| panic!("{topic}: {error}"));
+                n_sent += 1;
+            }
+            for _ in 0..n_sent {
+                let report = reports.recv_timeout(LIMIT).expect("librdkafka reports every record");
+                report.unwrap_or_else(|error| panic!("{topic}: {error}"));
+            }
+            if n_sent < AT_ONCE {
+                return;
+            }
         }
     }
 
@@ -128,7 +139,7 @@ impl KafkaClient {
         key: Option<&str>,
         value: &[u8],
         headers: &[(&str, &[u8])],
-        waiting: mpsc::Sender<Written>,
+        waiting: mpsc::SyncSender<Written>,
     ) -> Result<(), String> {
         let named = headers.iter().map(|(key, value)| Header { key, value: Some(*value) });
         let headers = named.fold(OwnedHeaders::new(), OwnedHeaders::insert);

@@ -10,10 +10,10 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError, mpsc},
 };
 
-type Order = (Command, mpsc::Sender<io::Result<Child>>);
+type Order = (Command, mpsc::SyncSender<io::Result<Child>>);
 
-static KEEPER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
-    let (orders, received) = mpsc::channel::<Order>();
+static KEEPER: LazyLock<Mutex<mpsc::SyncSender<Order>>> = LazyLock::new(|| {
+    let (orders, received) = mpsc::sync_channel::<Order>(0);
     let keep = move || {
         for (mut command, answer) in received {
             let _ = answer.send(command.spawn());
@@ -36,7 +36,7 @@ pub fn spawn(mut command: Command) -> Child {
             _ => Err(io::Error::last_os_error()),
         });
     }
-    let (answer, started) = mpsc::channel();
+    let (answer, started) = mpsc::sync_channel(1);
     let orders = KEEPER.lock().unwrap_or_else(PoisonError::into_inner);
     orders.send((command, answer)).expect("the keeper lives as long as the process");
     drop(orders);

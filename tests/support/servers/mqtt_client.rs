@@ -16,6 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How many messages are kept for a test that does not take them; then the broker has to.
+const N_KEPT: usize = 100_000;
+
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttMessage {
@@ -92,7 +95,7 @@ impl MqttClient {
             .set_outgoing_inflight_upper_limit(100)
             .set_max_packet_size(Some(12_000_000));
         let (client, connection) = Client::new(options, 100);
-        let (tell, heard) = mpsc::channel();
+        let (tell, heard) = mpsc::sync_channel(N_KEPT);
         std::thread::spawn(move || listen(connection, &tell));
         let mut connected = Self { client, heard, messages: VecDeque::new() };
         connected.expect(|heard| matches!(heard, Heard::Connected).then_some(()))?;
@@ -187,7 +190,7 @@ impl MqttClient {
     ///
     /// # Panics
     /// If there is none in time.
-    pub fn next(&mut self) -> MqttMessage {
+    pub fn next_message(&mut self) -> MqttMessage {
         self.try_next(LIMIT).expect("a message in time")
     }
 
@@ -198,7 +201,7 @@ impl MqttClient {
     pub fn next_on(&mut self, topic: &str) -> MqttMessage {
         let start = Instant::now();
         loop {
-            let message = self.next();
+            let message = self.next_message();
             if message.topic == topic {
                 return message;
             }
@@ -213,7 +216,7 @@ impl MqttClient {
         self.publish(&marker, "", false);
         let mut messages = Vec::new();
         loop {
-            let message = self.next();
+            let message = self.next_message();
             if message.topic == marker {
                 return messages;
             }
@@ -251,7 +254,7 @@ impl Drop for MqttClient {
 }
 
 /// Passes on what the connection says until it ends; it is not made again.
-fn listen(mut connection: Connection, tell: &mpsc::Sender<Heard>) {
+fn listen(mut connection: Connection, tell: &mpsc::SyncSender<Heard>) {
     for event in connection.iter() {
         let heard = match event {
             Ok(Event::Incoming(Incoming::ConnAck(_))) => Heard::Connected,
