@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod handshake;
 mod versions;
+mod servers;
 mod websocket;
 mod websocket_log;
 mod malformed;

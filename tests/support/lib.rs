@@ -24,6 +24,8 @@ mod clock;
 pub mod counter;
 mod guide_lock;
 mod adders;
+mod servers;
+mod python;
 mod peer;
 mod proxy;
 mod scale;
@@ -43,7 +45,12 @@ pub use peer::PythonPeer;
 pub use ports::free_port;
 pub use probe::Probe;
 pub use proxy::Proxy;
+pub use python::Python;
 pub use scale::{is_full, random, scale};
+pub use servers::{
+    Certificates, Cluster, Identity, Kafka, KafkaClient, KafkaMessage, KafkaReader, Mosquitto,
+    MosquittoOptions, MqttClient, MqttMessage, PASSWORD, Redis, RedisOptions, Sentinels, USER,
+};
 pub use site::{Finished, Site};
 pub use status::{Metrics, Status};
 pub use subscriber::{Habit, Subscriber, Subscription};
