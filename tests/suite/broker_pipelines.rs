@@ -168,17 +168,17 @@ fn kafka_to_kafka_copies_records_as_they_are_in_order() {
     assert_eq!(committed, 301, "the group was told what is written");
 }
 
-/// What a consumer of a key sees, in order.
-fn by_key(
-    messages: &[KafkaMessage],
-) -> BTreeMap<Option<Vec<u8>>, Vec<(Option<Vec<u8>>, Vec<(String, Vec<u8>)>)>> {
-    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    let mut messages: Vec<_> = messages.to_vec();
+/// A record without its place and time.
+type Passed = (Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
+
+/// What a consumer sees of each key, in order.
+fn by_key(messages: &[KafkaMessage]) -> BTreeMap<Option<Vec<u8>>, Vec<Passed>> {
+    let mut messages = messages.to_vec();
     messages.sort_by_key(|message| (message.partition, message.offset));
-    for message in messages {
+    messages.into_iter().fold(BTreeMap::new(), |mut found, message| {
         found.entry(message.key).or_default().push((message.value, message.headers));
-    }
-    found
+        found
+    })
 }
 
 #[test]
