@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tally::Ticket;
-use tracing::info;
+use tracing::{Instrument, Span, info};
 
 /// How long an ending sink waits for what was sent and not answered, so that nothing of it comes after a successor's.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ impl PipelinedSink for RedisSink {
             keys: KeyNumbers::default(),
         };
         let shared = Arc::new(Shared {
-            commands: Commands::new(config.stream_max_len, !server.is_cluster()),
+            commands: Commands::new(config.stream_max_len),
             client_name: client_name(context.component()),
             server,
             names: settings.names,
@@ -82,10 +82,11 @@ impl PipelinedSink for RedisSink {
             let receptions = Receptions::new(Newest::new(context.clone(), maker.clone()));
             let lane = Lane::new(index, shared.clone(), queue.clone(), receptions);
             let ending = ending.clone();
-            context.spawn(async move {
+            let running = async move {
                 lane.run().await;
                 drop(ending);
-            });
+            };
+            context.spawn(running.instrument(Span::current()));
         }
         Ok(Self { shared, queues, maker, ended, through_log: context.through_log(), told: Once::new() })
     }

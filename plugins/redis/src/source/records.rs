@@ -69,7 +69,10 @@ impl Records {
         match self.complete(record, found) {
             Ok(true) => Some(None),
             Ok(false) => None,
-            Err(error) => Some(Some(error)),
+            Err(error) => {
+                record.set_key(found.key.map(Bytes::from));
+                Some(Some(error))
+            }
         }
     }
 

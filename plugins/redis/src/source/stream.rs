@@ -38,6 +38,8 @@ pub(super) struct Stream {
     /// The last read gave as much as was asked for: there is more, and it may be trimmed away meanwhile.
     is_behind: bool,
     was_opened: bool,
+    /// The server does not let it be read.
+    pub(super) is_refused: bool,
 }
 
 /// The way to where the stream stood when it was opened.
@@ -55,7 +57,14 @@ impl Stream {
     pub(super) fn new(identity: Identity, last: Option<EntryId>, is_awaited: bool) -> Self {
         let catching_up = CatchingUp { is_awaited, ..CatchingUp::default() };
         let identity = Arc::new(identity);
-        Self { identity, last, catching_up: Some(catching_up), is_behind: false, was_opened: false }
+        Self {
+            identity,
+            last,
+            catching_up: Some(catching_up),
+            is_behind: false,
+            was_opened: false,
+            is_refused: false,
+        }
     }
 
     fn name(&self) -> &str {
@@ -85,7 +94,16 @@ impl Stream {
             self.last = Some(last);
             self.read_cells(link, common).await?;
         }
+        self.look_whether_there(common);
         Ok(())
+    }
+
+    /// Whether there is nothing left to read of what was there.
+    fn look_whether_there(&mut self, common: &Common) {
+        let last = self.last.unwrap_or_default();
+        if self.catching_up.as_ref().is_some_and(|catching_up| last >= catching_up.until) {
+            self.caught_up(common);
+        }
     }
 
     fn begin_catching_up(&mut self, until: EntryId) {
@@ -256,6 +274,13 @@ impl Stream {
         common.handed.add(&self.identity, entries.iter().map(|entry| entry.id));
         let item = |entry| Item::Entry { stream: self.identity.clone(), entry };
         common.inbox.push(entries.into_iter().map(item));
+    }
+
+    /// Nobody is to wait for this stream.
+    pub(super) fn give_up(&mut self, common: &Common) {
+        if self.catching_up.as_mut().is_some_and(|catching_up| std::mem::take(&mut catching_up.is_awaited)) {
+            common.catch_up.one_less(&common.inbox);
+        }
     }
 
     /// Everything that was there when the stream was opened has been handed over.
