@@ -28,12 +28,13 @@ const GROUP_BYTES: usize = 4 << 20;
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// How many cells one connection remembers.
-const SEEN_CELLS: usize = 65_536;
+/// How many cells all connections together remember.
+const SEEN_CELLS: usize = 131_072;
 
 /// What all connections of a sink share.
 pub(crate) struct Shared {
     pub(crate) server: Server,
+    pub(crate) pool_size: usize,
     /// How the connections are called at the server.
     pub(crate) client_name: String,
     pub(crate) names: Names,
@@ -74,6 +75,7 @@ enum Fate {
 
 impl Lane {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, queue: Arc<Queue>, receptions: Receptions) -> Self {
+        let seen = Seen::new(SEEN_CELLS / shared.pool_size);
         Self {
             index,
             shared,
@@ -81,7 +83,7 @@ impl Lane {
             ready: VecDeque::new(),
             link: None,
             backoff: Backoff::new(RECONNECT_MIN, RECONNECT_MAX),
-            seen: Seen::new(SEEN_CELLS),
+            seen,
             receptions,
         }
     }

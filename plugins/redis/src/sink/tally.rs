@@ -65,7 +65,9 @@ impl Tally {
     /// These records are written.
     pub(crate) fn written(&self, tickets: impl IntoIterator<Item = Ticket>) {
         let mut state = self.lock();
-        tickets.into_iter().for_each(|ticket| drop(state.settle(ticket)));
+        for ticket in tickets {
+            state.settle(ticket);
+        }
         if state.open.front().is_some_and(|open| open.n_left == 0) {
             self.changed.notify_all();
         }

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{Span, error, info, warn};
 
 /// How long a read waits on the server: a stream that is added meanwhile waits as long.
 const BLOCK: Duration = Duration::from_millis(250);
@@ -39,6 +39,8 @@ pub(super) struct Common {
     pub(super) handed: Arc<Handed>,
     pub(super) catch_up: CatchUp,
     pub(super) metrics: SourceMetrics,
+    /// Marks the lines of every task.
+    pub(super) span: Span,
 }
 
 /// The state of a reader's task.
@@ -65,7 +67,8 @@ impl Reader {
                 let Some(stream) = self.added.recv().await else { return };
                 self.streams.push(stream);
             }
-            let away = match self.common.server.connect_for(&self.common.client_name, BLOCK).await {
+            let name = format!("{}:read", self.common.client_name);
+            let away = match self.common.server.connect_for(&name, BLOCK).await {
                 Ok(mut link) => {
                     backoff.reset();
                     match self.read_all(&mut link).await {

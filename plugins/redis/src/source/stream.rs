@@ -73,12 +73,14 @@ impl Stream {
 
     /// Makes the group stand where this stream does, and reads what has to come first. Done again after each reconnect.
     pub(super) async fn open(&mut self, link: &mut Link, common: &Common) -> Result<(), Fault> {
-        let is_first = !std::mem::replace(&mut self.was_opened, true);
+        let is_first = !self.was_opened;
         if common.group.is_shared || (self.last.is_none() && !common.through_log) {
             common.group.create(link, self.name(), common.group.begin).await?;
             self.warn_of_others(link, common, is_first).await;
             self.begin_catching_up(common.group.info(link, self.name()).await?.last);
-            return self.take_own(link, common).await;
+            self.take_own(link, common).await?;
+            self.was_opened = true;
+            return Ok(());
         }
         let last = self.last.unwrap_or_default();
         common.group.go_on_behind(link, self.name(), last).await?;
@@ -91,9 +93,10 @@ impl Stream {
         if info.is_gap_behind(last) && self.last.is_some() {
             self.mind_the_gap(link, common, &info).await?;
         } else if self.last.is_none() {
-            self.last = Some(last);
             self.read_cells(link, common).await?;
+            self.last = Some(last);
         }
+        self.was_opened = true;
         self.look_whether_there(common);
         Ok(())
     }
@@ -141,12 +144,13 @@ impl Stream {
         } else {
             warn!(stream = self.name(), %position, "gap: entries of the stream are gone that were not read");
         }
-        if info.last < position {
-            self.last = Some(EntryId::default());
-            common.group.go_on_behind(link, self.name(), EntryId::default()).await?;
-        }
         self.begin_catching_up(info.last);
-        self.read_cells(link, common).await
+        self.read_cells(link, common).await?;
+        if info.last < position {
+            common.group.go_on_behind(link, self.name(), EntryId::default()).await?;
+            self.last = Some(EntryId::default());
+        }
+        Ok(())
     }
 
     /// Hands every cell of the cache over.
