@@ -229,15 +229,13 @@ impl Resolver {
 fn stage_ingested(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> {
     let is_new = |sibling: &&Sibling| turn.before.get(&sibling.dot).is_none();
     let names = turn.after.list().iter().filter(is_new).filter_map(|new| Ingested::name(&new.event_id));
-    let mut names = names.peekable();
-    if names.peek().is_none() {
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
         return Ok(());
     }
     let mut ingested = ledger.ingested(place)?;
-    if names.fold(false, |is_news, name| ingested.add(name) || is_news) {
-        ledger.stage_ingested(place, &ingested)?;
-    }
-    Ok(())
+    names.into_iter().for_each(|name| ingested.add(name));
+    ledger.stage_ingested(place, &ingested)
 }
 
 fn stage_open(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> {
