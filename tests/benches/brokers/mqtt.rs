@@ -46,10 +46,10 @@ fn slice(mosquitto: &Mosquitto, redis: &Redis, process: Process) -> Rate {
         thread::sleep(Duration::from_millis(100));
     }
     process.stop();
+    // Of the first messages, those arrive that were published to a subscription.
+    let n_before = n_written();
     publish(&mut publisher, N_RECORDS);
     process.cont();
-    // Of the first messages, only those count that were published to a subscription.
-    let n_before = n_written();
     Rate::of(&process, N_RECORDS, || n_written().saturating_sub(n_before))
 }
 

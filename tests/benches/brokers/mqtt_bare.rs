@@ -15,6 +15,10 @@ use tokio::sync::mpsc;
 const RECEIVE_MAXIMUM: u16 = 1000;
 const MOST_AT_ONCE: usize = 1000;
 
+/// Acknowledgements wait in the client while it hands over a message, so handing over must never wait for them. Mosquitto
+/// 2.0 sends a whole receive maximum more for each one while it has a backlog.
+const MOST_UNSENT_ACKS: usize = 1_000_000;
+
 /// Writes until the process is ended.
 pub fn run(mqtt_port: u16, redis_port: u16) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -22,7 +26,7 @@ pub fn run(mqtt_port: u16, redis_port: u16) {
         let url = format!("redis://{USER}:{PASSWORD}@127.0.0.1:{redis_port}");
         let redis = redis::Client::open(url).expect("an address");
         let redis = redis.get_multiplexed_async_connection().await.expect("the server is there");
-        let (client, events) = AsyncClient::new(options(mqtt_port), RECEIVE_MAXIMUM.into());
+        let (client, events) = AsyncClient::new(options(mqtt_port), MOST_UNSENT_ACKS);
         client.subscribe("apg/config/#", QoS::AtLeastOnce).await.expect("the client lives");
         let (came, messages) = mpsc::channel(RECEIVE_MAXIMUM.into());
         tokio::spawn(write(client, redis, messages));

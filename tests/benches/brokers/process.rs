@@ -5,6 +5,8 @@
 use crate::measure;
 use std::{
     fs::{self, File},
+    io,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -42,6 +44,8 @@ impl Process {
 
     fn start(mut command: Command, log: PathBuf) -> Self {
         let output = File::create(&log).expect("a log");
+        // SAFETY: `prctl` is safe to call between fork and exec.
+        unsafe { command.pre_exec(end_with_the_starter) };
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn();
         Self { child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")), log }
     }
@@ -80,6 +84,15 @@ impl Process {
         let id = i32::try_from(self.child.id()).expect("process ids are small");
         // SAFETY: plain system call; the child was not waited for, so the id is still its own.
         assert_eq!(unsafe { libc::kill(id, signal) }, 0, "it runs");
+    }
+}
+
+/// The starter is the main thread.
+fn end_with_the_starter() -> io::Result<()> {
+    // SAFETY: plain system call.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
