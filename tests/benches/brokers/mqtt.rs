@@ -78,7 +78,7 @@ fn pipeline(mosquitto: &Mosquitto, redis: &Redis) -> String {
     config: {{ broker_port: {}, {login}, patterns: ["app.*"], retain: false }}
 sinks:
   - plugin: redis
-    config: {{ port: {}, {login}, replicate: false }}
+    config: {{ port: {}, {login} }}
 delivery: {{ batch: {{ records: 1000 }} }}
 "#,
         mosquitto.port, redis.port

@@ -3,13 +3,15 @@
 
 use crate::message::Change;
 use lockstep_test_support::{PASSWORD, USER};
-use redis::{Pipeline, aio::MultiplexedConnection};
+use redis::{Pipeline, Script, aio::MultiplexedConnection};
 use rumqttc::v5::{
     AsyncClient, Event, EventLoop, Incoming, MqttOptions,
     mqttbytes::{QoS, v5::Publish},
 };
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+const SCRIPT: &str = include_str!("../../../plugins/redis/src/cell.lua");
 
 /// How many messages the broker may have sent that are not acknowledged yet.
 const RECEIVE_MAXIMUM: u16 = 1000;
@@ -54,10 +56,13 @@ async fn read(mut events: EventLoop, came: mpsc::Sender<Publish>) {
 }
 
 async fn write(client: AsyncClient, mut redis: MultiplexedConnection, mut messages: mpsc::Receiver<Publish>) {
+    let script = Script::new(SCRIPT);
+    let _: String =
+        redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut redis).await.expect("a script");
     let mut batch = Vec::with_capacity(MOST_AT_ONCE);
     while messages.recv_many(&mut batch, MOST_AT_ONCE).await > 0 {
         let mut pipeline = redis::pipe();
-        batch.iter().for_each(|message| add(&mut pipeline, message));
+        batch.iter().for_each(|message| add(&mut pipeline, &script, message));
         let () = pipeline.query_async(&mut redis).await.expect("the server is there");
         for message in batch.drain(..) {
             client.ack(&message).await.expect("the client lives");
@@ -65,12 +70,22 @@ async fn write(client: AsyncClient, mut redis: MultiplexedConnection, mut messag
     }
 }
 
-/// What the sink writes for a change: the newest state, the history, and a hint for those who listen.
-fn add(pipeline: &mut Pipeline, message: &Publish) {
+/// What the sink writes for a change, in the same one step: an entry of the stream, a message for those who listen, the
+/// newest state.
+fn add(pipeline: &mut Pipeline, script: &Script, message: &Publish) {
     let change: Change<'_> = serde_json::from_slice(&message.payload).expect("a change");
-    let (tenant, key, value) = (change.tenant_id, change.config_key, &message.payload[..]);
-    pipeline.hset(format!("apg-config:cache:{tenant}"), key, value).ignore();
-    let stream = format!("apg-config:log:{tenant}");
-    pipeline.cmd("XADD").arg(stream).arg(&["MAXLEN", "~", "100000", "*", "change"]).arg(value).ignore();
-    pipeline.publish(format!("apg-config:events:{tenant}"), value).ignore();
+    let Change { tenant_id, config_key, .. } = change;
+    let evaluate = pipeline.cmd("EVALSHA").arg(script.get_hash()).arg(2);
+    evaluate.arg(format!("apg-config:cache:{tenant_id}")).arg(format!("apg-config:log:{tenant_id}"));
+    evaluate.arg(config_key).arg(&message.payload[..]).arg("*");
+    evaluate.arg(format!("apg-config:events:{tenant_id}")).arg(100_000);
+    for (name, value) in [
+        ("event_type", change.event_type),
+        ("tenant_id", tenant_id),
+        ("config_key", config_key),
+        ("source_node", change.source_node),
+    ] {
+        evaluate.arg(name).arg(value);
+    }
+    evaluate.ignore();
 }
