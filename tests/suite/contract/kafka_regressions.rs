@@ -225,7 +225,7 @@ fn d_19_an_event_has_one_tenant() {
     let topic = kafka.topic("d-19", 1, &[]);
     let mut bridge = bridge("d-19", &topic, ", dead_letter_topic: null");
     let (mut nobodys, mut one) = (bridge.client(None), bridge.client(Some("t1")));
-    let mut produce = |key: &str, body: Value, header: Option<&str>| {
+    let produce = |key: &str, body: Value, header: Option<&str>| {
         let event = json!({ "config_key": key, "new_value": key, "tenant_id": body }).to_string();
         let header = header.map(|header| ("tenant_id", header.as_bytes()));
         kafka.client().produce(&topic, None, event, header.as_slice());
