@@ -2,6 +2,9 @@
 
 mod layers;
 mod pipelines;
+mod broker_pipelines;
+mod guide_config;
+mod all_transports;
 mod cli;
 mod commands;
 mod handshake;

@@ -57,6 +57,16 @@ pub struct Applied {
     pub told: RVec<Told>,
 }
 
+/// What a component says about a configuration that can be used.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, Default)]
+pub struct AdviceParts {
+    /// 0: what the metadata says, 1: at least once, 2: at most once.
+    pub delivery: u32,
+    /// Each names its field as an [`Error`] does.
+    pub warnings: RVec<Error>,
+}
+
 /// What the author of one record is told.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
@@ -411,8 +421,8 @@ pub struct PluginModule {
     /// Called after the host changed its log filter.
     pub refresh_log_filter: extern "C" fn(),
     pub config_schema: extern "C" fn(kind: RStr<'_>, name: RStr<'_>) -> Answer<RString>,
-    /// Reads a configuration into its type and drops it; starts nothing.
-    pub check_config: extern "C" fn(kind: RStr<'_>, name: RStr<'_>, config: RStr<'_>) -> Answer<()>,
+    /// Reads a configuration into its type, asks what is to be said about it, and drops it; starts nothing.
+    pub check_config: extern "C" fn(kind: RStr<'_>, name: RStr<'_>, config: RStr<'_>) -> Answer<AdviceParts>,
     pub new_source:
         extern "C" fn(name: RStr<'_>, config: RStr<'_>, parts: ComponentParts) -> Answer<OpenedSource>,
     pub new_transform:

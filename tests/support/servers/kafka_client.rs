@@ -201,6 +201,16 @@ impl KafkaClient {
         }
     }
 
+    /// The topics that there are, without the broker's own.
+    ///
+    /// # Panics
+    /// If the broker does not say.
+    pub fn topics(&self) -> Vec<String> {
+        let metadata = self.admin.inner().fetch_metadata(None, LIMIT).expect("the broker answers");
+        let names = metadata.topics().iter().map(|topic| topic.name());
+        names.filter(|name| !name.starts_with("__")).map(str::to_owned).collect()
+    }
+
     /// Removes a topic.
     ///
     /// # Panics
