@@ -113,7 +113,6 @@ fn d_15_hosts_that_name_no_group_get_every_change_each() {
 #[test]
 fn d_16_the_group_is_told_only_of_what_was_written() {
     let topic = Kafka::shared().topic("d-16", 1, &[]);
-    fill(&topic, 0..20);
     let site = moves(
         "d-16",
         &topic,
@@ -121,8 +120,10 @@ fn d_16_the_group_is_told_only_of_what_was_written() {
         "{ plugin: probe, config: { dir: SITE/out } }",
     );
     let sink = Probe::new(&site, "out");
-    sink.down();
     let mut host = site.start();
+    host.wait_ready();
+    sink.down();
+    fill(&topic, 0..20);
     host.wait_until("everything read", LIMIT, |host| received(host) == 20);
     let read = Instant::now();
     host.wait_until("many times the interval", LIMIT, |_| read.elapsed() > Duration::from_millis(300));

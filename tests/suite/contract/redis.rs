@@ -3,6 +3,7 @@
 use super::bridge::{Bridge, Isoformat, ORDER, assert_fields, assert_without, change, delete, shown, synced};
 use lockstep_test_support::{LIMIT, PASSWORD, Python, Redis, RedisOptions, USER};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// A host and its server.
 struct Exchange {
@@ -14,9 +15,14 @@ struct Exchange {
 
 impl Exchange {
     fn start(naive: bool, sink: &str) -> Self {
+        Self::start_with(naive, "", sink)
+    }
+
+    fn start_with(naive: bool, source: &str, sink: &str) -> Self {
         let redis = Redis::start(&RedisOptions::default());
-        let source = format!("host: 127.0.0.1, port: {}, username: {USER}, password: {PASSWORD}", redis.port);
-        let sink = format!("{source}, compat: {{ naive_timestamps: {naive} }} {sink}");
+        let login = format!("host: 127.0.0.1, port: {}, username: {USER}, password: {PASSWORD}", redis.port);
+        let source = format!("{login} {source}");
+        let sink = format!("{login}, compat: {{ naive_timestamps: {naive} }} {sink}");
         let bridge = Bridge::start("node-redis", "redis", &source, &sink);
         Self { redis, bridge, time: Isoformat::start(), naive }
     }
@@ -24,7 +30,9 @@ impl Exchange {
     /// The program, for a tenant as names spell it.
     fn program(&self, tenant: &str) -> Python {
         let program = include_str!("../../support/peers/redis.py");
-        Python::start(program, &[&self.redis.port.to_string(), USER, PASSWORD, tenant])
+        let mut program = Python::start(program, &[&self.redis.port.to_string(), USER, PASSWORD, tenant]);
+        assert_eq!(program.ask("listen")["channel"], format!("apg-config:events:{tenant}"));
+        program
     }
 
     /// Waits until the cache shows this of a key, and gives all of it.
@@ -149,14 +157,15 @@ fn entries_for_redis_programs_that_only_read_have_nothing_that_orders_them() {
 #[test]
 fn names_begin_as_the_configuration_says() {
     let prefixes = ", channel_prefix: 'e:', stream_prefix: 's:', cache_prefix: 'c:'";
-    let exchange = Exchange::start(false, prefixes);
-    let mut bridge = exchange.bridge;
+    let Exchange { redis, mut bridge, .. } = Exchange::start_with(false, prefixes, prefixes);
     change(&mut bridge.client(Some("t1")), "app.x", &json!(1));
-    let names = |redis: &Redis| {
-        let mut names: Vec<String> = redis.command(&["KEYS", "*"]);
-        names.sort();
-        names
-    };
-    bridge.host.wait_until("the names", LIMIT, |_| names(&exchange.redis) == ["c:t1", "s:t1"]);
+    let names = || -> BTreeSet<String> { redis.command(&["KEYS", "*"]) };
+    bridge.host.wait_until("the cell and the entry", LIMIT, |_| {
+        names().is_superset(&["c:t1", "s:t1"].map(str::to_owned).into())
+    });
+    assert!(names().iter().all(|name| name.starts_with("c:") || name.starts_with("s:")), "{:?}", names());
+    let mut subscriber = bridge.client(Some("t1"));
+    let _: String = redis.command(&["XADD", "s:t1", "*", "data", r#"{"config_key":"app.y","new_value":2}"#]);
+    assert_eq!(synced(&mut subscriber, "app.y")["new_value"], 2);
     bridge.host.stop();
 }

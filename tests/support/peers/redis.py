@@ -1,6 +1,7 @@
 """A program that shares configuration through Redis, with redis-py: PORT USER PASSWORD TENANT (`global` for none).
 
 Reads one command per line from standard input and answers each with one JSON object per line:
+    listen           -> {"channel"}, once the server has the subscription
     change CHANGE    -> {"entry"}: the entry of the stream that the change was written into
     next PATTERN     -> waits to be woken by the channel, then the next change of the stream that has all of PATTERN's
                         fields, as {"hint", "entry", "fields", "change"}, or {"timeout": ENTRIES}
@@ -28,10 +29,12 @@ class RedisConfig:
         self.stream = f"apg-config:log:{tenant}"
         self.cache = f"apg-config:cache:{tenant}"
         self.last, self.hints, self.waiting = "0-0", [], []
-        self.subscription = self.redis.pubsub(ignore_subscribe_messages=True)
+        self.subscription = self.redis.pubsub()
+
+    def listen(self):
         self.subscription.subscribe(self.channel)
-        # Returns when the server has confirmed it.
-        self.subscription.get_message(timeout=LIMIT)
+        confirmed = self.subscription.get_message(timeout=LIMIT)
+        return {"channel": confirmed["channel"]}
 
     def change(self, change):
         return {"entry": self.redis.xadd(self.stream, {"data": json.dumps(change)})}
@@ -62,7 +65,9 @@ def main(port, user, password, tenant):
     config = RedisConfig(int(port), user, password, tenant)
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
-        if command == "change":
+        if command == "listen":
+            answer = config.listen()
+        elif command == "change":
             answer = config.change(json.loads(argument))
         elif command == "next":
             answer = config.next(json.loads(argument))
