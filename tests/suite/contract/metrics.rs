@@ -14,6 +14,13 @@ fn redis_operations(host: &Host) -> u64 {
     host.get("/v1/metrics").json()["redis_operations"].as_u64().expect("a number")
 }
 
+/// What the server has counted, whoever asked.
+fn commands_processed(redis: &Redis) -> u64 {
+    let stats: String = redis.command(&["INFO", "stats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+    line.expect("a count").trim().parse().expect("a number")
+}
+
 fn pipeline(websocket: u16, topic: &str, mqtt: u16, redis: u16) -> String {
     let kafka = Kafka::shared().plaintext();
     let places = format!(
@@ -38,7 +45,7 @@ fn the_metrics_document_counts_the_messages_of_each_broker() {
     host.wait_ready();
     let mut author = WsClient::connect(port);
     let mut client = MqttClient::connect(mosquitto.port);
-    let operations = redis_operations(&host);
+    let (processed, operations) = (commands_processed(&redis), redis_operations(&host));
     for number in 0..10 {
         assert_eq!(author.change(&format!("app.websocket.{number}"), &json!(number))["success"], true);
     }
@@ -67,5 +74,8 @@ fn the_metrics_document_counts_the_messages_of_each_broker() {
     let counted = throughput(&host);
     assert_eq!((&counted["kafka_sent"], &counted["mqtt_sent"]), (&json!(13), &json!(15)), "{counted}");
     host.wait_until("the operations of 18 changes", LIMIT, |host| redis_operations(host) >= operations + 18);
+    let (operations, processed) =
+        (redis_operations(&host) - operations, commands_processed(&redis) - processed);
+    assert!(operations <= processed, "{operations} of {processed}");
     host.stop();
 }

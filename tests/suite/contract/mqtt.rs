@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 const PATTERNS: [&str; 4] = ["app.database.*", "app.features.*", "app.security.*", "app.*"];
 
 /// A host, the guide's program, and somebody who sees everything that the broker passes on.
-pub struct Exchange {
-    pub mosquitto: Mosquitto,
-    pub bridge: Bridge,
+struct Exchange {
+    mosquitto: Mosquitto,
+    bridge: Bridge,
     python: Python,
     time: Isoformat,
     witness: MqttClient,
@@ -25,13 +25,14 @@ pub fn login(mosquitto: &Mosquitto) -> String {
 }
 
 impl Exchange {
-    pub fn start(node_id: &str, naive: bool, sink: &str) -> Self {
+    fn start(naive: bool, both: &str, sink: &str) -> Self {
         let mosquitto = Mosquitto::start(&MosquittoOptions::default());
         let mut witness = MqttClient::connect(mosquitto.port);
         witness.subscribe("apg/config/#");
-        let source = login(&mosquitto);
-        let sink = format!("{source}, compat: {{ naive_timestamps: {naive} }} {sink}");
-        let bridge = Bridge::start(node_id, "mqtt", &source, &sink);
+        let login = login(&mosquitto);
+        let source = format!("{login} {both}");
+        let sink = format!("{login} {both}, compat: {{ naive_timestamps: {naive} }} {sink}");
+        let bridge = Bridge::start("node-mqtt", "mqtt", &source, &sink);
         let program = include_str!("../../support/peers/mqtt.py");
         let mut python = Python::start(program, &[&mosquitto.port.to_string(), USER, PASSWORD]);
         let granted = python.ask(&format!("subscribe {}", json!(PATTERNS)));
@@ -133,6 +134,18 @@ impl Exchange {
         }
     }
 
+    /// A program that empties a retained topic means that the key is gone.
+    fn an_empty_message_deletes_a_key(&mut self) {
+        let mut subscriber = self.bridge.client(Some("t1"));
+        let mut device = MqttClient::connect(self.mosquitto.port);
+        device.publish("apg/config/t1/app/features/beta", "", true);
+        let deleted = synced(&mut subscriber, "app.features.beta");
+        assert_fields(
+            &deleted,
+            &json!({ "event_type": "config_deleted", "new_value": null, "old_value": { "on": true } }),
+        );
+    }
+
     fn messages_before(&mut self, topic: &str) -> Vec<MqttMessage> {
         let mut messages = Vec::new();
         loop {
@@ -145,29 +158,30 @@ impl Exchange {
     }
 }
 
-fn exchange(naive: bool) {
-    let mut exchange = Exchange::start("node-mqtt", naive, "");
+fn exchange(naive: bool, protocol: &str) {
+    let mut exchange = Exchange::start(naive, &format!(", protocol: {protocol}"), "");
     exchange.changes_reach_the_program();
     exchange.a_key_is_deleted();
     exchange.changes_of_the_program_reach_clients();
+    exchange.an_empty_message_deletes_a_key();
     exchange.bridge.host.stop();
 }
 
 #[test]
 fn the_guides_mqtt_program_and_a_host_exchange_changes() {
-    exchange(false);
+    exchange(false, "5");
 }
 
 #[test]
-fn the_guides_mqtt_program_and_a_host_exchange_changes_with_naive_timestamps() {
-    exchange(true);
+fn the_guides_mqtt_program_and_a_host_exchange_changes_by_mqtt_3_with_naive_timestamps() {
+    exchange(true, "3.1.1");
 }
 
 #[test]
 fn messages_for_mqtt_programs_that_only_read_have_nothing_that_orders_them() {
     for (replicate, retain) in [(false, false), (true, true)] {
         let sink = format!(", replicate: {replicate}, retain: {retain}");
-        let mut exchange = Exchange::start("node-mqtt", false, &sink);
+        let mut exchange = Exchange::start(false, "", &sink);
         change(&mut exchange.bridge.client(None), "app.x", &json!(1));
         let message = exchange.published("apg/config/global/app/x");
         assert_eq!(message.retain, retain);

@@ -1,6 +1,7 @@
 //! A redis-py program and a host exchange changes over the contract's channel, stream and cache.
 
 use super::bridge::{Bridge, Isoformat, ORDER, assert_fields, assert_without, change, delete, shown, synced};
+use crate::dead_letter::dead_letters;
 use lockstep_test_support::{LIMIT, PASSWORD, Python, Redis, RedisOptions, USER};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -67,6 +68,7 @@ impl Exchange {
                 "event_id": shown["change"]["event_id"],
             });
             assert_fields(&shown["fields"], &beside);
+            assert_eq!(shown["hint"], shown["fields"]["data"], "the channel tells the same");
             let cell = self.cached(name, "app.database.host", &json!({ "new_value": value }));
             assert_fields(&cell, &expected);
             assert_eq!(program.ask("cached app.database.host")["change"], cell);
@@ -103,6 +105,53 @@ impl Exchange {
         assert_eq!(of_beta.count(), 1, "the program's own alone: {entries:?}");
     }
 
+    /// A program may also write each field of a change as one of the entry.
+    fn fields_of_an_entry_make_a_change(&mut self) {
+        let mut subscriber = self.bridge.client(Some("t1"));
+        let entry = [
+            "XADD",
+            "apg-config:log:t1",
+            "*",
+            "config_key",
+            "app.y",
+            "new_value",
+            "{\"a\":1}",
+            "user_id",
+            "eve",
+        ];
+        let _: String = self.redis.command(&entry);
+        let made = synced(&mut subscriber, "app.y");
+        assert_fields(&made, &json!({ "new_value": { "a": 1 }, "user_id": "eve", "tenant_id": "t1" }));
+        let _: String = self.redis.command(&[
+            "XADD",
+            "apg-config:log:t1",
+            "*",
+            "config_key",
+            "app.y",
+            "event_type",
+            "config_deleted",
+        ]);
+        assert_eq!(synced(&mut subscriber, "app.y")["event_type"], "config_deleted");
+    }
+
+    /// What is no change, or another tenant's, is put aside, and the entries behind it pass.
+    fn bad_entries_are_put_aside(&mut self) {
+        let mut subscriber = self.bridge.client(Some("t1"));
+        let bad = [
+            ["data", "{"],
+            ["data", r#"{"config_key":"app.z","new_value":1,"tenant_id":"t2"}"#],
+            ["temperature", "21"],
+        ];
+        for [name, value] in bad {
+            let _: String = self.redis.command(&["XADD", "apg-config:log:t1", "*", name, value]);
+        }
+        let _: String =
+            self.redis.command(&["XADD", "apg-config:log:t1", "*", "config_key", "app.z", "new_value", "2"]);
+        assert_eq!(synced(&mut subscriber, "app.z")["new_value"], 2);
+        let Self { bridge, .. } = self;
+        bridge.host.wait_until("the bad ones", LIMIT, |_| dead_letters(&bridge.site).len() == bad.len());
+    }
+
     /// There is nothing on the server besides what the contract names.
     fn nothing_else_is_there(&self) {
         let mut names: Vec<String> = self.redis.command(&["KEYS", "*"]);
@@ -121,6 +170,8 @@ fn exchange(naive: bool) {
         exchange.changes_reach_the_program(tenant);
         exchange.changes_of_the_program_reach_clients(tenant);
     }
+    exchange.fields_of_an_entry_make_a_change();
+    exchange.bad_entries_are_put_aside();
     exchange.nothing_else_is_there();
     exchange.bridge.host.stop();
 }
