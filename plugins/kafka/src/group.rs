@@ -16,15 +16,11 @@ use rdkafka::{
     error::{KafkaError, KafkaResult},
     types::RDKafkaRespErr,
 };
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tracing::{info, warn};
+
+/// How long brokers may take to say where partitions end, and how many there are.
+const ENDS_WAIT: Duration = Duration::from_secs(1);
 
 /// How long the group may take to say what it was told before.
 const COMMITTED_WAIT: Duration = Duration::from_secs(3);
@@ -38,8 +34,9 @@ pub(crate) struct Member {
     pub(crate) commits: bool,
     /// Where a partition without a position begins.
     pub(crate) otherwise: Offset,
-    /// Whether partitions have been given or taken since the last look.
-    pub(crate) has_changed: AtomicBool,
+    pub(crate) topics: Vec<String>,
+    /// Whether every partition should be this host's, and what was there before it came matters.
+    pub(crate) wants_all: bool,
     pub(crate) rebalances: Counter,
     pub(crate) failed_commits: Counter,
 }
@@ -74,7 +71,6 @@ impl ConsumerContext for Member {
         if let Err(error) = result {
             warn!(%error, "partitions could not be taken or given back");
         }
-        self.has_changed.store(true, Ordering::Release);
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
@@ -92,21 +88,56 @@ impl ConsumerContext for Member {
 impl Member {
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
         let told = self.told(consumer, partitions);
-        for (topic, partition) in names(partitions) {
+        let ends = self.ends(consumer, partitions);
+        for place in names(partitions) {
             let mut table = self.lanes.table();
-            let lane = table.of(&topic, partition);
-            let from = lane.known().max(told.get(&(topic.clone(), partition)).copied());
-            lane.assign(from);
-            partitions.set_partition_offset(
-                &topic,
-                partition,
-                from.map_or(self.otherwise, Offset::Offset),
-            )?;
+            let lane = table.of(&place.0, place.1);
+            let from = lane.known().max(told.get(&place).copied());
+            lane.assign(from, ends.get(&place).copied());
+            let begin = from.map_or(self.otherwise, Offset::Offset);
+            partitions.set_partition_offset(&place.0, place.1, begin)?;
         }
         info!(n_partitions = partitions.count(), "partitions assigned");
+        self.warn_of_others(consumer);
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
             _ => consumer.assign(partitions),
+        }
+    }
+
+    /// Where these partitions end, where that matters; before they are read, because a broker answers in turn and would
+    /// wait for messages first.
+    fn ends(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> HashMap<(String, i32), i64> {
+        let mut asked = partitions.clone();
+        if !self.wants_all || asked.set_all_offsets(Offset::End).is_err() {
+            return HashMap::new();
+        }
+        match consumer.offsets_for_times(asked, ENDS_WAIT) {
+            Ok(ends) => offsets(&ends),
+            Err(_) => HashMap::new(),
+        }
+    }
+
+    /// D-15: tells if other members of the group have partitions.
+    fn warn_of_others(&self, consumer: &BaseConsumer<Self>) {
+        if !self.wants_all {
+            return;
+        }
+        let n_partitions = |topic: &String| {
+            let metadata = consumer.fetch_metadata(Some(topic), ENDS_WAIT).ok()?;
+            Some(metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>())
+        };
+        let Some(n_all) = self.topics.iter().map(n_partitions).sum::<Option<usize>>() else { return };
+        let n_elsewhere = n_all.saturating_sub(self.lanes.table().assigned().count());
+        if n_elsewhere > 0 {
+            warn!(
+                n_elsewhere,
+                "other members of the group have partitions: this host gets a part of the changes only"
+            );
         }
     }
 

@@ -23,6 +23,9 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the reason that a broker gave stands for why none can be reached.
 const REASON_LASTS: Duration = Duration::from_secs(60);
 
+/// How many kinds of lines are told apart.
+const MAX_KINDS: usize = 200;
+
 /// What librdkafka calls its lines about connections that failed, and about offsets that were out of range.
 const CONNECTION_FAILED: &str = "FAIL";
 const OFFSET_RESET: &str = "OFFSET";
@@ -87,6 +90,9 @@ impl Health {
                 self.fail(self.refused(text));
             }
         }
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            return self.within(|| debug!(target: "librdkafka", facility, "{text}"));
+        }
         if facility == OFFSET_RESET {
             (self.on_offset_reset)();
             return self.within(|| error!("a position was out of range, messages may be missed: {text}"));
@@ -100,10 +106,7 @@ impl Health {
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
                 warn!(target: "librdkafka", facility, n_hidden, "{text}");
             }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                info!(target: "librdkafka", facility, n_hidden, "{text}");
-            }
-            RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{text}"),
+            _ => info!(target: "librdkafka", facility, n_hidden, "{text}"),
         });
     }
 
@@ -118,7 +121,15 @@ impl Health {
             Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => {
                 self.give_reason(reason);
             }
-            _ => {}
+            _ => self.complain(error, reason),
+        }
+    }
+
+    /// Something that concerns a topic or the group, such as that there is no such topic; it is said again and again.
+    fn complain(&self, error: &KafkaError, reason: &str) {
+        let kind = if self.state().lines.len() < MAX_KINDS { reason } else { "any other" };
+        if let Some(n_hidden) = self.is_due(kind) {
+            self.within(|| warn!(%error, n_hidden, "the Kafka client complains: {reason}"));
         }
     }
 

@@ -18,20 +18,22 @@ use lockstep_plugin_api::prelude::*;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tracing::{info, warn};
 
-/// How long without a message before the brokers are asked whether they are still there, and how long they may take.
+/// How long without a message before the brokers are asked whether they are still there.
 const PROBE_INTERVAL: Duration = Duration::from_secs(3);
-const PROBE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long they may take, beside what a request for messages waits for some: a broker answers in turn.
+const PROBE_WAIT: Duration = Duration::from_secs(2);
+
+/// What librdkafka has for `fetch.wait.max.ms`.
+const FETCH_WAIT_MS: u64 = 500;
 
 /// A consumer, and what is needed to make it anew.
 pub(crate) struct Consumption {
@@ -43,6 +45,7 @@ pub(crate) struct Consumption {
     otherwise: Offset,
     /// How often the group is told; `None` tells it nothing.
     tell_every: Option<Duration>,
+    probe_wait: Duration,
     told_at: Instant,
     lanes: Arc<Lanes>,
     metrics: SourceMetrics,
@@ -61,7 +64,10 @@ pub(crate) struct Consumption {
 impl Consumption {
     pub(crate) fn open(config: &KafkaSourceConfig, context: &Context, lanes: Arc<Lanes>) -> Result<Self> {
         let connection = config.connection();
-        let settings = config.consumer(context.node_id(), resolved(context));
+        let mut settings = config.consumer(context.node_id(), resolved(context));
+        if config.group_id.is_none() && settings.get("group.instance.id").is_none() {
+            settings.set("group.instance.id", instance_id(context));
+        }
         let is_from_start = context.through_log() || config.auto_offset_reset == OffsetReset::Earliest;
         let admin = config.dead_letter_producer(context.node_id(), resolved(context));
         let mut consumption = Self {
@@ -70,6 +76,7 @@ impl Consumption {
             otherwise: if is_from_start { Offset::Beginning } else { Offset::End },
             tell_every: config.enable_auto_commit.then_some(config.auto_commit_interval_ms.0),
             told_at: Instant::now(),
+            probe_wait: PROBE_WAIT + fetch_wait(&settings),
             context: context.clone(),
             connection,
             settings,
@@ -95,7 +102,8 @@ impl Consumption {
             lag: Lag::new(&self.context),
             commits: self.tell_every.is_some(),
             otherwise: self.otherwise,
-            has_changed: AtomicBool::new(false),
+            topics: self.topics.clone(),
+            wants_all: self.context.through_log(),
             rebalances: self.context.counter("kafka_rebalances"),
             failed_commits: self.context.counter("kafka_commits_failed"),
         };
@@ -182,31 +190,11 @@ impl Consumption {
         Ok(())
     }
 
-    /// What a poll complains of, once in a while. What concerns every broker is known to `Health` by then.
+    /// What a poll complains of: `Health` has it in the client's words, and knows what concerns every broker.
     fn complain(&self, error: &KafkaError) -> Result<()> {
-        use RDKafkaErrorCode as Code;
-        let health = &self.consumer()?.context().health;
-        let what = match error.rdkafka_error_code() {
-            Some(Code::GroupAuthorizationFailed) => {
-                let group = self.settings.get("group.id").unwrap_or_default();
-                return Err(Error::not_connected(format!("this client may not use the group `{group}`")));
-            }
-            Some(
-                Code::AllBrokersDown
-                | Code::BrokerTransportFailure
-                | Code::Resolve
-                | Code::Authentication
-                | Code::SSL,
-            ) => return Ok(()),
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => "a topic does not exist",
-            Some(Code::TopicAuthorizationFailed) => "this client may not read a topic",
-            Some(Code::PollExceeded) => {
-                "the host took no messages for too long, the group was left; joining again"
-            }
-            _ => "the Kafka consumer complains",
-        };
-        if let Some(n_hidden) = health.is_due(what) {
-            warn!(%error, n_hidden, "{what}");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
+            let group = self.settings.get("group.id").unwrap_or_default();
+            return Err(Error::not_connected(format!("this client may not use the group `{group}`")));
         }
         Ok(())
     }
@@ -219,7 +207,7 @@ impl Consumption {
         if trouble.is_none() && self.heard_at.elapsed() < PROBE_INTERVAL {
             return Ok(());
         }
-        match consumer.fetch_metadata(self.topics.first().map(String::as_str), PROBE_WAIT) {
+        match consumer.fetch_metadata(self.topics.first().map(String::as_str), self.probe_wait) {
             Ok(_) => {
                 health.is_well();
                 self.heard_at = Instant::now();
@@ -243,13 +231,6 @@ impl Consumption {
             }
             Err(error) => error,
         }
-    }
-
-    /// Whether partitions have come or gone since the last look.
-    pub(crate) fn has_changed(&self) -> bool {
-        self.consumer
-            .as_ref()
-            .is_some_and(|consumer| consumer.context().has_changed.swap(false, Ordering::AcqRel))
     }
 
     /// Holds partitions still that the host has no room for, and does what the group wants.
@@ -289,18 +270,20 @@ impl Consumption {
         }
         list
     }
+}
 
-    /// How many partitions of each topic other members of the group have.
-    pub(crate) fn elsewhere(&self) -> KafkaResult<usize> {
-        let Some(consumer) = &self.consumer else { return Ok(0) };
-        let n_here = self.lanes.table().assigned().count();
-        let mut n_there = 0;
-        for topic in &self.topics {
-            let metadata = consumer.fetch_metadata(Some(topic), PROBE_WAIT)?;
-            n_there += metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
-        }
-        Ok(n_there.saturating_sub(n_here))
-    }
+/// The name of this source in a group that is its host's own. A host that was killed has its partitions back at once by
+/// it; the group would wait for the end of its session otherwise.
+fn instance_id(context: &Context) -> String {
+    let name = format!("lockstep-{}-{}-{}", context.node_id(), context.pipeline(), context.component());
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    name.chars().map(allowed).take(249).collect()
+}
+
+/// How long a broker may wait for messages before it answers anything that was asked behind that.
+fn fetch_wait(settings: &ClientConfig) -> Duration {
+    let set = settings.get("fetch.wait.max.ms").and_then(|text| text.parse().ok());
+    Duration::from_millis(set.unwrap_or(FETCH_WAIT_MS))
 }
 
 fn create(consumer: &BaseConsumer<Member>, creation: &Creation, topic: &str) -> Result<()> {

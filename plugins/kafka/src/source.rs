@@ -151,11 +151,8 @@ impl KafkaSource {
         records
     }
 
-    /// Looks whether everything is read that was there, and what else has changed.
+    /// Looks whether everything is read that was there.
     fn look_around(&mut self, consumption: &Consumption, nothing_came: bool) -> Result<()> {
-        if consumption.has_changed() && self.context.through_log() {
-            warn_of_others(consumption);
-        }
         match self.catch_up.step(consumption.consumer()?, &self.lanes) {
             Step::UnderWay => {}
             Step::Over => self.context.caught_up(),
@@ -195,15 +192,6 @@ fn warn_of_sharing(config: &KafkaSourceConfig, context: &Context) {
         warn!(
             group,
             "`group_id` does not name this host: if other hosts have the same, each gets a part of the changes only"
-        );
-    }
-}
-
-fn warn_of_others(consumption: &Consumption) {
-    if let Ok(n_partitions @ 1..) = consumption.elsewhere() {
-        warn!(
-            n_partitions,
-            "other members of the group have partitions: this host gets a part of the changes only"
         );
     }
 }

@@ -31,6 +31,6 @@ mod source;
 use lockstep_plugin_api::prelude::*;
 
 export_plugin! {
-    source "mqtt" => source::MqttSource,
+    source "mqtt" (may_replay) => source::MqttSource,
     pipelined_sink "mqtt" => sink::MqttSink,
 }

@@ -87,7 +87,7 @@ impl Publisher {
             () = self.outbox.stopping() => return Ok(()),
         };
         let terms = link.terms;
-        info!(client_id = self.client_id, broker = self.broker.address(), "publisher connected");
+        info!(broker = self.broker.address(), "publisher connected");
         self.metrics.connections.add(1);
         self.outbox.begin_again();
         self.outbox.well();
@@ -106,7 +106,7 @@ impl Publisher {
         match ended {
             Ok(()) => session.farewell().await,
             Err(error) => {
-                warn!(client_id = session.publisher.client_id, %error, unanswered = session.window.len(), "publisher lost its connection");
+                warn!(%error, unanswered = session.window.len(), "publisher lost its connection");
                 session.suspect(&error);
                 return Err(error);
             }
@@ -245,7 +245,6 @@ impl Session<'_> {
             }
             Answered::Done(Published { record: None, .. }, Some(refusal)) => {
                 warn!(
-                    client_id = self.publisher.client_id,
                     ?refusal,
                     "the broker does not take this client's status"
                 );
@@ -263,7 +262,6 @@ impl Session<'_> {
 
     fn fail(&mut self, token: Token, error: Error) {
         error!(
-            client_id = self.publisher.client_id,
             code = error.code(),
             "Failed to send event to MQTT: {error}"
         );
@@ -336,7 +334,7 @@ impl Session<'_> {
         })
         .await;
         let _ = timeout(FAREWELL, self.link.close()).await;
-        debug!(client_id = self.publisher.client_id, "publisher disconnected");
+        debug!("publisher disconnected");
     }
 }
 

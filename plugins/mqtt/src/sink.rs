@@ -39,6 +39,7 @@ impl PipelinedSink for MqttSink {
         let client_id = broker.client_id.clone().unwrap_or_else(|| client_id(Side::Publisher, context));
         register_publisher(context.pipeline(), &client_id);
         context.endpoint(&broker.endpoint());
+        let span = info_span!("mqtt", client_id);
         let outbox = Arc::new(Outbox::new(Batches::default()));
         let publisher = Publisher {
             composer: Composer::new(&settings, &client_id),
@@ -51,7 +52,6 @@ impl PipelinedSink for MqttSink {
             heartbeat: status.then(|| context.sync().heartbeat_interval),
             suspicion: Suspicion::default(),
         };
-        let span = info_span!("mqtt", pipeline = context.pipeline(), component = context.component());
         context.spawn(publisher.run().instrument(span));
         Ok(Self { outbox })
     }

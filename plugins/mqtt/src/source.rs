@@ -50,8 +50,8 @@ impl Source for MqttSource {
         };
         let (inbox, metrics) =
             (Arc::new(Inbox::new(Arrivals::default())), Arc::new(SourceMetrics::new(context)));
+        let span = info_span!("mqtt", client_id);
         let subscriber = Subscriber::new(settings, tls, client_id, inbox.clone(), metrics.clone());
-        let span = info_span!("mqtt", pipeline = context.pipeline(), component = context.component());
         context.spawn(subscriber.run().instrument(span));
         Ok(Self { inbox, reader, metrics, context: context.clone() })
     }

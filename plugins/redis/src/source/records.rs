@@ -33,10 +33,10 @@ impl Records {
             return Some(entry.into_record());
         }
         let (id, key) = (entry.id, entry.config_key().map(str::to_owned));
-        let mut record = match entry.into_change() {
-            Ok(record) => record,
-            Err((record, error)) => return Some(record.with_error(error)),
-        };
+        let mut record = entry.into_change();
+        if record.error().is_some() {
+            return Some(record);
+        }
         let found = Found {
             stream: &stream.name,
             tenant: stream.tenant.as_deref(),
@@ -69,7 +69,10 @@ impl Records {
         match self.complete(record, found) {
             Ok(true) => Some(None),
             Ok(false) => None,
-            Err(error) => Some(Some(error)),
+            Err(error) => {
+                record.set_key(found.key.map(Bytes::from));
+                Some(Some(error))
+            }
         }
     }
 
