@@ -12,6 +12,7 @@ mod filter;
 mod packet;
 mod config;
 mod tls;
+mod pulse;
 mod link;
 mod desk;
 mod metrics;
