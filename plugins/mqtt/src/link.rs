@@ -210,7 +210,8 @@ impl Link {
             return Poll::Ready(Err(error));
         }
         match self.poll_write(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // What was read comes first; the next attempt to write fails again.
+            Poll::Ready(Err(error)) if read.is_pending() => Poll::Ready(Err(error)),
             Poll::Ready(Ok(true)) => Poll::Ready(Ok(())),
             _ => read,
         }
