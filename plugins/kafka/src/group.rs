@@ -124,8 +124,13 @@ impl Member {
             let lane = table.of(&name.0, name.1);
             let own = lane.known();
             let told = told.get(&name).copied();
-            // The own group knows nothing better than the host.
-            let from = if self.is_shared { own.max(told) } else { own.or(told) };
+            let from = match (self.wants_all, self.is_shared) {
+                // A host that lost its disk reads everything again, whatever its group was told in its former life.
+                (true, _) => own,
+                (false, true) => own.max(told),
+                // The own group knows nothing better than the host.
+                (false, false) => own.or(told),
+            };
             lane.assign(from, ends.get(&name).copied());
             partitions.set_partition_offset(&name.0, name.1, from.map_or(self.otherwise, Offset::Offset))?;
         }
