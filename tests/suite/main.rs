@@ -31,3 +31,4 @@ mod disk_full;
 mod canary;
 mod admin;
 mod log_acceptance;
+mod contract;
