@@ -29,7 +29,7 @@ fn readmes() -> Vec<PathBuf> {
 
 /// The YAML blocks of a Markdown file, with the line each starts at.
 fn yaml_blocks(file: &Path) -> Vec<(usize, String)> {
-    let text = fs::read_to_string(file).expect("a README can be read");
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut blocks = Vec::new();
     let mut block: Option<(usize, String)> = None;
     for (number, line) in text.lines().enumerate() {
