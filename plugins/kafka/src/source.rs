@@ -214,3 +214,6 @@ fn warn_of_sharing(config: &KafkaSourceConfig, context: &Context) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
