@@ -2,6 +2,7 @@
 
 mod layers;
 mod pipelines;
+mod readmes;
 mod broker_pipelines;
 mod guide_config;
 mod all_transports;

@@ -23,6 +23,9 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the reason that a broker gave stands for why none can be reached.
 const REASON_LASTS: Duration = Duration::from_secs(60);
 
+/// How long it stands that the group cannot be joined.
+const DENIAL_LASTS: Duration = Duration::from_secs(10);
+
 /// How many kinds of lines are told apart.
 const MAX_KINDS: usize = 200;
 
@@ -48,6 +51,8 @@ struct State {
     reason: Option<(Instant, String)>,
     /// Since when, and why, nothing works.
     trouble: Option<(Instant, String)>,
+    /// Why the group cannot be joined, although brokers answer.
+    denied: Option<(Instant, String)>,
     fatal: Option<String>,
     lines: HashMap<String, Line>,
 }
@@ -117,6 +122,10 @@ impl Health {
             Some(Code::AllBrokersDown) => self.fail(self.unreachable()),
             Some(Code::Authentication | Code::SaslAuthenticationFailed) => self.fail(self.refused(reason)),
             Some(Code::SSL) => self.fail(format!("the TLS connection to {} failed: {reason}", self.servers)),
+            Some(Code::GroupAuthorizationFailed) => {
+                let text = format!("the group does not let in {}: {reason}", self.user);
+                self.state().denied = Some((Instant::now(), text));
+            }
             Some(Code::Fatal) => self.state().fatal = Some(reason.to_owned()),
             Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => {
                 self.give_reason(reason);
@@ -188,6 +197,12 @@ impl Health {
             }
             _ => format!("no answer from {}", self.servers),
         }
+    }
+
+    /// Why the group cannot be joined, if the client complained of that lately; it does so again and again.
+    pub(crate) fn denied(&self) -> Option<String> {
+        let state = self.state();
+        state.denied.as_ref().filter(|(at, _)| at.elapsed() < DENIAL_LASTS).map(|(_, text)| text.clone())
     }
 
     /// Why this client can do nothing any more and another one is needed.

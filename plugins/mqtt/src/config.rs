@@ -317,6 +317,12 @@ fn quality(qos: u8) -> Result<Quality> {
 }
 
 impl SourceConfig {
+    /// Whether the broker keeps a message until it is acknowledged, over connections too.
+    pub(crate) fn comes_again(&self) -> bool {
+        let session_stays = self.protocol == Protocol::V4 || self.session_expiry.0.as_secs() > 0;
+        self.qos > 0 && session_stays
+    }
+
     pub(crate) fn settings(&self) -> Result<SourceSettings> {
         let broker = self.broker()?;
         let (wanted, filters) = match &self.topics {
@@ -374,6 +380,11 @@ impl SourceConfig {
 }
 
 impl SinkConfig {
+    /// Whether the broker says that it has a message.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.qos > 0
+    }
+
     pub(crate) fn settings(&self) -> Result<SinkSettings> {
         let broker = self.broker()?;
         if let Some(why) = self.topic.as_deref().and_then(|topic| topic_problem(topic)) {

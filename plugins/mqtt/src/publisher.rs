@@ -39,7 +39,7 @@ pub(crate) struct Publisher {
     pub(crate) metrics: SinkMetrics,
     /// How many publishes may be unanswered.
     pub(crate) in_flight: usize,
-    /// How often to say `online`; `None` says nothing.
+    /// How often to say `online`; `None` says nothing, because nobody wants it or the broker does not take it.
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) suspicion: Suspicion,
 }
@@ -145,9 +145,7 @@ impl Session<'_> {
     /// Publishes until the outbox is stopped.
     async fn publish_all(&mut self) -> Result<(), LinkError> {
         let mut heartbeat = self.publisher.heartbeat.map(beats);
-        if heartbeat.is_some() {
-            self.say(ONLINE);
-        }
+        self.say(ONLINE);
         loop {
             self.fill();
             let until = self.answer_due().map_or(self.link.beat_at(), |due| due.min(self.link.beat_at()));
@@ -217,8 +215,10 @@ impl Session<'_> {
     }
 
     fn say(&mut self, status: &'static str) {
-        let publish = self.publisher.status(status);
-        self.publish(None, &publish);
+        if self.publisher.heartbeat.is_some() {
+            let publish = self.publisher.status(status);
+            self.publish(None, &publish);
+        }
     }
 
     fn take_in(&mut self, packet: Received) -> Result<(), LinkError> {
@@ -244,10 +244,8 @@ impl Session<'_> {
                 self.fail(token, error_of(refusal));
             }
             Answered::Done(Published { record: None, .. }, Some(refusal)) => {
-                warn!(
-                    ?refusal,
-                    "the broker does not take this client's status"
-                );
+                warn!(?refusal, "the broker does not take this client's status: it is not said any more");
+                self.publisher.heartbeat = None;
             }
             _ => {}
         }
@@ -261,10 +259,7 @@ impl Session<'_> {
     }
 
     fn fail(&mut self, token: Token, error: Error) {
-        error!(
-            code = error.code(),
-            "Failed to send event to MQTT: {error}"
-        );
+        error!(code = error.code(), "Failed to send event to MQTT: {error}");
         self.publisher.metrics.refused.add(1);
         self.publisher.suspicion.answered(token);
         self.publisher.outbox.answer(token, Err(error));
@@ -320,9 +315,7 @@ impl Session<'_> {
     /// Says `offline`, which no will does after a goodbye, and goodbye.
     async fn farewell(mut self) {
         let _ = timeout(FAREWELL, async {
-            if self.publisher.heartbeat.is_some() {
-                self.say(OFFLINE);
-            }
+            self.say(OFFLINE);
             while self.window.len() > 0 || self.is_writing {
                 self.link.exchange(true).await?;
                 while let Some(packet) = self.link.next()? {

@@ -29,6 +29,12 @@ impl PipelinedSink for MqttSink {
         config.settings().map(drop)
     }
 
+    fn advise(config: &SinkConfig, advice: &mut Advice) {
+        if !config.is_answered() {
+            advice.at_most_once();
+        }
+    }
+
     fn new(config: SinkConfig, context: &Context) -> Result<Self> {
         let settings = config.settings()?;
         let SinkSettings { broker, in_flight, status, .. } = &settings;

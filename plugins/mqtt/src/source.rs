@@ -31,6 +31,13 @@ impl Source for MqttSource {
         config.settings().map(drop)
     }
 
+    fn advise(config: &SourceConfig, advice: &mut Advice) {
+        match config.comes_again() {
+            true => advice.at_least_once(),
+            false => advice.at_most_once(),
+        }
+    }
+
     fn new(config: SourceConfig, context: &Context) -> Result<Self> {
         let mut settings = config.settings()?;
         let SourceSettings { broker, .. } = &settings;
