@@ -30,6 +30,7 @@ mod mqtt;
 mod mqtt_regressions;
 mod redis;
 mod websocket;
+mod direct;
 mod metrics;
 
 use lockstep_test_support::workspace_dir;
