@@ -291,11 +291,12 @@ impl Consumption {
         if !self.is_shared || !self.has_joined || self.polled_at.elapsed() < idle {
             return;
         }
-        if !mem::replace(&mut self.is_paused, true) {
-            info!("the host has no room: partitions are paused");
+        let was_paused = mem::replace(&mut self.is_paused, true);
+        let Ok(consumer) = self.consumer() else { return };
+        if !was_paused {
+            consumer.context().health.within(|| info!("the host has no room: partitions are paused"));
         }
         // Those too that were given since.
-        let Ok(consumer) = self.consumer() else { return };
         if let Err(error) = consumer.pause(&self.assigned()) {
             warn!(%error, "partitions could not be paused");
         }
