@@ -150,6 +150,26 @@ fn d_20_a_host_names_itself_and_passes_over_its_own_plain_messages() {
     exchange.bridge.host.stop();
 }
 
+/// KF-09: as the guide's consumer reads it, what the header says happened is what happened.
+#[test]
+fn the_header_says_what_happened_and_the_body_where_it_does_not() {
+    let kafka = Kafka::shared();
+    let topic = kafka.topic("event-type", 1, &[]);
+    let bridge = bridge("event-type", &topic, "");
+    let mut subscriber = bridge.client(None);
+    let mut happened = |value: Value, body: &str, header: &[u8]| {
+        let event = json!({ "config_key": "app.x", "new_value": value, "event_type": body }).to_string();
+        kafka.client().produce(&topic, None, event, &[("event_type", header)]);
+        synced(&mut subscriber, "app.x")["event_type"].clone()
+    };
+    assert_eq!(happened(json!(1), "config_updated", b"config_updated"), "config_created", "it was not there");
+    assert_eq!(happened(Value::Null, "config_updated", b""), "config_updated", "null is a value");
+    assert_eq!(happened(Value::Null, "config_updated", b"config_deleted"), "config_deleted");
+    assert_eq!(happened(json!(1), "config_deleted", b"config_updated"), "config_created");
+    assert_eq!(happened(Value::Null, "config_deleted", b""), "config_deleted");
+    bridge.host.stop();
+}
+
 /// Order is per partition alone: a key's older state that comes by another topic, or again, takes nothing back.
 #[test]
 fn d_20b_an_older_state_that_comes_later_changes_nothing() {
