@@ -24,6 +24,9 @@ use tracing::error;
 const MAX_DEPTH: usize = 128;
 
 /// How the messages of one source are read.
+/// How many user properties a message may have; each is looked for among those before it when it becomes a header.
+const MOST_PROPERTIES: usize = 1000;
+
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) tree: Tree,
@@ -67,10 +70,11 @@ impl Reader {
                 }
             },
         };
-        if !self.through_log {
-            return Some(as_it_is(&message, place));
-        }
-        match self.change(&message, place) {
+        let read = match self.through_log {
+            true => self.change(&message, place),
+            false => as_it_is(&message, place).map(Some),
+        };
+        match read {
             Ok(record) => record,
             Err(error) => {
                 error!(topic = message.topic, code = error.code(), "Error processing MQTT message: {error}");
@@ -185,7 +189,10 @@ fn with_key(record: &Record, levels: Levels<'_>) -> Option<Record> {
 }
 
 /// A message of any kind, for pipelines that pass on what they are given.
-fn as_it_is(message: &Message, place: Option<(Option<&str>, Levels<'_>)>) -> Record {
+fn as_it_is(message: &Message, place: Option<(Option<&str>, Levels<'_>)>) -> Result<Record> {
+    if message.properties.len() > MOST_PROPERTIES {
+        return Err(bad("it has more than 1000 user properties"));
+    }
     let mut record = Record::new(copied(&message.payload));
     for (name, value) in message.properties.iter().filter(|(name, _)| !name.starts_with("lockstep.")) {
         record.set_header(name, value.as_str());
@@ -197,7 +204,7 @@ fn as_it_is(message: &Message, place: Option<(Option<&str>, Levels<'_>)>) -> Rec
     if let Some((tenant, _)) = place {
         record.set_header("tenant_id", tenant.unwrap_or_default());
     }
-    record.with_key(key.as_deref().unwrap_or(&message.topic))
+    Ok(record.with_key(key.as_deref().unwrap_or(&message.topic)))
 }
 
 fn is_too_deep(payload: &[u8]) -> bool {

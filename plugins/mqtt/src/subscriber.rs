@@ -214,11 +214,11 @@ impl Session<'_> {
         }
     }
 
-    /// Takes a packet in and says how many bytes of payload it has.
+    /// Takes a packet in and says how many bytes the message in it has.
     fn take(&mut self, packet: Received) -> Result<usize, LinkError> {
         match packet {
             Received::Message(message) => {
-                let (ack, is_retained, n_bytes) = (message.ack, message.is_retained, message.payload.len());
+                let (ack, is_retained, n_bytes) = (message.ack, message.is_retained, message.n_bytes());
                 if is_retained {
                     self.quiet_since = Instant::now();
                 }
