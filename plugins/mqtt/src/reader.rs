@@ -5,6 +5,7 @@
 
 use crate::{
     config::Wanted,
+    filter::lets_through,
     identity::is_own_publisher,
     packet::Message,
     topic::{About, Levels, Tree},
@@ -23,10 +24,10 @@ use tracing::error;
 /// How deep JSON may be nested: further than most programs read it.
 const MAX_DEPTH: usize = 128;
 
-/// How the messages of one source are read.
 /// How many user properties a message may have; each is looked for among those before it when it becomes a header.
 const MOST_PROPERTIES: usize = 1000;
 
+/// How the messages of one source are read.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) tree: Tree,
@@ -57,7 +58,13 @@ impl Reader {
     /// The record of a message; `None` if it is not for this pipeline.
     pub(crate) fn read(&self, message: Message) -> Option<Record> {
         let place = match &self.wanted {
-            Wanted::Anything => None,
+            Wanted::Topics(filters) => {
+                // The broker may remember what was subscribed to under another configuration.
+                if !filters.iter().any(|filter| lets_through(filter, &message.topic)) {
+                    return None;
+                }
+                None
+            }
             Wanted::Changes(globs) => match self.tree.read(&message.topic) {
                 About::Else => return None,
                 About::Change { tenant, levels } => {

@@ -170,7 +170,7 @@ fn d_27_only_keys_that_were_asked_for_come_through() {
 
 #[test]
 fn a_direct_pipeline_is_given_messages_as_they_are() {
-    let direct = Reader { through_log: false, wanted: Wanted::Anything, ..reader(&["*"]) };
+    let direct = Reader { through_log: false, wanted: Wanted::Topics(vec!["#".into()]), ..reader(&["*"]) };
     let properties =
         vec![("unit".to_owned(), "C".to_owned()), ("lockstep.session".to_owned(), "x".to_owned())];
     let record = direct
