@@ -1,9 +1,9 @@
 //! The components as a broker sees them: the tests are the broker, and say each of its words themselves.
 
-use crate::source::MqttSource;
+use crate::{sink::MqttSink, source::MqttSource};
 use lockstep_plugin_api::{
     prelude::*,
-    testing::{Place, source},
+    testing::{Place, pipelined_sink, source},
 };
 use std::{
     io::{ErrorKind as Io, Read, Write},
@@ -111,6 +111,27 @@ impl Peer {
         let rest = [&[0, topic.len() as u8], topic.as_bytes(), &[0], payload].concat();
         self.say(&[&[0x30, rest.len() as u8], &rest[..]].concat());
     }
+}
+
+fn change(n: usize) -> Record {
+    Record::new(format!(r#"{{"config_key":"app.k{n}","new_value":{n}}}"#))
+}
+
+#[test]
+fn no_more_is_under_way_than_the_broker_allows_the_last_word_included() {
+    let broker = Broker::new();
+    let mut sink = pipelined_sink::<MqttSink>(&broker.config(""), &Place::default()).expect("a sink");
+    // Receive Maximum 2.
+    let mut peer = broker.accept(&[0x21, 0, 2]);
+    let online = peer.publish();
+    peer.ack(&online);
+    sink.put((0..3).map(change).collect()).expect("taken");
+    let unanswered = [peer.publish(), peer.publish()];
+    let ending = thread::spawn(move || drop(sink));
+    assert!(peer.hear(SHORT).is_none(), "two are unanswered");
+    peer.ack(&unanswered[0]);
+    assert!(peer.publish().body.ends_with(b"offline"));
+    ending.join().expect("it ends");
 }
 
 #[test]
