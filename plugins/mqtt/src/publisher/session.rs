@@ -99,7 +99,7 @@ impl<'a> Session<'a> {
         while self.link.has_room() {
             let limit = self.publisher.suspicion.limit(self.limit);
             let room = limit.saturating_sub(self.window.len() + self.unacknowledged.len());
-            // A few at a time: how much they are together is known only then.
+            // A few at a time: how many bytes they are as packets is known only then.
             let records = self.publisher.outbox.take(room.min(16));
             if records.is_empty() {
                 return;
