@@ -222,6 +222,8 @@ impl Session<'_> {
                 if is_retained {
                     self.quiet_since = Instant::now();
                 }
+                // What the broker has kept may come before the answer, and take its time.
+                self.subscribing_until = self.subscribing_until.map(|_| self.answer_due());
                 // 3.1.1 cannot be told to leave them out.
                 if is_retained && !self.subscriber.reads_retained {
                     self.acks.extend(ack);
