@@ -149,3 +149,20 @@ fn what_an_earlier_subscription_of_the_session_asked_for_is_passed_over() {
     let keys: Vec<_> = records.iter().filter_map(Record::key_str).collect();
     assert_eq!(keys, ["rooms/1", "halls", "halls/1/2"]);
 }
+
+#[test]
+fn a_backlog_may_come_for_longer_than_an_answer_may_take() {
+    let broker = Broker::new();
+    let config = broker.config(r#","topics":["rooms/+"],"answer_timeout":"500ms""#);
+    let mut source = source::<MqttSource>(&config, &Place::default()).expect("a source");
+    let mut peer = broker.accept(&[]);
+    assert_eq!(peer.hear(PATIENCE).expect("a subscription").kind, SUBSCRIBE);
+    for _ in 0..10 {
+        peer.deliver("rooms/1", b"21.5");
+        thread::sleep(Duration::from_millis(100));
+    }
+    peer.say(&[0x90, 4, 0, 1, 0, 1]);
+    peer.deliver("rooms/2", b"22");
+    let records = source.poll_until(11, PATIENCE).expect("records");
+    assert_eq!(records.last().and_then(Record::key_str), Some("rooms/2"));
+}
