@@ -121,7 +121,7 @@ impl Health {
         match error.rdkafka_error_code() {
             Some(Code::AllBrokersDown) => self.fail(self.unreachable()),
             Some(Code::Authentication | Code::SaslAuthenticationFailed) => self.fail(self.refused(reason)),
-            Some(Code::SSL) => self.fail(format!("the TLS connection to {} failed: {reason}", self.servers)),
+            Some(Code::SSL) => self.fail(self.insecure(reason)),
             Some(Code::GroupAuthorizationFailed) => {
                 let text = format!("the group does not let in {}: {reason}", self.user);
                 self.state().denied = Some((Instant::now(), text));
@@ -164,6 +164,16 @@ impl Health {
             }
             _ => format!("no broker of {} can be reached", self.servers),
         }
+    }
+
+    /// OpenSSL's words do not tell why a certificate is not trusted; librdkafka guesses at one reason.
+    fn insecure(&self, reason: &str) -> String {
+        let why = if reason.contains("certificate verify failed") {
+            "the broker's certificate has expired, is for another name, or is by nobody whom `ssl_context.cafile` names"
+        } else {
+            reason
+        };
+        format!("the TLS connection to {} failed: {why}", self.servers)
     }
 
     fn refused(&self, reason: &str) -> String {
@@ -279,6 +289,15 @@ mod tests {
         health.error(&all_down(), "1/1 brokers are down");
         let told = health.trouble_since(None).expect("trouble");
         assert_eq!(told, "the broker does not let in user `app` by PLAIN: Invalid username or password");
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_told_with_every_reason_there_can_be() {
+        let health = health();
+        let reason = "SSL handshake failed: certificate verify failed: verify that ssl.ca.location is correctly configured";
+        health.error(&KafkaError::Global(RDKafkaErrorCode::SSL), reason);
+        let told = health.trouble_since(None).expect("trouble");
+        assert!(told.contains("has expired") && told.contains("`ssl_context.cafile`"), "{told}");
     }
 
     #[test]
