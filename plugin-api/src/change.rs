@@ -88,6 +88,9 @@ fn bad_message(error: serde_json::Error) -> Error {
     Error::rejected("bad_message", format!("{what} (line {}, column {})", error.line(), error.column()))
 }
 
+/// How deep a change's value may be: what programs that read it by recursion are sure to take.
+pub const MAX_DEPTH: usize = 128;
+
 /// How many arrays and objects lie inside each other in valid JSON.
 ///
 /// Parsers that recurse stop somewhere; a receiver that wants to be told before that asks here.
@@ -359,6 +362,18 @@ impl Change {
         &self.new_value
     }
 
+    /// Refuses a value deeper than [`MAX_DEPTH`]. Whatever takes changes in from outside asks.
+    ///
+    /// # Errors
+    /// `Rejected("bad_message")`.
+    pub fn check_depth(&self) -> Result<()> {
+        if depth(self.new_value.as_str()) <= MAX_DEPTH {
+            return Ok(());
+        }
+        let text = format!("the value has more than {MAX_DEPTH} arrays and objects inside each other");
+        Err(Error::rejected("bad_message", text))
+    }
+
     /// Replaces the value after the change.
     pub fn set_new_value(&mut self, new_value: Json) {
         self.new_value = new_value;
@@ -432,6 +447,16 @@ mod tests {
         assert_eq!(change.tenant_id(), None);
         assert!(change.old_value().is_none());
         assert_eq!(change.new_value().as_str(), "null");
+    }
+
+    #[test]
+    fn a_value_of_any_depth_is_read_and_one_too_deep_is_refused_by_whoever_asks() {
+        for (depth, is_taken) in [(128, true), (129, false), (20_000, false)] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let json = format!("{{\"config_key\":\"app.x\",\"new_value\":{open}{close}}}");
+            let change = Change::from_json(&Bytes::from(json)).expect("a change");
+            assert_eq!(change.check_depth().is_ok(), is_taken, "{depth}");
+        }
     }
 
     #[test]

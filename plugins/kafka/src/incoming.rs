@@ -60,6 +60,7 @@ impl Reader<'_> {
         if let Some(problem) = change.tenant_id().and_then(tenant_problem) {
             return Err(Error::rejected("bad_tenant", format!("the tenant {problem}")));
         }
+        change.check_depth()?;
         let key = change.config_key_text().as_bytes().clone();
         record.set_key(Some(key));
         // A sink says these anew.

@@ -84,6 +84,7 @@ impl Records {
         if let Some(problem) = key_problem(change.config_key()) {
             return Err(Error::rejected("bad_key", format!("`config_key` {problem}")));
         }
+        change.check_depth()?;
         let said = change.tenant_id().filter(|tenant| !tenant.is_empty());
         if said.is_some() && said != found.tenant {
             return Err(bad("`tenant_id` is another one than the place it was found at"));
