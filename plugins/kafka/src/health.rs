@@ -33,6 +33,9 @@ const MAX_KINDS: usize = 200;
 const CONNECTION_FAILED: &str = "FAIL";
 const OFFSET_RESET: &str = "OFFSET";
 
+/// OpenSSL's words for a certificate that it does not take.
+const DISTRUSTED: &str = "certificate verify failed";
+
 /// What is known of a client's brokers.
 pub(crate) struct Health {
     /// The component's own, so that lines from the client's threads name it.
@@ -93,6 +96,9 @@ impl Health {
             self.give_reason(text);
             if text.contains("uthentication") {
                 self.fail(self.refused(text));
+            }
+            if text.contains(DISTRUSTED) {
+                self.fail(self.insecure(text));
             }
         }
         if matches!(level, RDKafkaLogLevel::Debug) {
@@ -168,7 +174,7 @@ impl Health {
 
     /// OpenSSL's words do not tell why a certificate is not trusted; librdkafka guesses at one reason.
     fn insecure(&self, reason: &str) -> String {
-        let why = if reason.contains("certificate verify failed") {
+        let why = if reason.contains(DISTRUSTED) {
             "the broker's certificate has expired, is for another name, or is by nobody whom `ssl_context.cafile` names"
         } else {
             reason
