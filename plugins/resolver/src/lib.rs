@@ -8,6 +8,8 @@
 pub(crate) mod config;
 pub(crate) mod dot;
 pub(crate) mod clock;
+pub(crate) mod value;
+pub(crate) mod ot;
 pub(crate) mod strategy;
 pub(crate) mod siblings;
 pub(crate) mod wire;
