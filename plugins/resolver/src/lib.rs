@@ -10,6 +10,8 @@ pub(crate) mod dot;
 pub(crate) mod clock;
 pub(crate) mod value;
 pub(crate) mod ot;
+pub(crate) mod conflict;
+pub(crate) mod merge;
 pub(crate) mod strategy;
 pub(crate) mod siblings;
 pub(crate) mod wire;

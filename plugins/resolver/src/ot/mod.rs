@@ -7,6 +7,7 @@
 
 pub mod text;
 pub mod tree;
+pub mod replay;
 pub mod diff;
 pub mod guide_operations;
 
