@@ -21,7 +21,7 @@ pub(crate) mod node;
 pub(crate) mod ledger;
 pub(crate) mod report;
 pub(crate) mod metrics;
-pub(crate) mod guide;
+pub(crate) mod calls;
 pub(crate) mod sweep;
 pub(crate) mod transform;
 

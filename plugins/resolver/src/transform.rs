@@ -1,9 +1,9 @@
 //! The transform: reads the key's state, lets the change meet it, stages what becomes of both, and says so.
 
 use crate::{
+    calls,
     config::{ResolverConfig, Strategies},
     dot::Dot,
-    guide,
     ledger::{Ledger, Open, Place},
     metrics::Metrics,
     node::Node,
@@ -96,7 +96,7 @@ impl Transform for Resolver {
     }
 
     fn operations(&mut self) -> Operations {
-        guide::operations(&self.context)
+        calls::operations(&self.context)
     }
 }
 

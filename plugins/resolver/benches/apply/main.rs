@@ -9,8 +9,8 @@
 mod plugin;
 
 use plugin::{
-    clock, config, dot, encoding, guide, ledger, metrics, node, report, siblings, strategy, sweep, transform,
-    turn, wire,
+    calls, clock, config, conflict, dot, encoding, ledger, merge, metrics, node, ot, report, siblings,
+    strategy, sweep, transform, turn, value, wire,
 };
 
 use lockstep_plugin_api::{

@@ -14,8 +14,9 @@ use serde_json::value::RawValue;
 use std::{collections::BTreeMap, fmt, fmt::Write};
 
 /// One JSON value.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Value {
+    #[default]
     Null,
     Bool(bool),
     Number(Number),

@@ -95,11 +95,6 @@ impl TextOp {
         }
         Ok(op.trimmed())
     }
-
-    /// How many insertions and deletions it has.
-    pub fn n_edits(&self) -> usize {
-        self.parts.iter().filter(|part| !matches!(part, Part::Skip(_))).count()
-    }
 }
 
 /// Takes so many characters from the front.

@@ -12,7 +12,7 @@ mod compose;
 mod invert;
 
 pub use key::Key;
-pub use transform::{Clash, Class, Transformed};
+pub use transform::Clash;
 
 use super::{Mismatch, text::TextOp};
 use crate::value::{Number, Value};
@@ -104,11 +104,6 @@ impl TreeOp {
             _ => None,
         }
     }
-
-    /// How many removals, insertions and edits it has.
-    pub fn n_edits(&self) -> usize {
-        self.removal.n_removals() + self.put.n_edits()
-    }
 }
 
 impl Removal {
@@ -131,10 +126,6 @@ impl Removal {
     fn items(&self) -> impl Iterator<Item = usize> {
         self.below.iter().filter(|(_, removal)| removal.is_whole).filter_map(|(key, _)| key.as_index())
     }
-
-    fn n_removals(&self) -> usize {
-        usize::from(self.is_whole) + self.below.values().map(Self::n_removals).sum::<usize>()
-    }
 }
 
 impl Put {
@@ -152,12 +143,6 @@ impl Put {
     /// The indexes of the items that are inserted, in order.
     fn items(&self) -> impl Iterator<Item = usize> {
         self.below.iter().filter(|(_, put)| put.insert.is_some()).filter_map(|(key, _)| key.as_index())
-    }
-
-    fn n_edits(&self) -> usize {
-        let own =
-            [self.insert.is_some(), self.edit.is_some()].into_iter().filter(|is_there| *is_there).count();
-        own + self.below.values().map(Self::n_edits).sum::<usize>()
     }
 }
 

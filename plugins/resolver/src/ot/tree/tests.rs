@@ -1,4 +1,4 @@
-use super::*;
+use super::{transform::Class, *};
 use crate::{ot::Side, value::value};
 use serde_json::json;
 

@@ -38,20 +38,8 @@ pub struct Resolution {
     discarded_changes: Vec<Value>,
 }
 
-/// What the resolver offers to be called.
-pub fn operations(context: &Context) -> Operations {
-    let context = context.clone();
-    Operations::new().add(
-        "resolver.resolve_conflict",
-        "Resolves the given changes by a strategy and answers with the result; changes no key.",
-        move |_caller, arguments: ResolveConflict| {
-            let context = context.clone();
-            async move { answer(&context, arguments) }
-        },
-    )
-}
-
-fn answer(context: &Context, arguments: ResolveConflict) -> Result<Resolution> {
+/// Resolves what it is given.
+pub fn answer(context: &Context, arguments: ResolveConflict) -> Result<Resolution> {
     let ResolveConflict { config_key, competing_changes, strategy } = arguments;
     let strategy = strategy.map_or(Ok(Strategy::default()), |name| name.parse());
     let strategy: Strategy = strategy.map_err(|error| Error::rejected("bad_message", error))?;
