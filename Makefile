@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-PYTHON_PEER := websockets==17.4
+PYTHON_PEERS := websockets==17.4 confluent-kafka==2.16.1 paho-mqtt==2.2.0 redis==8.1.0
 CARGO_TEST := cargo test --profile ci --workspace --locked --no-fail-fast
 
 # $(call stage,what happens,limit in seconds,command): says what it does, for how long, and ends it at the limit.
@@ -17,7 +17,7 @@ if [ $$code = 124 ]; then printf '==> ended after its limit of %s s: %s\n' '$(2)
 printf '==> %s s: %s\n' $$((SECONDS - start)) '$(1)'; exit $$code
 endef
 
-.PHONY: help run test soak bench lint tools peer build changed-abi suite
+.PHONY: help run test soak bench lint tools servers peer kafka build changed-abi suite
 
 help:
 	@sed -n 's/^# \(.*`make.*\)/\1/p' Makefile
@@ -36,14 +36,14 @@ run: tools
 	@printf '              README.md goes on from there\n\n'
 	@exec $(TARGET)/release/lockstep run pipelines/quickstart.yaml
 
-test: tools peer
+test: servers peer kafka
 	@$(call stage,checking the format of the code,60,cargo fmt --check)
 	@$(MAKE) --no-print-directory build changed-abi lint suite
 
-soak: tools peer
+soak: servers peer kafka
 	@LOCKSTEP_SCALE=full $(MAKE) --no-print-directory build changed-abi suite SUITE_LIMIT=14400
 
-bench: tools
+bench: servers peer kafka
 	@$(call stage,running the benchmarks,7200,cargo bench --workspace --locked)
 
 lint:
@@ -67,28 +67,60 @@ suite:
 SUM = awk '/^test result:/ { passed += $$4; failed += $$6 } \
 	END { printf "\n%d passed, %d failed\n", passed, failed; exit passed == 0 }' $(TARGET)/test.log || code=1
 
-# What building and testing need of the system. Asked for only if it is missing.
+# $(call install,packages,what for): asks the system for packages, if there are any. None of them starts a server: tests start
+# their own, on ports of their own.
+define install
+missing=($(1)); \
+if [ $${#missing[@]} = 0 ]; then echo 'everything is there for $(2)'; exit 0; fi; \
+echo "installing $${missing[*]}"; \
+[ "$$(id -u)" = 0 ] && as_root= || as_root=sudo; \
+policy=/usr/sbin/policy-rc.d; \
+if [ ! -e $$policy ]; then \
+	printf '#!/bin/sh\nexit 101\n' | $$as_root install -m 755 /dev/stdin $$policy; \
+	trap "$$as_root rm -f $$policy" EXIT; \
+fi; \
+$$as_root apt-get update -qq; \
+$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"
+endef
+
+# What building needs of the system. Asked for only if it is missing.
 tools:
-	@printf '==> looking for what is needed\n'
-	@missing=(); \
-	command -v cargo >/dev/null || { echo 'Rust is missing: https://rustup.rs'; exit 1; }; \
-	command -v cc >/dev/null || missing+=(gcc); \
-	[ -e /usr/include/stdio.h ] || missing+=(libc6-dev); \
-	command -v cmake >/dev/null || missing+=(cmake); \
-	command -v pkg-config >/dev/null || missing+=(pkg-config); \
-	python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv); \
-	if [ $${#missing[@]} = 0 ]; then echo 'everything is there'; exit 0; fi; \
-	echo "installing $${missing[*]}"; \
-	[ "$$(id -u)" = 0 ] && as_root= || as_root=sudo; \
-	$$as_root apt-get update -qq; \
-	$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"
+	@printf '==> looking for what building needs\n'
+	@command -v cargo >/dev/null || { echo 'Rust is missing: https://rustup.rs'; exit 1; }
+	@$(call install,$$( \
+	command -v cc >/dev/null || echo gcc; \
+	command -v c++ >/dev/null || echo g++; \
+	[ -e /usr/include/stdio.h ] || echo libc6-dev; \
+	command -v cmake >/dev/null || echo cmake; \
+	command -v pkg-config >/dev/null || echo pkg-config; \
+	pkg-config --exists openssl 2>/dev/null || echo libssl-dev; \
+	[ -e /usr/include/zlib.h ] || echo zlib1g-dev),building)
 
-# The Python client that the WebSocket tests talk to.
-peer: $(TARGET)/venv/$(PYTHON_PEER)
+# What the tests start and talk to. The servers are looked for where only root has them in its path, too.
+servers: tools
+	@printf '==> looking for what the tests start\n'
+	@PATH=$$PATH:/usr/sbin; $(call install,$$( \
+	command -v redis-server >/dev/null || echo redis-server; \
+	command -v mosquitto >/dev/null || echo mosquitto; \
+	command -v java >/dev/null || echo default-jre-headless; \
+	command -v mvn >/dev/null || echo maven; \
+	python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3 python3-venv),the tests)
 
-$(TARGET)/venv/$(PYTHON_PEER):
-	@printf '\n==> preparing a Python client with %s\n' '$(PYTHON_PEER)'
+# The Python clients that the tests talk to.
+peer: $(TARGET)/venv/peers-$(subst $() ,-,$(PYTHON_PEERS))
+
+$(TARGET)/venv/peers-$(subst $() ,-,$(PYTHON_PEERS)):
+	@printf '\n==> preparing Python clients: %s\n' '$(PYTHON_PEERS)'
 	@rm -rf $(TARGET)/venv && mkdir -p $(TARGET)
 	@python3 -m venv $(TARGET)/venv
-	@$(TARGET)/venv/bin/pip install --quiet --disable-pip-version-check '$(PYTHON_PEER)'
+	@$(TARGET)/venv/bin/pip install --quiet --disable-pip-version-check $(PYTHON_PEERS)
+	@touch '$@'
+
+# Apache Kafka, as jars.
+kafka: $(TARGET)/kafka/complete
+
+$(TARGET)/kafka/complete: tests/support/kafka/pom.xml
+	@printf '\n==> preparing Apache Kafka\n'
+	@rm -rf $(TARGET)/kafka
+	@mvn -q -B -Dstyle.color=never -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(TARGET))/kafka
 	@touch '$@'

@@ -58,6 +58,14 @@ pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::P
     if problems.has_errors() { Err(problems) } else { Ok(pipelines) }
 }
 
+/// As a log line.
+pub fn warn_about(warning: &Diagnostic) {
+    let (line, column) = warning.line_column().unzip();
+    let file = warning.file().map(|file| file.display().to_string());
+    let (code, path, help) = (warning.code_name(), warning.path(), warning.help_text());
+    warn!(code, file, line, column, path, help, "{}", warning.message());
+}
+
 impl Host {
     /// Checks everything, opens the store, takes the admin address, then starts every pipeline and the admin server.
     ///
@@ -83,6 +91,7 @@ impl Host {
         };
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
+        pipelines.iter().flat_map(|pipeline| pipeline.warnings.iter()).for_each(warn_about);
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
         // Taken before anything runs, served when there is something to show.
         let address = BoundAddress::bind(&settings.admin.listen, &origin)?;

@@ -207,16 +207,21 @@ macro_rules! change {
 
             /// The change as JSON text.
             pub fn to_json(&self) -> Bytes {
+                Bytes::from(self.json_text(time::format_us))
+            }
+
+            /// The change as JSON text, with the timestamp as `format` writes microseconds since 1970.
+            pub(crate) fn json_text(&self, format: fn(i64) -> String) -> Vec<u8> {
                 let outgoing = Outgoing {
                     event_type: &self.event_type,
                     config_key: &self.config_key,
                     new_value: &self.new_value,
-                    timestamp: self.timestamp_us().map(time::format_us),
+                    timestamp: self.timestamp_us().map(format),
                     revision: self.revision(),
                     $($text: self.$text(),)*
                     $($json: self.$json(),)*
                 };
-                Bytes::from(serde_json::to_vec(&outgoing).expect("every field is a scalar or valid JSON"))
+                serde_json::to_vec(&outgoing).expect("every field is a scalar or valid JSON")
             }
 
             /// About how much memory the change's own data takes.

@@ -27,6 +27,11 @@ use std::{
 };
 use tokio::sync::oneshot;
 
+#[doc(hidden)]
+pub const CATCHING_UP: u32 = 1;
+#[doc(hidden)]
+pub const CAUGHT_UP: u32 = 2;
+
 /// A component's view of its host. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
@@ -96,6 +101,26 @@ impl Context {
     /// Whether the host wants this component to come to an end. A call that waits should look once in a while.
     pub fn stopping(&self) -> bool {
         self.parts.stop.stopping.load(Ordering::Acquire) != 0
+    }
+
+    /// Names the place this component reads or writes, for example `kafka:broker-1:9092`: alike for a source and a sink of
+    /// one place. Say it in `new`.
+    ///
+    /// Through the log, a change that was read at a place is not written there again.
+    pub fn endpoint(&self, name: &str) {
+        self.parts.host.endpoint(RStr::from_str(name));
+    }
+
+    /// Says, in `new` of a source, that there may be much to read that was there before: the host is not ready until
+    /// [`Context::caught_up`], and until what came before that is written.
+    pub fn catching_up(&self) {
+        self.parts.catch_up.state.store(CATCHING_UP, Ordering::Release);
+    }
+
+    /// Says, inside `poll`, that with the records of this poll everything has been handed over that was there before.
+    pub fn caught_up(&self) {
+        let state = &self.parts.catch_up.state;
+        let _ = state.compare_exchange(CATCHING_UP, CAUGHT_UP, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// A counter, created at the first use; it appears in the metrics as `lockstep_plugin_{name}_total`.

@@ -14,7 +14,7 @@
 /// is given notices beside changes, `(answers)` for a source that tells the author of a record what became of it
 /// (`Emitter::request` needs it),
 /// `(replays)` for a source that reads again from the last committed position after a crash, `(may_replay)` if that
-/// depends on its configuration. `lockstep validate` says by these flags what a pipeline guarantees.
+/// depends on its configuration, which says more by `advise`. By these `lockstep validate` tells what a pipeline guarantees.
 ///
 /// The crate must be a `cdylib` only: two plugins linked into one binary would share the one exported symbol.
 #[macro_export]
@@ -49,15 +49,16 @@ macro_rules! export_plugin {
             extern "C" fn config_schema(kind: p::RStr<'_>, name: p::RStr<'_>) -> p::Answer<p::RString> {
                 p::answer(p::guard("config_schema", || {
                     $(if $crate::__kind!($kind) == kind.as_str() && $name == name.as_str() {
-                        return p::schema_of::<$crate::__config!($kind $component)>();
+                        return p::schema_of::<$crate::__of!($kind $component, Config)>();
                     })+
                     Err(p::unknown(&kind, &name))
                 }))
             }
-            extern "C" fn check_config(kind: p::RStr<'_>, name: p::RStr<'_>, config: p::RStr<'_>) -> p::Answer<()> {
+            extern "C" fn check_config(kind: p::RStr<'_>, name: p::RStr<'_>, config: p::RStr<'_>) -> p::Answer<p::AdviceParts> {
                 p::answer(p::guard("config", || {
                     $(if $crate::__kind!($kind) == kind.as_str() && $name == name.as_str() {
-                        return p::checked_config(&config, $crate::__check!($kind $component)).map(drop);
+                        let (check, advise) = ($crate::__of!($kind $component, check), $crate::__of!($kind $component, advise));
+                        return p::advice(&config, check, advise);
                     })+
                     Err(p::unknown(&kind, &name))
                 }))
@@ -138,49 +139,27 @@ macro_rules! __kind {
     };
 }
 
+/// An item of the trait that a kind of component implements.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __config {
-    (source $component:ty) => {
-        <$component as $crate::Source>::Config
+macro_rules! __of {
+    (source $component:ty, $item:ident) => {
+        <$component as $crate::Source>::$item
     };
-    (async_source $component:ty) => {
-        <$component as $crate::AsyncSource>::Config
+    (async_source $component:ty, $item:ident) => {
+        <$component as $crate::AsyncSource>::$item
     };
-    (transform $component:ty) => {
-        <$component as $crate::Transform>::Config
+    (transform $component:ty, $item:ident) => {
+        <$component as $crate::Transform>::$item
     };
-    (sink $component:ty) => {
-        <$component as $crate::Sink>::Config
+    (sink $component:ty, $item:ident) => {
+        <$component as $crate::Sink>::$item
     };
-    (async_sink $component:ty) => {
-        <$component as $crate::AsyncSink>::Config
+    (async_sink $component:ty, $item:ident) => {
+        <$component as $crate::AsyncSink>::$item
     };
-    (pipelined_sink $component:ty) => {
-        <$component as $crate::PipelinedSink>::Config
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __check {
-    (source $component:ty) => {
-        <$component as $crate::Source>::check
-    };
-    (async_source $component:ty) => {
-        <$component as $crate::AsyncSource>::check
-    };
-    (transform $component:ty) => {
-        <$component as $crate::Transform>::check
-    };
-    (sink $component:ty) => {
-        <$component as $crate::Sink>::check
-    };
-    (async_sink $component:ty) => {
-        <$component as $crate::AsyncSink>::check
-    };
-    (pipelined_sink $component:ty) => {
-        <$component as $crate::PipelinedSink>::check
+    (pipelined_sink $component:ty, $item:ident) => {
+        <$component as $crate::PipelinedSink>::$item
     };
 }
 

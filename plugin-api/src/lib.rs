@@ -15,6 +15,8 @@
 
 pub mod record;
 pub mod change;
+pub mod causality;
+pub mod wire;
 pub mod source;
 pub mod transform;
 pub mod sink;
@@ -23,6 +25,7 @@ pub mod state;
 pub mod log;
 pub mod operations;
 pub mod error;
+pub mod advice;
 pub mod config;
 pub mod glob;
 pub mod names;
@@ -35,6 +38,7 @@ mod export;
 pub mod abi;
 
 pub use abi::{Bytes, Text};
+pub use advice::Advice;
 pub use change::{Change, Json};
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
@@ -53,10 +57,11 @@ pub use {schemars, serde};
 pub mod prelude {
     pub use crate::{Bytes, Text};
     pub use crate::{
+        advice::Advice,
         bail,
         change::{Change, Json},
         config,
-        config::{Millis, Seconds, Secret, ServerTls, Size},
+        config::{ClientTls, Millis, Seconds, Secret, ServerTls, Size},
         context::{Context, Counter, Gauge, Histogram},
         error::{Error, ErrorKind, Result},
         export_plugin,
@@ -68,6 +73,7 @@ pub mod prelude {
         source::{AsyncSource, Emitter, Outcome, OutcomeResult, Replies, Source},
         state::{Committed, State, StateCommit},
         transform::{Output, Transform},
+        wire::Form,
     };
 }
 
@@ -76,13 +82,13 @@ pub mod prelude {
 pub mod __private {
     pub use crate::abi::{
         adapt::{
-            async_sink, async_source, checked_config, pipelined_sink, read_config, schema_of, sink, source,
-            transform, unknown,
+            advice, async_sink, async_source, checked_config, pipelined_sink, read_config, schema_of, sink,
+            source, transform, unknown,
         },
         guard::{answer, guard},
         vtable::{
-            Answer, ComponentParts, LogHostBox, OpenedSource, PluginModule, PluginModuleRef, SinkBox,
-            TransformBox,
+            AdviceParts, Answer, ComponentParts, LogHostBox, OpenedSource, PluginModule, PluginModuleRef,
+            SinkBox, TransformBox,
         },
     };
     pub use crate::export::{json_len, metadata};
@@ -106,7 +112,7 @@ pub mod __private {
         metadata: &'static str,
         init: extern "C" fn(LogHostBox) -> Answer<()>,
         config_schema: extern "C" fn(RStr<'_>, RStr<'_>) -> Answer<RString>,
-        check_config: extern "C" fn(RStr<'_>, RStr<'_>, RStr<'_>) -> Answer<()>,
+        check_config: extern "C" fn(RStr<'_>, RStr<'_>, RStr<'_>) -> Answer<AdviceParts>,
         new_source: extern "C" fn(RStr<'_>, RStr<'_>, ComponentParts) -> Answer<OpenedSource>,
         new_transform: extern "C" fn(RStr<'_>, RStr<'_>, ComponentParts) -> Answer<TransformBox>,
         new_sink: extern "C" fn(RStr<'_>, RStr<'_>, ComponentParts) -> Answer<SinkBox>,

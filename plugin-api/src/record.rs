@@ -40,9 +40,14 @@ pub struct Header {
 }
 
 /// The header by which a source says which session a change comes from; it goes no further than the commit, as every
-/// header that starts with `lockstep.`. Only a source exported with `(answers)` is believed: from others the host takes
+/// header that starts with `lockstep.` except [`ENDPOINT_HEADER`]. Only a source exported with `(answers)` is believed: from others the host takes
 /// such headers away.
 pub const SESSION_HEADER: &str = "lockstep.session";
+
+/// The header that says where the host read a change of the log: the endpoint that its source named
+/// ([`Context::endpoint`](crate::Context::endpoint)). It stays with the entry, and a sink of the same endpoint is not given
+/// it back. A transform that makes more of the change than its message said takes it away.
+pub const ENDPOINT_HEADER: &str = "lockstep.endpoint";
 
 /// Where a record stands in its source: an opaque place in one lane.
 ///

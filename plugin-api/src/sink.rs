@@ -1,6 +1,7 @@
 //! Sinks: where records go.
 
 use crate::{
+    advice::Advice,
     context::Context,
     error::{Error, Result},
     record::{Batch, Record},
@@ -39,6 +40,11 @@ pub trait Sink: Sized + Send + 'static {
     fn check(config: &Self::Config) -> Result<()> {
         let _ = config;
         Ok(())
+    }
+
+    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    fn advise(config: &Self::Config, advice: &mut Advice) {
+        let _ = (config, advice);
     }
 
     /// Opens the sink.
@@ -96,6 +102,11 @@ pub trait AsyncSink: Sized + Send + 'static {
         Ok(())
     }
 
+    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    fn advise(config: &Self::Config, advice: &mut Advice) {
+        let _ = (config, advice);
+    }
+
     /// Opens the sink. Runs inside the plugin's runtime, so sockets and timers can be made.
     ///
     /// # Errors
@@ -132,6 +143,11 @@ pub trait PipelinedSink: Sized + Send + 'static {
     fn check(config: &Self::Config) -> Result<()> {
         let _ = config;
         Ok(())
+    }
+
+    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    fn advise(config: &Self::Config, advice: &mut Advice) {
+        let _ = (config, advice);
     }
 
     /// Opens the sink.

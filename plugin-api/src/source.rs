@@ -2,6 +2,7 @@
 
 use crate::{
     abi::{runtime::Item, vtable::OutcomeParts},
+    advice::Advice,
     change::Json,
     context::Context,
     error::{Error, Result},
@@ -54,6 +55,11 @@ pub trait Source: Sized + Send + 'static {
     fn check(config: &Self::Config) -> Result<()> {
         let _ = config;
         Ok(())
+    }
+
+    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    fn advise(config: &Self::Config, advice: &mut Advice) {
+        let _ = (config, advice);
     }
 
     /// Opens the source at the positions the context has.
@@ -180,6 +186,11 @@ pub trait AsyncSource: Sized + Send + 'static {
     fn check(config: &Self::Config) -> Result<()> {
         let _ = config;
         Ok(())
+    }
+
+    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    fn advise(config: &Self::Config, advice: &mut Advice) {
+        let _ = (config, advice);
     }
 
     /// Prepares the source. Runs inside the plugin's runtime, so sockets and timers can be made.

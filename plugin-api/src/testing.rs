@@ -85,6 +85,7 @@ impl Place {
             watchdog_ms: self.watchdog.as_millis() as u64,
             positions: self.positions.clone().into(),
             stop: RArc::new(StopCell { stopping: 0.into() }),
+            catch_up: self.host.catch_up(),
             through_log: self.through_log,
             heartbeat_interval_ms: 30_000,
             conflict_resolution_interval_ms: self.conflict_resolution_interval.as_millis() as u64,

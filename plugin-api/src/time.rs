@@ -24,6 +24,14 @@ pub fn format_us(timestamp_us: i64) -> String {
     Timestamp::from_microsecond(timestamp_us).map_or_else(|_| timestamp_us.to_string(), |t| format!("{t:.6}"))
 }
 
+/// As [`format_us`], but as Python's naive `isoformat` has it: no `Z`, and no fraction of zero.
+pub fn format_naive_us(timestamp_us: i64) -> String {
+    let mut text = format_us(timestamp_us);
+    text.truncate(text.trim_end_matches('Z').len());
+    text.truncate(text.strip_suffix(".000000").map_or(text.len(), str::len));
+    text
+}
+
 /// The wall clock, in microseconds since 1970 (UTC).
 pub fn now_us() -> i64 {
     Timestamp::now().as_microsecond()

@@ -1,7 +1,8 @@
 //! Transforms: what happens to a record on its way.
 
 use crate::{
-    abi::vtable::Told, change::Json, context::Context, error::Result, operations::Operations, record::Record,
+    abi::vtable::Told, advice::Advice, change::Json, context::Context, error::Result, operations::Operations,
+    record::Record,
 };
 #[cfg(doc)]
 use crate::{error::Error, source::OutcomeResult};
@@ -40,6 +41,11 @@ pub trait Transform: Sized + Send + 'static {
     fn check(config: &Self::Config) -> Result<()> {
         let _ = config;
         Ok(())
+    }
+
+    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    fn advise(config: &Self::Config, advice: &mut Advice) {
+        let _ = (config, advice);
     }
 
     /// Prepares the transform.

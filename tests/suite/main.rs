@@ -2,10 +2,14 @@
 
 mod layers;
 mod pipelines;
+mod broker_pipelines;
+mod guide_config;
+mod all_transports;
 mod cli;
 mod commands;
 mod handshake;
 mod versions;
+mod servers;
 mod websocket;
 mod websocket_log;
 mod malformed;
@@ -15,6 +19,7 @@ mod log_faults;
 mod log_services;
 mod log_sinks;
 mod drain;
+mod endpoints;
 mod breaker;
 mod dead_letter;
 mod dead_letter_retry;

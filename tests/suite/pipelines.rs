@@ -49,12 +49,27 @@ fn is_pipeline(block: &str) -> bool {
         && block.lines().any(|line| line.starts_with("sinks:"))
 }
 
-/// A site where a project's example finds what it names: the files beside it and the variables it uses.
+/// A site where a project's example finds what it names: the files beside it and the variables that have no default.
 fn example_site(text: &str, beside: &Path) -> Site {
     let site = Site::new();
     copy_files(beside, &site.path("pipelines"));
-    let names = text.split("${env:").skip(1).filter_map(|rest| rest.split(['}', ':']).next());
-    names.fold(site, |site, name| site.env(name, "example"))
+    let names = text.split("${env:").skip(1).filter_map(|rest| rest.split('}').next());
+    names.filter(|name| !name.contains(":-")).fold(site, |site, name| site.env(name, "example"))
+}
+
+/// A site with one shipped pipeline and what lies beside it, and the free port that its WebSocket clients connect to.
+pub(crate) fn shipped(name: &str) -> (Site, u16) {
+    let folder = workspace_dir().join("pipelines");
+    let port = free_port();
+    let yaml = with_port(&fs::read_to_string(folder.join(name)).expect("a shipped pipeline"), port);
+    let site = example_site(&yaml, &folder);
+    for entry in fs::read_dir(site.path("pipelines")).expect("the site").flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "yaml") {
+            fs::remove_file(entry.path()).expect("the site can be written");
+        }
+    }
+    site.write(format!("pipelines/{name}"), &yaml);
+    (site, port)
 }
 
 fn copy_files(from: &Path, to: &Path) {
@@ -203,16 +218,7 @@ fn with_port(yaml: &str, port: u16) -> String {
 
 #[test]
 fn the_quickstart_runs_and_does_what_it_says() {
-    let file = workspace_dir().join("pipelines/quickstart.yaml");
-    let port = free_port();
-    let yaml = with_port(&fs::read_to_string(&file).expect("the quickstart"), port);
-    let site = example_site(&yaml, &workspace_dir().join("pipelines"));
-    for entry in fs::read_dir(site.path("pipelines")).expect("the site").flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "yaml") {
-            fs::remove_file(entry.path()).expect("the site can be written");
-        }
-    }
-    site.write("pipelines/quickstart.yaml", &yaml);
+    let (site, port) = shipped("quickstart.yaml");
     let mut host = site.start_with(site.command(["run", "pipelines/quickstart.yaml"]));
     host.wait_ready();
     let mut subscriber = WsClient::connect(port);

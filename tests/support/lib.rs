@@ -24,6 +24,9 @@ mod clock;
 pub mod counter;
 mod guide_lock;
 mod adders;
+mod servers;
+mod brokers;
+mod python;
 mod peer;
 mod proxy;
 mod scale;
@@ -32,6 +35,7 @@ pub use adders::Adders;
 pub use admin::{Answer, Request, http, raw_exchange};
 pub use artifacts::{built_library, host_binary, python, target_dir, workspace_dir};
 pub use authors::{Answered, Authors, Load, Numbers, Sent};
+pub use brokers::Brokers;
 pub use clock::Clock;
 pub use connection::{Connection, Refused};
 pub use gate::{Quiet, quiet};
@@ -43,7 +47,12 @@ pub use peer::PythonPeer;
 pub use ports::free_port;
 pub use probe::Probe;
 pub use proxy::Proxy;
+pub use python::Python;
 pub use scale::{is_full, random, scale};
+pub use servers::{
+    Certificates, Cluster, Identity, Kafka, KafkaClient, KafkaMessage, KafkaReader, Mosquitto,
+    MosquittoOptions, MqttClient, MqttMessage, PASSWORD, Redis, RedisOptions, Sentinels, USER,
+};
 pub use site::{Finished, Site};
 pub use status::{Metrics, Status};
 pub use subscriber::{Habit, Subscriber, Subscription};

@@ -15,9 +15,12 @@ use std::{
 };
 
 /// The plugins a site's `plugin_path` holds from the start, by crate name.
-const PLUGINS: [&str; 12] = [
+const PLUGINS: [&str; 15] = [
     "lockstep_plugin_file",
+    "lockstep_plugin_kafka",
     "lockstep_plugin_lock",
+    "lockstep_plugin_mqtt",
+    "lockstep_plugin_redis",
     "lockstep_plugin_resolver",
     "lockstep_plugin_validate",
     "lockstep_plugin_websocket",

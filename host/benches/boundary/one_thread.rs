@@ -9,7 +9,7 @@ use crate::{
 };
 use lockstep::{
     config::{ComponentKind, PluginRef},
-    registry::{ComponentParts, RArc, Registry, Sink, Source, StopCell, Transform},
+    registry::{CatchUpCell, ComponentParts, RArc, Registry, Sink, Source, StopCell, Transform},
     telemetry::{Metrics, component_host},
 };
 use lockstep_plugin_api::{
@@ -155,6 +155,7 @@ fn parts() -> ComponentParts {
         cleanup_interval_ms: 0,
         positions: Vec::new().into(),
         stop: RArc::new(StopCell { stopping: 0.into() }),
+        catch_up: RArc::new(CatchUpCell::default()),
         host: component_host(Metrics::new().scope(&[])),
     }
 }

@@ -89,7 +89,7 @@ fn pipeline_check(pipeline: &PipelineStatus) -> Check {
 /// is nowhere yet, what a sink misses is kept by the source, or by the log.
 fn component_check(pipeline: &PipelineStatus, component: &ComponentStatus, now: Timestamp) -> Check {
     let away = component.not_connected_since.map(|since| now.duration_since(since));
-    let ok = component.kind != "source" || away.is_none_or(|away| away <= MAX_AWAY);
+    let ok = component.kind != "source" || away.map_or(!component.is_catching_up, |away| away <= MAX_AWAY);
     let is_down = match component.state {
         ComponentState::NotConnected
         | ComponentState::Failed
@@ -100,6 +100,9 @@ fn component_check(pipeline: &PipelineStatus, component: &ComponentStatus, now: 
     let mut detail = named(&component.state);
     if let Some(away) = away {
         detail = format!("{detail} for {} s", away.as_secs());
+    }
+    if component.is_catching_up {
+        detail += ", reads what was there before it started";
     }
     if let Some(error) = component.last_error.as_ref().filter(|_| is_down) {
         detail = format!("{detail}: {}", error.message);

@@ -4,13 +4,13 @@ use super::flags::HostFlags;
 use super::output::{complain, refuse, tell};
 use super::{DONE, FAILED, REFUSED};
 use crate::config::{Config, LogFormat};
-use crate::host::{Host, StartError};
+use crate::host::{self, Host, StartError};
 use crate::telemetry::{self, Telemetry};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 /// How often the host looks whether its pipelines have come to their end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -85,12 +85,7 @@ fn warn_about(config: &Config) {
     if config.settings.log.format == LogFormat::Text {
         return tell(&config.warnings);
     }
-    for warning in config.warnings.iter() {
-        let (line, column) = warning.line_column().unzip();
-        let file = warning.file().map(|file| file.display().to_string());
-        let (code, path, help) = (warning.code_name(), warning.path(), warning.help_text());
-        warn!(code, file, line, column, path, help, "{}", warning.message());
-    }
+    config.warnings.iter().for_each(host::warn_about);
 }
 
 /// Plugins have their own copy of what the log's filter decided.

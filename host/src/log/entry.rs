@@ -9,7 +9,7 @@
 
 use std::ops::RangeInclusive;
 
-use lockstep_plugin_api::{Bytes, Change, Record};
+use lockstep_plugin_api::{Bytes, Change, Record, record::ENDPOINT_HEADER};
 
 use crate::store::{NewEntry, StoreError};
 
@@ -73,7 +73,7 @@ fn write(record: &Record, json: &[u8], committed_at_us: i64) -> Vec<u8> {
     if let Some(key) = own_key {
         write_part(&mut bytes, key);
     }
-    let headers: Vec<_> = record.headers().filter(|(name, _)| !name.starts_with(HOST_HEADERS)).collect();
+    let headers: Vec<_> = record.headers().filter(|(name, _)| is_kept(name)).collect();
     bytes.extend((headers.len() as u32).to_be_bytes());
     for (name, value) in headers {
         write_part(&mut bytes, name.as_bytes());
@@ -81,6 +81,11 @@ fn write(record: &Record, json: &[u8], committed_at_us: i64) -> Vec<u8> {
     }
     bytes.extend_from_slice(json);
     bytes
+}
+
+/// Where a change was read is part of its entry: whoever writes there needs no copy of it.
+fn is_kept(header: &str) -> bool {
+    header == ENDPOINT_HEADER || !header.starts_with(HOST_HEADERS)
 }
 
 fn write_part(bytes: &mut Vec<u8>, part: &[u8]) {

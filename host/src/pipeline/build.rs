@@ -9,24 +9,29 @@ use crate::config::{
     path,
 };
 use crate::registry::{Component, Registry};
-use lockstep_plugin_api::Error;
+use lockstep_plugin_api::{Advice, Error};
 use std::sync::Arc;
 
-/// Builds every pipeline of a host: those that are good, and everything that is wrong with the others or between them.
+/// Builds every pipeline of a host: those that are good, and everything that is wrong with the others or between them, with
+/// the warnings about those that are good.
 pub fn build_all(configs: &[PipelineConfig], registry: &Registry) -> (Vec<Pipeline>, Diagnostics) {
     let (mut pipelines, mut problems) = (Vec::new(), Diagnostics::new());
     let mut first_through_log: Option<&PipelineConfig> = None;
     for config in configs {
-        match build(config, registry) {
-            Err(refused) => problems.extend(refused),
-            Ok(pipeline) if !pipeline.through_log => pipelines.push(pipeline),
-            Ok(pipeline) => match first_through_log {
-                Some(first) => problems.push(second_through_log(config, first)),
-                None => {
-                    first_through_log = Some(config);
-                    pipelines.push(pipeline);
-                }
-            },
+        let pipeline = match build(config, registry) {
+            Ok(pipeline) => pipeline,
+            Err(refused) => {
+                problems.extend(refused);
+                continue;
+            }
+        };
+        problems.extend(pipeline.warnings.iter().cloned());
+        match first_through_log {
+            Some(first) if pipeline.through_log => problems.push(second_through_log(config, first)),
+            _ => {
+                first_through_log = first_through_log.or(pipeline.through_log.then_some(config));
+                pipelines.push(pipeline);
+            }
         }
     }
     (pipelines, problems)
@@ -57,6 +62,7 @@ pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, D
         transforms,
         sinks: sinks.into_iter().flatten().collect(),
         delivery: config.delivery.clone(),
+        warnings: builder.problems,
     })
 }
 
@@ -174,12 +180,13 @@ impl Builder<'_> {
         let index = self.n_steps;
         self.n_steps += 1;
         let component = self.component(config, may_commit)?;
-        self.check_config(config, &component);
+        let advice = self.check_config(config, &component)?;
         Some(Step {
             index,
             name: config.name.clone(),
             component,
             config: config.config.clone(),
+            promise: advice.promise(),
             base_dir: self.source.dir().to_owned(),
             on_error: config.on_error.clone(),
         })
@@ -216,7 +223,7 @@ impl Builder<'_> {
     }
 
     /// First what the schema says, with its places; then what only the plugin's own type can say.
-    fn check_config(&mut self, config: &ComponentConfig, component: &Component) {
+    fn check_config(&mut self, config: &ComponentConfig, component: &Component) -> Option<Advice> {
         let at = path::join(&config.path, "config");
         let found = match component.schema() {
             Ok(schema) => check_against_schema(self.source, &at, &config.config, &schema),
@@ -224,16 +231,27 @@ impl Builder<'_> {
         };
         if !found.is_empty() {
             self.problems.extend(found);
-        } else if let Err(error) = component.check_config(&config.config) {
-            let at = error
-                .detail()
-                .split('.')
-                .filter(|part| !part.is_empty())
-                .fold(at, |at, part| path::join(&at, part));
-            let refused =
-                self.source.diagnostic(&at, Anchor::Value, without_hidden(config, error.message()), None);
-            self.problems.push(refused.code("config"));
+            return None;
         }
+        match component.check_config(&config.config) {
+            Ok(advice) => {
+                let warnings = advice.warnings().iter().map(|warning| self.said(config, warning).warning());
+                self.problems.extend(warnings.collect::<Vec<_>>());
+                Some(advice)
+            }
+            Err(error) => {
+                self.problems.push(self.said(config, &error));
+                None
+            }
+        }
+    }
+
+    /// What a component says about a field of its configuration, at that field.
+    fn said(&self, config: &ComponentConfig, error: &Error) -> Diagnostic {
+        let fields = error.detail().split('.').filter(|part| !part.is_empty());
+        let at = fields.fold(path::join(&config.path, "config"), |at, part| path::join(&at, part));
+        let message = without_hidden(config, error.message());
+        self.source.diagnostic(&at, Anchor::Value, message, None).code("config")
     }
 
     fn refused(&self, at: &str, error: &Error) -> Diagnostic {

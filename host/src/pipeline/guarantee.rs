@@ -3,6 +3,7 @@
 use super::{Pipeline, SinkStep, SourceStep, Step, with_chain};
 use crate::config::Then;
 use crate::registry::Replays;
+use lockstep_plugin_api::advice;
 use serde::Serialize;
 use std::fmt;
 
@@ -14,6 +15,8 @@ pub struct Guarantee {
     pub delivery: Promise,
     /// The author of a record is told what became of it.
     pub answered: bool,
+    /// The sink is told whether what it writes arrives.
+    pub confirmed: bool,
     /// The record is committed to the host's log first, and reaches the sink from there whatever happens to either.
     pub through_log: bool,
     /// A component on the way gives up records that fail (`on_error: skip`).
@@ -44,11 +47,14 @@ impl Pipeline {
         let mut way =
             with_chain(&source.step, &source.chain).chain(common).chain(with_chain(&sink.step, &sink.chain));
         let answered = component.answers();
+        let confirmed = sink.step.promise != Some(advice::Promise::AtMostOnce);
+        let read = promise(source.step.promise, component.replays(), answered);
         Guarantee {
             source: source.step.name.clone(),
             sink: sink.step.name.clone(),
-            delivery: promise(component.replays(), answered),
+            delivery: if confirmed { read } else { Promise::AtMostOnce },
             answered,
+            confirmed,
             through_log: self.through_log,
             // Whoever can be told is told, whatever `on_error` says; behind the log everybody has been told.
             skips: way
@@ -57,13 +63,14 @@ impl Pipeline {
     }
 }
 
-/// An author who hears nothing sends again, which is as good as reading again.
-fn promise(replays: Replays, answered: bool) -> Promise {
-    match replays {
+/// What a source promises with its configuration, or else by its metadata. An author who hears nothing sends again, which
+/// is as good as reading again.
+fn promise(advised: Option<advice::Promise>, replays: Replays, answered: bool) -> Promise {
+    match (advised, replays) {
         _ if answered => Promise::AtLeastOnce,
-        Replays::Always => Promise::AtLeastOnce,
-        Replays::ByConfig => Promise::ByConfig,
-        Replays::Unsaid => Promise::AtMostOnce,
+        (Some(advice::Promise::AtLeastOnce), _) | (None, Replays::Always) => Promise::AtLeastOnce,
+        (None, Replays::ByConfig) => Promise::ByConfig,
+        (Some(advice::Promise::AtMostOnce), _) | (None, Replays::Unsaid) => Promise::AtMostOnce,
     }
 }
 
@@ -74,6 +81,7 @@ impl fmt::Display for Guarantee {
             f.write_str("through the log, ")?;
         }
         f.write_str(match (self.delivery, self.answered) {
+            _ if !self.confirmed => "at most once: this sink is not told whether what it writes arrives",
             (_, true) if self.through_log => {
                 "at least once what was answered as applied; unanswered means not known"
             }
@@ -97,13 +105,15 @@ impl fmt::Display for Guarantee {
 mod tests {
     use super::*;
 
-    fn check(replays: Replays, answered: bool, expected: &str) {
-        let delivery = promise(replays, answered);
+    const UNDECIDED: Option<advice::Promise> = None;
+
+    fn check(delivery: Promise, answered: bool, confirmed: bool, expected: &str) {
         let guarantee = Guarantee {
             source: "in".into(),
             sink: "out".into(),
             delivery,
             answered,
+            confirmed,
             through_log: false,
             skips: false,
         };
@@ -112,9 +122,22 @@ mod tests {
 
     #[test]
     fn what_is_guaranteed_follows_from_what_the_source_can_do() {
-        check(Replays::Always, false, "at least once");
-        check(Replays::Unsaid, true, "at least once; unanswered means not accepted");
-        check(Replays::ByConfig, false, "at least once where the source can read again");
-        check(Replays::Unsaid, false, "at most once");
+        let by_metadata = |replays, answered| promise(UNDECIDED, replays, answered);
+        check(by_metadata(Replays::Always, false), false, true, "at least once");
+        let answered = by_metadata(Replays::Unsaid, true);
+        check(answered, true, true, "at least once; unanswered means not accepted");
+        let undecided = by_metadata(Replays::ByConfig, false);
+        check(undecided, false, true, "at least once where the source can read again");
+        check(by_metadata(Replays::Unsaid, false), false, true, "at most once: what is in flight");
+    }
+
+    #[test]
+    fn what_a_configuration_decides_wins_over_metadata() {
+        for replays in [Replays::Always, Replays::ByConfig, Replays::Unsaid] {
+            let advised = |advice| promise(Some(advice), replays, false);
+            assert_eq!(advised(advice::Promise::AtMostOnce), Promise::AtMostOnce);
+            assert_eq!(advised(advice::Promise::AtLeastOnce), Promise::AtLeastOnce);
+        }
+        check(Promise::AtMostOnce, true, false, "at most once: this sink is not told");
     }
 }

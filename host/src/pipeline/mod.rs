@@ -11,8 +11,9 @@ pub use guarantee::{Guarantee, Promise};
 pub use view::View;
 
 use crate::condition::Condition;
-use crate::config::{Delivery, OnError};
+use crate::config::{Delivery, Diagnostics, OnError};
 use crate::registry::Component;
+use lockstep_plugin_api::advice;
 use std::path::PathBuf;
 
 /// What the host's own source of a pipeline through the log is called.
@@ -30,6 +31,8 @@ pub struct Pipeline {
     pub transforms: Vec<TransformStep>,
     pub sinks: Vec<SinkStep>,
     pub delivery: Delivery,
+    /// What its components say about configurations that can be used.
+    pub warnings: Diagnostics,
 }
 
 /// One component in its place.
@@ -40,6 +43,8 @@ pub struct Step {
     pub name: String,
     pub component: Component,
     pub config: serde_json::Value,
+    /// What it promises with this configuration, if that is not what its metadata says.
+    pub promise: Option<advice::Promise>,
     /// Where relative paths of its configuration start.
     pub base_dir: PathBuf,
     pub on_error: OnError,

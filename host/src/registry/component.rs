@@ -5,7 +5,7 @@
 use super::load::Plugin;
 use crate::config::ComponentKind;
 use lockstep_plugin_api::{
-    Bytes, Error,
+    Advice, Bytes, Error,
     abi::{
         Records,
         handshake::ComponentMetadata,
@@ -158,14 +158,16 @@ impl Component {
         serde_json::from_str(&text).map_err(|error| Error::fatal(format!("its schema is not JSON: {error}")))
     }
 
-    /// Reads a configuration into the component's type and drops it; opens and starts nothing.
+    /// Reads a configuration into the component's type, hears what the component says about it, and drops it; opens and
+    /// starts nothing.
     ///
     /// # Errors
     /// `Config`, with the field in [`Error::detail`].
-    pub fn check_config(&self, config: &Value) -> Result<(), Error> {
+    pub fn check_config(&self, config: &Value) -> Result<Advice, Error> {
         let check = self.0.plugin.module.check_config();
         let config = config.to_string();
-        check(self.kind_str(), RStr::from_str(self.name()), RStr::from_str(&config)).into_result()
+        let advice = check(self.kind_str(), RStr::from_str(self.name()), RStr::from_str(&config));
+        advice.into_result().map(Advice::from)
     }
 
     /// Opens it as a source.

@@ -20,7 +20,7 @@ pub use error::{Choice, LoadError, PluginFile};
 pub use lockstep_plugin_api::abi::{
     Records,
     types::RArc,
-    vtable::{ComponentParts, StopCell},
+    vtable::{CatchUpCell, ComponentParts, StopCell},
 };
 
 use crate::config::{ComponentKind, PluginRef};

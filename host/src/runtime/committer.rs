@@ -117,6 +117,14 @@ impl Unsettled {
         rest
     }
 
+    /// Whether every flight of the source before this one is settled.
+    pub fn is_settled_before(&self, source: usize, seq: u64) -> bool {
+        match self.lock().flights[source].front().map(|first| &first.flight.origin) {
+            Some(Origin::Source { seq: first, .. }) => *first >= seq,
+            _ => true,
+        }
+    }
+
     /// Waits until every flight of the source is settled; false if that takes longer than `limit`.
     pub fn wait(&self, source: usize, limit: Duration) -> bool {
         let until = Instant::now() + limit;

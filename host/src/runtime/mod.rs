@@ -10,6 +10,7 @@
 //! Order that never changes: every sink wrote -> authors told, position stored -> source committed.
 
 mod breaker;
+mod catch_up;
 mod chain;
 mod accounting;
 mod committer;

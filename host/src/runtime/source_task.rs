@@ -4,6 +4,7 @@
 
 use super::{
     breaker::Breaker,
+    catch_up::CatchUp,
     chain::{Chain, Instance},
     committer::{Progress, Unsettled},
     failed::FailedRecord,
@@ -17,7 +18,9 @@ use super::{
 use crate::log::HOST_HEADERS;
 use crate::pipeline::SourceStep;
 use crate::registry::Source;
-use lockstep_plugin_api::{Bytes, Error, ErrorKind, Position, Record, abi::Records, time};
+use lockstep_plugin_api::{
+    Bytes, Error, ErrorKind, Position, Record, abi::Records, record::ENDPOINT_HEADER, time,
+};
 use std::{
     sync::{
         Arc,
@@ -25,6 +28,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tracing::info;
 
 /// How long a poll or a wait for room may take before the thread looks whether it should end.
 const POLL_WAIT: Duration = Duration::from_millis(50);
@@ -66,8 +70,7 @@ pub struct SourceSeat {
 pub fn run(run: &Arc<Run>, seat: SourceSeat) -> Result<(), Ended> {
     let step = &run.pipeline.sources[seat.index];
     let (index, unsettled) = (seat.index, seat.unsettled.clone());
-    let (source, watched) = open(run, step, &seat)?;
-    let mut open = OpenSource { source: Some(source), watched };
+    let mut open = open(run, step, &seat)?;
     let result = poll_all(run, step, &mut open, seat);
     run.input_ended();
     // The source stays until the last of its records has an outcome, so that its authors can be told. A run that is
@@ -80,6 +83,9 @@ pub fn run(run: &Arc<Run>, seat: SourceSeat) -> Result<(), Ended> {
 struct OpenSource {
     source: Option<Source>,
     watched: Arc<Watched>,
+    /// The place it reads, where that matters.
+    endpoint: Option<Bytes>,
+    catch_up: CatchUp,
 }
 
 impl Drop for OpenSource {
@@ -89,7 +95,7 @@ impl Drop for OpenSource {
     }
 }
 
-fn open(run: &Arc<Run>, step: &SourceStep, seat: &SourceSeat) -> Result<(Source, Arc<Watched>), Ended> {
+fn open(run: &Arc<Run>, step: &SourceStep, seat: &SourceSeat) -> Result<OpenSource, Ended> {
     let watched = run.watch(&step.step);
     let keys = PositionKeys::new(&run.pipeline.name, &step.step.name);
     let positions = keys
@@ -99,12 +105,18 @@ fn open(run: &Arc<Run>, step: &SourceStep, seat: &SourceSeat) -> Result<(Source,
         run.status.set_position(step.step.index, position.lane(), position.bytes());
     }
     let parts = run.parts(&step.step, positions, true);
-    let new = || step.step.component.open_source(&step.step.config, parts.clone());
+    let catch_up = CatchUp::new(&parts);
+    let new = || {
+        let opened = step.step.component.open_source(&step.step.config, parts.clone());
+        run.status.set_catching_up(step.step.index, catch_up.is_under_way());
+        opened
+    };
     let source = run.open(&step.step, &watched, Instance::First, new)?;
     let replies = source.replies();
     let told = Progress::Opened { source: seat.index, replies, watched: run.watch_replies(&step.step) };
     seat.progress.send(told).map_err(|_| Ended)?;
-    Ok((source, watched))
+    let endpoint = run.endpoints.of(step.step.index);
+    Ok(OpenSource { source: Some(source), watched, endpoint, catch_up })
 }
 
 fn poll_all(run: &Arc<Run>, step: &SourceStep, open: &mut OpenSource, seat: SourceSeat) -> Result<(), Ended> {
@@ -180,6 +192,11 @@ impl SourceTask<'_> {
                     return Ok(());
                 }
             }
+            let unsettled = &self.unsettled;
+            if self.open.catch_up.look(self.seq, |seq| unsettled.is_settled_before(self.index, seq)) {
+                info!(component = self.step.step.name, "source has caught up");
+                self.run.status.set_catching_up(self.step.step.index, false);
+            }
         }
         self.run.go_on()
     }
@@ -222,7 +239,7 @@ impl SourceTask<'_> {
         wait: Duration,
     ) -> Result<Result<Records, Polled>, Ended> {
         let step = &self.step.step;
-        let OpenSource { source, watched } = &mut *self.open;
+        let OpenSource { source, watched, .. } = &mut *self.open;
         let source = source.as_mut().expect("taken only when the thread ends");
         match watched.call(Call::Poll, || source.poll(first_id, room.records, room.bytes, wait)) {
             Err(GivenUp) => Err(Ended),
@@ -246,6 +263,9 @@ impl SourceTask<'_> {
     fn send(&mut self, first_id: u64, mut records: Records) -> Result<(), Ended> {
         if !self.step.step.component.answers() {
             records.iter_mut().for_each(strip_host_headers);
+        }
+        if let Some(endpoint) = &self.open.endpoint {
+            records.iter_mut().for_each(|record| record.set_header(ENDPOINT_HEADER, endpoint.clone()));
         }
         let Summary { n_records, n_bytes, largest, positions } = summary(&records);
         let metrics = self.run.metrics.step(self.step.step.index);

@@ -89,6 +89,12 @@ pub struct ComponentStatus {
     pub plugin: String,
     pub version: String,
     pub state: ComponentState,
+    /// The place it reads or writes, as it says itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// A source that still reads what was there before it started.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_catching_up: bool,
     /// Since when the endpoint has been away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_connected_since: Option<Timestamp>,
@@ -113,6 +119,8 @@ impl ComponentStatus {
             plugin: plugin.to_owned(),
             version: version.to_owned(),
             state,
+            endpoint: None,
+            is_catching_up: false,
             not_connected_since: None,
             last_error: None,
             restarts: 0,
@@ -236,6 +244,15 @@ impl StatusBoard {
     pub fn set_component_error(&self, index: usize, state: ComponentState, error: SeenError) {
         self.set_component(index, state);
         self.lock().components[index].last_error = Some(error);
+    }
+
+    pub fn set_endpoint(&self, index: usize, name: &str) {
+        self.lock().components[index].endpoint = Some(name.to_owned());
+    }
+
+    /// Whether a source still reads what was there before it started.
+    pub fn set_catching_up(&self, index: usize, is_catching_up: bool) {
+        self.lock().components[index].is_catching_up = is_catching_up;
     }
 
     /// A component failed and is started again in a moment.

@@ -91,6 +91,9 @@ impl ComponentHost for DirectHost {
         done.done(RErr(Error::unsupported(format!("no loaded plugin offers the operation `{operation}`"))));
     }
 
+    // Nothing that a direct pipeline reads is its own: where it came from does not matter.
+    fn endpoint(&self, _: RStr<'_>) {}
+
     fn feeds(&self, metric: RStr<'_>, cell: RStr<'_>) {
         feed(&self.scope, &metric, &cell);
     }

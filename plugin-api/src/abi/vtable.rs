@@ -57,6 +57,16 @@ pub struct Applied {
     pub told: RVec<Told>,
 }
 
+/// What a component says about a configuration that can be used.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, Default)]
+pub struct AdviceParts {
+    /// 0: what the metadata says, 1: at least once, 2: at most once.
+    pub delivery: u32,
+    /// Each names its field as an [`Error`] does.
+    pub warnings: RVec<Error>,
+}
+
 /// What the author of one record is told.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug)]
@@ -196,6 +206,14 @@ pub struct StopCell {
     pub stopping: AtomicU32,
 }
 
+/// How far a source is with what was there before it started.
+#[repr(C)]
+#[derive(StableAbi, Debug, Default)]
+pub struct CatchUpCell {
+    /// 0: it has nothing to catch up with; 1: it has; 2: it has handed all of it over.
+    pub state: AtomicU32,
+}
+
 #[repr(C)]
 #[derive(StableAbi, Debug)]
 pub struct StateEntry {
@@ -298,6 +316,8 @@ pub trait ComponentHost: Send + Sync + Clone {
     fn replay(&self, after: u64, is_current: bool, limit: u32) -> Answer<ReplayedParts>;
     /// Starts an operation and returns; the answer comes through `done`.
     fn call(&self, operation: RStr<'_>, arguments: RStr<'_>, done: CompletionBox);
+    /// Names the place this component reads or writes.
+    fn endpoint(&self, name: RStr<'_>);
     /// Says which cell of the metrics document a metric of this component feeds.
     #[sabi(last_prefix_field)]
     fn feeds(&self, metric: RStr<'_>, cell: RStr<'_>);
@@ -324,6 +344,7 @@ pub struct ComponentParts {
     pub cleanup_interval_ms: u64,
     pub positions: RVec<Position>,
     pub stop: RArc<StopCell>,
+    pub catch_up: RArc<CatchUpCell>,
     pub host: ComponentHostBox,
 }
 
@@ -400,8 +421,8 @@ pub struct PluginModule {
     /// Called after the host changed its log filter.
     pub refresh_log_filter: extern "C" fn(),
     pub config_schema: extern "C" fn(kind: RStr<'_>, name: RStr<'_>) -> Answer<RString>,
-    /// Reads a configuration into its type and drops it; starts nothing.
-    pub check_config: extern "C" fn(kind: RStr<'_>, name: RStr<'_>, config: RStr<'_>) -> Answer<()>,
+    /// Reads a configuration into its type, asks what is to be said about it, and drops it; starts nothing.
+    pub check_config: extern "C" fn(kind: RStr<'_>, name: RStr<'_>, config: RStr<'_>) -> Answer<AdviceParts>,
     pub new_source:
         extern "C" fn(name: RStr<'_>, config: RStr<'_>, parts: ComponentParts) -> Answer<OpenedSource>,
     pub new_transform:

@@ -10,4 +10,4 @@ mod tls;
 pub use duration::{Millis, Seconds, parse_duration};
 pub use secret::Secret;
 pub use size::{Size, parse_size};
-pub use tls::ServerTls;
+pub use tls::{ClientTls, ServerTls};

@@ -7,11 +7,12 @@ use crate::{
     abi::{
         Bytes,
         vtable::{
-            Answer, CallerParts, CompletionBox, ComponentHost, ComponentHost_TO, ComponentHostBox,
-            CounterCell, EntryAtParts, GaugeCell, HistogramCell, LogParts, OperationParts, ReplayedParts,
-            StateCommitParts, StateCommitted, StateEntry,
+            Answer, CallerParts, CatchUpCell, CompletionBox, ComponentHost, ComponentHost_TO,
+            ComponentHostBox, CounterCell, EntryAtParts, GaugeCell, HistogramCell, LogParts, OperationParts,
+            ReplayedParts, StateCommitParts, StateCommitted, StateEntry,
         },
     },
+    context::CATCHING_UP,
     error::Error,
     record::Record,
 };
@@ -46,6 +47,8 @@ struct Memory {
     counters: HashMap<String, RArc<CounterCell>>,
     gauges: HashMap<String, RArc<GaugeCell>>,
     operations: HashMap<String, Arc<OperationParts>>,
+    endpoint: Option<String>,
+    catch_up: RArc<CatchUpCell>,
 }
 
 impl MemoryHost {
@@ -106,6 +109,20 @@ impl MemoryHost {
     /// What a gauge of the component is at.
     pub fn gauge(&self, name: &str) -> i64 {
         self.memory().gauges.get(name).map_or(0, |cell| cell.value.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn catch_up(&self) -> RArc<CatchUpCell> {
+        self.memory().catch_up.clone()
+    }
+
+    /// Whether a source still reads what was there before it.
+    pub fn is_catching_up(&self) -> bool {
+        self.memory().catch_up.state.load(Ordering::Acquire) == CATCHING_UP
+    }
+
+    /// The place that a component last named.
+    pub fn endpoint(&self) -> Option<String> {
+        self.memory().endpoint.clone()
     }
 
     /// The value of a key.
@@ -259,6 +276,10 @@ impl ComponentHost for MemoryHost {
         let caller = CallerParts { is_operator: false, name: "component".into() };
         self.start(&operation, caller, &arguments, done);
     }
+    fn endpoint(&self, name: RStr<'_>) {
+        self.memory().endpoint = Some(name.to_string());
+    }
+
     fn feeds(&self, _: RStr<'_>, _: RStr<'_>) {}
 }
 

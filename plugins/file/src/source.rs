@@ -50,6 +50,13 @@ impl Source for FileSource {
         config.check()
     }
 
+    /// A named path may be a file or a FIFO, which is not for a configuration to know.
+    fn advise(config: &FileSourceConfig, advice: &mut Advice) {
+        if config.path == STANDARD_STREAM {
+            advice.at_most_once();
+        }
+    }
+
     fn new(config: FileSourceConfig, context: &Context) -> Result<Self> {
         let counters = Counters {
             lines_read: context.counter("file_lines_read"),

@@ -4,11 +4,13 @@
 
 use crate::{
     clock::Hlc,
-    dot::{Dot, Known},
     siblings::{Sibling, Siblings},
     strategy::Strategy,
 };
-use lockstep_plugin_api::{Bytes, Text};
+use lockstep_plugin_api::{
+    Bytes, Text,
+    causality::{Dot, Known},
+};
 
 /// The first byte of every value; another one was written by a version that this one does not know.
 const VERSION: u8 = 1;

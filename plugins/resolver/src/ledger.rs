@@ -6,6 +6,7 @@
 
 use crate::{
     encoding::{self, Unreadable},
+    ingested::Ingested,
     node::Node,
     siblings::Siblings,
 };
@@ -18,6 +19,7 @@ const NODE: &[u8] = b"n";
 const SIBLINGS: u8 = b'k';
 /// Conflicts have an index of their own, so that looking for them does not walk through every key.
 const OPEN: u8 = b'c';
+const INGESTED: u8 = b'i';
 
 /// The state as the batch that is being applied sees it.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +63,13 @@ impl Place {
     }
 
     fn open(&self) -> Vec<u8> {
+        self.beside(OPEN)
+    }
+
+    /// Where something else about the key lies.
+    fn beside(&self, kind: u8) -> Vec<u8> {
         let mut bytes = self.0.clone();
-        bytes[0] = OPEN;
+        bytes[0] = kind;
         bytes
     }
 }
@@ -98,6 +105,17 @@ impl<'a> Ledger<'a> {
     /// Stages what stands at a key.
     pub fn stage_siblings(self, place: &Place, siblings: &Siblings) -> Result<()> {
         self.state().stage(place.siblings(), Some(encoding::encode(siblings)))
+    }
+
+    /// Which messages without dots were taken in for a key.
+    pub fn ingested(self, place: &Place) -> Result<Ingested> {
+        let bytes = self.state().get(&place.beside(INGESTED))?;
+        Ok(bytes.map_or_else(Ingested::default, |bytes| Ingested::decode(&bytes)))
+    }
+
+    /// Stages which messages were taken in for a key.
+    pub fn stage_ingested(self, place: &Place, ingested: &Ingested) -> Result<()> {
+        self.state().stage(&place.beside(INGESTED), Some(ingested.encode()))
     }
 
     /// Stages that the key has an open conflict from now on, or that it has none any more.

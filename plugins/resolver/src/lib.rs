@@ -6,7 +6,6 @@
 
 // `pub(crate)`, because the benchmark compiles this file as a module of its own.
 pub(crate) mod config;
-pub(crate) mod dot;
 pub(crate) mod clock;
 pub(crate) mod value;
 pub(crate) mod ot;
@@ -17,6 +16,7 @@ pub(crate) mod siblings;
 pub(crate) mod wire;
 pub(crate) mod turn;
 pub(crate) mod encoding;
+pub(crate) mod ingested;
 pub(crate) mod node;
 pub(crate) mod ledger;
 pub(crate) mod report;

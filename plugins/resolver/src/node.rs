@@ -5,10 +5,9 @@
 
 use crate::{
     clock::Hlc,
-    dot::Dot,
     encoding::{Reader, Unreadable, Writer},
 };
-use lockstep_plugin_api::{Bytes, Text};
+use lockstep_plugin_api::{Bytes, Text, causality::Dot};
 use std::time::Duration;
 use uuid::Uuid;
 

@@ -3,12 +3,11 @@
 //! A join-semilattice: whatever the order, the path and the repetitions in which changes come, the same changes make the
 //! same set, and the value that is shown is a function of the set alone. Deletions are changes like any other and stay.
 
-use crate::{
-    clock::Hlc,
-    dot::{Dot, Known},
-    strategy::Strategy,
+use crate::{clock::Hlc, strategy::Strategy};
+use lockstep_plugin_api::{
+    Text,
+    causality::{Dot, Known},
 };
-use lockstep_plugin_api::Text;
 use uuid::Uuid;
 
 /// A change, as far as it matters to the changes beside it.

@@ -3,20 +3,22 @@
 use crate::{
     calls,
     config::{ResolverConfig, Strategies},
-    dot::Dot,
+    ingested::Ingested,
     ledger::{Ledger, Open, Place},
     metrics::Metrics,
     node::Node,
     report,
-    siblings::Siblings,
+    siblings::{Sibling, Siblings},
     sweep,
     turn::{self, Stamp, Turn},
     wire::{self, Base},
 };
 use lockstep_plugin_api::{
+    causality::Dot,
     change::{CONFIG_CREATED, CONFIG_DELETED, CONFIG_UPDATED},
     names::{key_problem, tenant_problem},
     prelude::*,
+    record::ENDPOINT_HEADER,
     time,
 };
 use std::{sync::Arc, time::Duration};
@@ -78,8 +80,16 @@ impl Transform for Resolver {
         let ledger = Ledger::new(&self.context);
         let (before, known) = (ledger.siblings(&place)?, ledger.node()?);
         let mut node = known.clone().in_epoch(&self.epoch, self.context.node_id());
+        let mut is_more = false;
         let turn = match wire::state_of(change)? {
-            Some(state) => self.meet(&mut node, before, change, state)?,
+            Some(state) => {
+                let shown = state.known();
+                let turn = self.meet(&mut node, before, change, state)?;
+                // Where the message was read, the key shows less than it does here now.
+                is_more = turn.as_ref().is_some_and(|turn| !turn.is_covered_by(&shown));
+                turn
+            }
+            None if self.is_known(change, &place)? => None,
             None => self.author(&mut node, before, change)?,
         };
         if let Some(turn) = &turn {
@@ -90,6 +100,9 @@ impl Transform for Resolver {
         self.stage(turn.as_ref(), &place, &known, &node).map_err(Error::fatal)?;
         if let Some(turn) = turn {
             self.announce(&turn, &place, out).map_err(Error::fatal)?;
+            if is_more {
+                record.remove_header(ENDPOINT_HEADER);
+            }
             out.push(record);
         }
         Ok(())
@@ -106,6 +119,7 @@ impl Resolver {
         let ledger = Ledger::new(&self.context);
         if let Some(turn) = turn {
             ledger.stage_siblings(place, &turn.after)?;
+            stage_ingested(ledger, place, turn)?;
             stage_open(ledger, place, turn)?;
         }
         if node != known {
@@ -137,6 +151,12 @@ impl Resolver {
         let own: Dot =
             change.dot().map(Json::read).transpose()?.unwrap_or_else(|| state.list()[0].dot.clone());
         Ok(Turn::take(before, state, own))
+    }
+
+    /// Whether a message without a dot was taken in before.
+    fn is_known(&self, change: &Change, place: &Place) -> Result<bool> {
+        let Some(name) = change.event_id().and_then(Ingested::name) else { return Ok(false) };
+        Ok(Ledger::new(&self.context).ingested(place)?.contains(&name))
     }
 
     /// A change that gets its place here.
@@ -203,6 +223,19 @@ impl Resolver {
         }
         Ok(())
     }
+}
+
+/// Remembers the names of messages without dots that have become changes of the key, here or elsewhere.
+fn stage_ingested(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> {
+    let is_new = |sibling: &&Sibling| turn.before.get(&sibling.dot).is_none();
+    let names = turn.after.list().iter().filter(is_new).filter_map(|new| Ingested::name(&new.event_id));
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut ingested = ledger.ingested(place)?;
+    names.into_iter().for_each(|name| ingested.add(name));
+    ledger.stage_ingested(place, &ingested)
 }
 
 fn stage_open(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> {

@@ -4,12 +4,12 @@
 
 use crate::{
     clock::Hlc,
-    dot::Dot,
     siblings::{Shown, Sibling, Siblings},
     strategy::Strategy,
     wire,
 };
 use lockstep_plugin_api::{
+    causality::{Dot, Known},
     change::{CONFIG_CREATED, CONFIG_DELETED, CONFIG_UPDATED},
     prelude::*,
 };
@@ -59,6 +59,11 @@ impl Turn {
     /// Whether the record's change was made with everything in view that stood against each other.
     pub fn ends_conflict(&self) -> bool {
         self.before.is_conflict() && !self.after.is_conflict()
+    }
+
+    /// Whether somebody who knows this knows every change that stands now.
+    pub fn is_covered_by(&self, known: &Known) -> bool {
+        self.after.list().iter().all(|sibling| known.covers(&sibling.dot))
     }
 
     fn event_type(&self) -> &'static str {

@@ -2,11 +2,11 @@
 
 use crate::{
     clock::Hlc,
-    dot::{Dot, Known},
     siblings::{Sibling, Siblings},
     strategy::Strategy,
 };
 use lockstep_plugin_api::{
+    causality::{Dot, Known},
     change::{CONFIG_DELETED, CONFIG_UPDATED},
     prelude::*,
     time,

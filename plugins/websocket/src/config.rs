@@ -105,6 +105,8 @@ pub(crate) struct Settings {
     /// Which web pages may connect; `None` says nothing about it.
     pub(crate) allowed_origins: Option<Vec<String>>,
     pub(crate) naive_timestamps: bool,
+    /// Whether `auth: none` is written.
+    pub(crate) takes_everybody: bool,
 }
 
 /// The files of `ssl_context`.
@@ -130,12 +132,6 @@ impl TryFrom<WebSocketConfig> for Settings {
 
     fn try_from(config: WebSocketConfig) -> Result<Self, String> {
         let address = address(config.listen.as_deref(), config.host.as_deref(), config.port)?;
-        if !address.ip().is_loopback() && config.auth.is_none() {
-            return Err(format!(
-                "`{address}` is reachable from other machines and clients are not authenticated: write `auth: none` to \
-                 accept that, or listen on 127.0.0.1"
-            ));
-        }
         Ok(Self {
             address,
             tls: config.ssl_context.map(TlsFiles::from),
@@ -148,6 +144,7 @@ impl TryFrom<WebSocketConfig> for Settings {
             max_messages_per_second: config.max_messages_per_second,
             allowed_origins: config.allowed_origins,
             naive_timestamps: config.compat.naive_timestamps,
+            takes_everybody: config.auth == Some(Auth::None),
         })
     }
 }
@@ -192,6 +189,25 @@ impl From<ServerTls> for TlsFiles {
 }
 
 impl Settings {
+    /// What an operator should know before the server is started.
+    pub(crate) fn advise(&self, advice: &mut Advice) {
+        if let Some(reason) = self.reason_to_stay_closed() {
+            advice.warn("auth", &format!("the server will not start: {reason}"));
+        }
+    }
+
+    /// Why the address must not be opened: nobody said that clients from other machines are welcome.
+    pub(crate) fn reason_to_stay_closed(&self) -> Option<String> {
+        let address = self.address;
+        let is_open = !address.ip().is_loopback() && !self.takes_everybody;
+        is_open.then(|| {
+            format!(
+                "`{address}` is reachable from other machines and clients are not authenticated: write `auth: none` to \
+                 accept that, or listen on 127.0.0.1"
+            )
+        })
+    }
+
     /// The same settings with relative paths made whole.
     pub(crate) fn resolved(&self, context: &Context) -> Self {
         let tls = self.tls.as_ref().map(|files| TlsFiles {
@@ -261,9 +277,12 @@ mod tests {
 
     #[test]
     fn other_machines_are_let_in_only_on_purpose() {
-        let error = read(r#"{"host":"0.0.0.0"}"#).expect_err("refused");
-        assert!(error.contains("auth: none"), "{error}");
-        read(r#"{"host":"0.0.0.0","port":8080,"auth":"none"}"#).expect("accepted");
+        let refused = |json| read(json).expect(json).reason_to_stay_closed();
+        let reason = refused(r#"{"host":"0.0.0.0"}"#).expect("a reason");
+        assert!(reason.contains("auth: none"), "{reason}");
+        for json in [r#"{"host":"0.0.0.0","auth":"none"}"#, r#"{"host":"::1"}"#, "{}"] {
+            assert_eq!(refused(json), None, "{json}");
+        }
     }
 
     #[test]

@@ -48,8 +48,11 @@ pub(crate) struct Hold {
 /// Joins the server at the settings' address, or starts it.
 ///
 /// # Errors
-/// `Config` if the server there has other settings, or a source already; otherwise as [`Server::start`].
+/// `Config` if the address must not be opened, or the server there has other settings or a source already; otherwise as [`Server::start`].
 pub(crate) fn open(settings: &Settings, role: Role, context: &Context) -> Result<Hold> {
+    if let Some(reason) = settings.reason_to_stay_closed() {
+        return Err(Error::config(reason).at("auth"));
+    }
     let settings = settings.resolved(context);
     let mut endpoints = without_closing(settings.address)?;
     // Port 0 asks for a port of one's own, so only a bound address is ever shared.

@@ -16,6 +16,10 @@ pub(crate) struct WebSocketSink {
 impl Sink for WebSocketSink {
     type Config = Settings;
 
+    fn advise(settings: &Settings, advice: &mut Advice) {
+        settings.advise(advice);
+    }
+
     fn new(settings: Settings, context: &Context) -> Result<Self> {
         let hold = endpoint::open(&settings, Role::Sink, context)?;
         Ok(Self { hold, through_log: context.through_log() })

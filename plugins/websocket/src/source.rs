@@ -21,6 +21,10 @@ pub(crate) struct WebSocketSource {
 impl AsyncSource for WebSocketSource {
     type Config = Settings;
 
+    fn advise(settings: &Settings, advice: &mut Advice) {
+        settings.advise(advice);
+    }
+
     fn new(settings: Settings, context: &Context) -> Result<Self> {
         let hold = Arc::new(endpoint::open(&settings, Role::Source, context)?);
         Ok(Self { hold, context: context.clone() })

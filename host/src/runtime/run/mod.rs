@@ -12,12 +12,12 @@ use super::{
     flight::InFlight,
     metrics::PipelineMetrics,
     status::{PipelineState, StatusBoard},
-    through_log::{ThroughLog, log_component_host},
+    through_log::{Endpoints, ThroughLog, log_component_host},
     watchdog::Watchdog,
 };
 use crate::config::SyncSettings;
 use crate::pipeline::{Pipeline, Step};
-use crate::registry::{ComponentParts, RArc, StopCell};
+use crate::registry::{CatchUpCell, ComponentParts, RArc, StopCell};
 use crate::store::Store;
 use lockstep_plugin_api::{Position, abi::vtable::ComponentHostBox};
 use std::{
@@ -67,6 +67,7 @@ pub struct Run {
     pub call_timeout: Duration,
     pub watchdog_limit: Duration,
     pub sync: SyncSettings,
+    pub endpoints: Endpoints,
     through_log: Option<ThroughLog>,
     is_abandoned: AtomicBool,
     /// Threads that hang are reported here as ended: they are left behind.
@@ -135,6 +136,7 @@ impl Run {
             call_timeout: with.call_timeout,
             watchdog_limit: with.watchdog_limit,
             sync: with.sync,
+            endpoints: Endpoints::default(),
             through_log: with.through_log,
             hung: with.hung,
             is_abandoned: AtomicBool::new(false),
@@ -287,6 +289,7 @@ impl Run {
             cleanup_interval_ms: self.sync.cleanup_interval.as_millis() as u64,
             positions: positions.into(),
             stop: cell,
+            catch_up: RArc::new(CatchUpCell::default()),
             host: self.component_host(step),
         }
     }

@@ -38,6 +38,7 @@ pub fn log_component_host(run: &Arc<Run>, step: &Step, metrics: ComponentHostBox
         metrics,
         run: Arc::downgrade(run),
         component: step.name.as_str().into(),
+        index: step.index,
         sink: run.pipeline.sinks.iter().position(is_this),
     };
     ComponentHost_TO::from_ptr(RArc::new(host), TD_Opaque)
@@ -48,6 +49,8 @@ struct LogHost {
     metrics: ComponentHostBox,
     run: Weak<Run>,
     component: Arc<str>,
+    /// Its place among the pipeline's steps.
+    index: usize,
     /// Its place among the sinks, if it is one.
     sink: Option<usize>,
 }
@@ -106,6 +109,12 @@ impl ComponentHost for LogHost {
 
     fn histogram(&self, name: RStr<'_>) -> RArc<HistogramCell> {
         self.metrics.histogram(name)
+    }
+
+    fn endpoint(&self, name: RStr<'_>) {
+        let Some(run) = self.run.upgrade() else { return };
+        run.endpoints.set(self.index, &name);
+        run.status.set_endpoint(self.index, &name);
     }
 
     fn feeds(&self, metric: RStr<'_>, cell: RStr<'_>) {

@@ -13,6 +13,7 @@ mod batch;
 mod component_host;
 mod counted;
 mod cursors;
+mod endpoints;
 mod heartbeat;
 mod ingest;
 mod intake;
@@ -27,6 +28,7 @@ mod turns;
 
 pub use audit::{Audit, AuditEntry};
 pub use component_host::log_component_host;
+pub use endpoints::Endpoints;
 pub use heartbeat::Heartbeat;
 pub use ingest::ingest;
 pub use intake::{AdminIntake, Reply, admin_status};

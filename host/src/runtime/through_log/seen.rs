@@ -20,9 +20,10 @@ pub struct Seen {
     store: Store,
 }
 
-/// The name of a change, if its author gave it one.
+/// The name of a change, if its author gave it one. What has its dot already is no author's attempt: it carries the state
+/// of its key, and is recognised by that.
 pub fn name(source: &str, change: &Change) -> Option<Name> {
-    let key = change.idempotency_key()?;
+    let key = change.idempotency_key().filter(|_| change.dot().is_none())?;
     let mut hash = blake3::Hasher::new();
     for part in [source, change.tenant_id().unwrap_or_default(), change.user_id().unwrap_or_default(), key] {
         hash.update(&(part.len() as u64).to_be_bytes()).update(part.as_bytes());

@@ -140,6 +140,7 @@ impl<'a> Tail<'a> {
 
     fn give(&mut self, first: u64, page: Page) -> Result<Next, Ended> {
         let (batch, undecided) = part_of(&self.run.pipeline.sinks, self.sink, &page.batch);
+        let batch = self.run.endpoints.owed(self.step.step.index, batch);
         let n_bytes = batch.iter().map(|record| record.size() as u64).sum();
         let n_records = batch.len();
         let origin = Origin::Log { through: page.through };

@@ -20,7 +20,8 @@ pub use source::source;
 pub use transform::transform;
 
 use crate::{
-    abi::{guard, runtime},
+    abi::{guard, runtime, vtable::AdviceParts},
+    advice::Advice,
     error::{Error, ErrorKind, Result},
 };
 use abi_stable::std_types::RString;
@@ -46,6 +47,18 @@ pub fn checked_config<C: DeserializeOwned>(json: &str, check: impl FnOnce(&C) ->
     let config = read_config(json)?;
     check(&config)?;
     Ok(config)
+}
+
+/// Reads and checks a component's configuration, and gives what the component says about it.
+pub fn advice<C: DeserializeOwned>(
+    json: &str,
+    check: impl FnOnce(&C) -> Result<()>,
+    advise: impl FnOnce(&C, &mut Advice),
+) -> Result<AdviceParts> {
+    let config = checked_config(json, check)?;
+    let mut advice = Advice::default();
+    advise(&config, &mut advice);
+    Ok(advice.into())
 }
 
 /// The JSON Schema of a component's configuration, as JSON text.

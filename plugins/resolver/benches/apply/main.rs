@@ -9,7 +9,7 @@
 mod plugin;
 
 use plugin::{
-    calls, clock, config, conflict, dot, encoding, ledger, merge, metrics, node, ot, report, siblings,
+    calls, clock, config, conflict, encoding, ingested, ledger, merge, metrics, node, ot, report, siblings,
     strategy, sweep, transform, turn, value, wire,
 };
 

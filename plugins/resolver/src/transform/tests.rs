@@ -4,6 +4,7 @@ use lockstep_plugin_api::testing::{self, MemoryHost, Place as TestPlace, Transfo
 use serde_json::{Value, json};
 
 mod answers;
+mod elsewhere;
 mod hosts;
 mod notices;
 mod two_writers;

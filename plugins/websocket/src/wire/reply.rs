@@ -268,14 +268,9 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// `2024-01-01T12:00:00.000000Z`, or as Python's naive `isoformat` has it: no `Z`, no fraction of zero.
+/// `2024-01-01T12:00:00.000000Z`, or as Python's naive `isoformat` has it.
 pub(super) fn timestamp(us: i64, naive: bool) -> String {
-    let mut text = time::format_us(us);
-    if naive {
-        text.truncate(text.trim_end_matches('Z').len());
-        text.truncate(text.strip_suffix(".000000").map_or(text.len(), str::len));
-    }
-    text
+    if naive { time::format_naive_us(us) } else { time::format_us(us) }
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use abi_stable::std_types::{RErr, RStr, RString};
 use lie::LieConfig;
 use lockstep_plugin_api::{
     __private::{
-        __call_root_module_loader, Answer, CheckTypeLayout, ComponentParts, LibHeader, LogHostBox,
-        OpenedSource, PluginModuleRef, RootModuleResult, SinkBox, TransformBox, answer, guard, init,
-        json_len, metadata, read_config, root_module, schema_of,
+        __call_root_module_loader, AdviceParts, Answer, CheckTypeLayout, ComponentParts, LibHeader,
+        LogHostBox, OpenedSource, PluginModuleRef, RootModuleResult, SinkBox, TransformBox, answer, guard,
+        init, json_len, metadata, read_config, root_module, schema_of,
     },
     Error,
 };
@@ -39,8 +39,8 @@ extern "C" fn config_schema(_kind: RStr<'_>, _name: RStr<'_>) -> Answer<RString>
     answer(guard("config_schema", schema_of::<LieConfig>))
 }
 
-extern "C" fn check_config(_kind: RStr<'_>, _name: RStr<'_>, config: RStr<'_>) -> Answer<()> {
-    answer(guard("config", || read_config::<LieConfig>(&config).map(drop)))
+extern "C" fn check_config(_kind: RStr<'_>, _name: RStr<'_>, config: RStr<'_>) -> Answer<AdviceParts> {
+    answer(guard("config", || read_config::<LieConfig>(&config).map(|_| AdviceParts::default())))
 }
 
 extern "C" fn new_source(_name: RStr<'_>, config: RStr<'_>, parts: ComponentParts) -> Answer<OpenedSource> {

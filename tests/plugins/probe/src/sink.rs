@@ -8,6 +8,9 @@ use std::path::PathBuf;
 pub struct ProbeSinkConfig {
     /// The folder of orders.
     dir: PathBuf,
+    /// The place it says it writes.
+    #[serde(default)]
+    endpoint: Option<String>,
     /// Whether values and the sizes of batches are written down too.
     #[serde(default)]
     values: bool,
@@ -32,6 +35,7 @@ impl Sink for ProbeSink {
     fn new(config: ProbeSinkConfig, context: &Context) -> Result<Self> {
         let orders = Orders::open(context.resolve(&config.dir))?;
         orders.reach_endpoint()?;
+        config.endpoint.iter().for_each(|name| context.endpoint(name));
         let (offered, written) = (orders.record("offered")?, orders.record("written")?);
         let values =
             config.values.then(|| Ok::<_, Error>((orders.record("values")?, orders.record("batches")?)));

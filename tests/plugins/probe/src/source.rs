@@ -23,6 +23,12 @@ pub struct ProbeSourceConfig {
     /// Most records per second; 0 is no limit.
     #[serde(default)]
     rate: u64,
+    /// The place it says it reads.
+    #[serde(default)]
+    endpoint: Option<String>,
+    /// How many of the records were there before it started.
+    #[serde(default)]
+    was_there: u64,
     /// Whether the input ends after the last record, or just falls silent.
     #[serde(default)]
     ends: bool,
@@ -39,6 +45,7 @@ pub struct ProbeSource {
     filler: String,
     started: Instant,
     n_given: u64,
+    context: Context,
 }
 
 impl Source for ProbeSource {
@@ -52,8 +59,20 @@ impl Source for ProbeSource {
             None => 0,
         };
         tracing::info!(last, "the probe starts after this record");
+        config.endpoint.iter().for_each(|name| context.endpoint(name));
+        if config.was_there > last {
+            context.catching_up();
+        }
         let filler = config.filler.repeat(config.bytes / config.filler.len());
-        Ok(Self { config, orders, last, filler, started: Instant::now(), n_given: 0 })
+        Ok(Self {
+            config,
+            orders,
+            last,
+            filler,
+            started: Instant::now(),
+            n_given: 0,
+            context: context.clone(),
+        })
     }
 
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>> {
@@ -67,7 +86,11 @@ impl Source for ProbeSource {
             return Ok(Vec::new());
         }
         self.n_given += n_now;
-        Ok((0..n_now).map(|_| self.next()).collect())
+        let records = (0..n_now).map(|_| self.next()).collect();
+        if self.last >= self.config.was_there {
+            self.context.caught_up();
+        }
+        Ok(records)
     }
 
     fn replies(&mut self) -> Box<dyn Replies> {

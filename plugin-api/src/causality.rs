@@ -1,8 +1,8 @@
-//! A change's name among all changes of all hosts, and what somebody knew of them.
+//! A change's name among all changes of all hosts, what somebody knew of them, and what a message shows of both.
 //!
 //! Two changes are concurrent exactly if neither's context knows the other's dot; no clock has a say in it.
 
-use lockstep_plugin_api::Text;
+use crate::{abi::Text, change::Change, error::Result};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer, de,
     ser::{SerializeMap, SerializeStruct},
@@ -18,7 +18,9 @@ const MAX_NODE_BYTES: usize = 256;
 /// given twice.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dot {
+    /// The host's name and incarnation.
     pub node: Text,
+    /// Counts from 1.
     pub seq: u64,
 }
 
@@ -152,9 +154,76 @@ impl<'de> Deserialize<'de> for Known {
     }
 }
 
+/// What a message shows of a key: the changes that stand in it, and what their authors knew.
+///
+/// Enough to tell whether one message makes another one superfluous; what becomes of two that do not is the resolver's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The changes that stand.
+    dots: Vec<Dot>,
+    /// Everything they know, themselves included.
+    known: Known,
+}
+
+/// As much of a sibling as orders it.
+#[derive(Deserialize)]
+struct Sibling {
+    dot: Dot,
+    ctx: Known,
+}
+
+impl Shown {
+    /// What this change shows; `None` if it has no dot: a program that knows none has made it.
+    ///
+    /// # Errors
+    /// `Rejected("bad_message")` if dot, context or siblings have another form.
+    pub fn of(change: &Change) -> Result<Option<Self>> {
+        let Some(dot) = change.dot() else { return Ok(None) };
+        let siblings = match change.siblings() {
+            Some(siblings) => siblings.read()?,
+            None => {
+                let ctx = change.ctx().map(|ctx| ctx.read()).transpose()?.unwrap_or_default();
+                vec![Sibling { dot: dot.read()?, ctx }]
+            }
+        };
+        let mut known = Known::default();
+        for Sibling { dot, ctx } in &siblings {
+            known.join(ctx);
+            known.add(dot);
+        }
+        Ok(Some(Self { dots: siblings.into_iter().map(|sibling| sibling.dot).collect(), known }))
+    }
+
+    /// Whether the other message holds nothing that this one does not know already.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.dots.iter().all(|dot| self.known.covers(dot))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shown(json: &str) -> Shown {
+        let change = Change::from_json(&json.into()).expect("a change");
+        Shown::of(&change).expect("readable").expect("a dot")
+    }
+
+    #[test]
+    fn a_message_covers_what_its_authors_knew_and_nothing_beside() {
+        let first = shown(r#"{"config_key":"k","dot":{"node":"a","seq":1},"ctx":{}}"#);
+        let next = shown(r#"{"config_key":"k","dot":{"node":"b","seq":1},"ctx":{"a":1}}"#);
+        let beside = shown(r#"{"config_key":"k","dot":{"node":"c","seq":4},"ctx":{}}"#);
+        let joined = shown(
+            r#"{"config_key":"k","dot":{"node":"b","seq":1},"siblings":[
+                {"dot":{"node":"b","seq":1},"ctx":{"a":1}},{"dot":{"node":"c","seq":4},"ctx":{}}]}"#,
+        );
+        assert!(next.covers(&first) && !first.covers(&next) && first.covers(&first));
+        assert!(!next.covers(&beside) && !beside.covers(&next));
+        assert!(joined.covers(&first) && joined.covers(&beside) && !beside.covers(&joined));
+        let dotless = Change::from_json(&r#"{"config_key":"k"}"#.into()).expect("a change");
+        assert_eq!(Shown::of(&dotless).expect("readable"), None);
+    }
 
     fn dot(node: &str, seq: u64) -> Dot {
         Dot { node: node.into(), seq }

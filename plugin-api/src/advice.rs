@@ -1,0 +1,95 @@
+//! What a component says about a configuration that can be used: what it promises, and what may surprise its operator.
+//!
+//! Everything here is known from the configuration alone, so that `lockstep validate` can pass it on anywhere.
+
+use crate::{abi::vtable::AdviceParts, error::Error};
+
+/// What an operator should know about one component's configuration.
+///
+/// ```
+/// use lockstep_plugin_api::prelude::*;
+///
+/// #[config]
+/// struct RadioConfig {
+///     /// Whether what was missed can be asked for again.
+///     recorded: bool,
+/// }
+/// struct Radio;
+///
+/// impl Source for Radio {
+///     type Config = RadioConfig;
+///     fn advise(config: &RadioConfig, advice: &mut Advice) {
+///         if config.recorded { advice.at_least_once() } else { advice.at_most_once() }
+///     }
+///     fn new(_: RadioConfig, _: &Context) -> Result<Self> { Ok(Self) }
+///     fn poll(&mut self, _: usize, _: std::time::Duration) -> Result<Vec<Record>> { Ok(Vec::new()) }
+/// }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Advice {
+    promise: Option<Promise>,
+    warnings: Vec<Error>,
+}
+
+/// How often a record arrives when hosts and endpoints may fail in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// A crash repeats records and loses none.
+    AtLeastOnce,
+    /// A crash loses what is in flight.
+    AtMostOnce,
+}
+
+impl Advice {
+    /// A source with this configuration reads again after a crash what was not committed; a sink with it is told what is
+    /// written. Of sinks this is assumed.
+    pub fn at_least_once(&mut self) {
+        self.promise = Some(Promise::AtLeastOnce);
+    }
+
+    /// A source with this configuration cannot read again what was in flight in a crash; a sink with it is not told
+    /// whether what it writes arrives.
+    pub fn at_most_once(&mut self) {
+        self.promise = Some(Promise::AtMostOnce);
+    }
+
+    /// Tells the operator something about a field, such as `tls.cafile`; the configuration is used nevertheless.
+    pub fn warn(&mut self, field: &str, message: &str) {
+        self.warnings.push(Error::config(message).at(field));
+    }
+
+    /// What the configuration promises; none if it is what the component's metadata says.
+    pub fn promise(&self) -> Option<Promise> {
+        self.promise
+    }
+
+    /// Each with its message and, as [`Error::detail`], its field.
+    pub fn warnings(&self) -> &[Error] {
+        &self.warnings
+    }
+}
+
+const AT_LEAST_ONCE: u32 = 1;
+const AT_MOST_ONCE: u32 = 2;
+
+impl From<Advice> for AdviceParts {
+    fn from(advice: Advice) -> Self {
+        let delivery = match advice.promise {
+            None => 0,
+            Some(Promise::AtLeastOnce) => AT_LEAST_ONCE,
+            Some(Promise::AtMostOnce) => AT_MOST_ONCE,
+        };
+        Self { delivery, warnings: advice.warnings.into() }
+    }
+}
+
+impl From<AdviceParts> for Advice {
+    fn from(parts: AdviceParts) -> Self {
+        let promise = match parts.delivery {
+            AT_LEAST_ONCE => Some(Promise::AtLeastOnce),
+            AT_MOST_ONCE => Some(Promise::AtMostOnce),
+            _ => None,
+        };
+        Self { promise, warnings: parts.warnings.into() }
+    }
+}

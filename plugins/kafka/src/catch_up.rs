@@ -1,0 +1,107 @@
+//! Reading what was there before this host came: each partition up to where it ended when it was assigned.
+
+use crate::{
+    group::Member,
+    lanes::{End, Lane, Lanes},
+    topics::{self, Found},
+};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long brokers may take to say where one partition ends, and how much of a poll that may take.
+const END_WAIT: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_secs(2);
+
+/// How long to wait for partitions before asking whether the topics exist.
+const TOPICS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How far it has come.
+pub(crate) struct CatchUp {
+    topics: Vec<String>,
+    is_over: bool,
+    asked_at: Instant,
+}
+
+/// What a step showed.
+pub(crate) enum Step {
+    /// There is more to read.
+    UnderWay,
+    /// Everything that was there has been read; said once.
+    Over,
+    /// None of the topics exists, or may be read.
+    NoTopics(String),
+}
+
+impl CatchUp {
+    /// `is_wanted`: whether what was there matters.
+    pub(crate) fn new(topics: Vec<String>, is_wanted: bool) -> Self {
+        Self { topics, is_over: !is_wanted, asked_at: Instant::now() }
+    }
+
+    /// Looks once, after a poll.
+    pub(crate) fn step(&mut self, consumer: &BaseConsumer<Member>, lanes: &Lanes) -> Step {
+        let has_partitions = lanes.table().assigned().next().is_some();
+        if !has_partitions {
+            return self.without_partitions(consumer);
+        }
+        if self.is_over {
+            return Step::UnderWay;
+        }
+        find_ends(consumer, lanes);
+        let is_over = lanes.table().assigned().all(|lane| lane.is_caught_up());
+        self.finish(is_over)
+    }
+
+    fn finish(&mut self, is_over: bool) -> Step {
+        if !is_over || self.is_over {
+            return Step::UnderWay;
+        }
+        self.is_over = true;
+        Step::Over
+    }
+
+    /// Other members may have all partitions; or there is nothing that could have any.
+    fn without_partitions(&mut self, consumer: &BaseConsumer<Member>) -> Step {
+        if self.asked_at.elapsed() < TOPICS_INTERVAL {
+            return Step::UnderWay;
+        }
+        self.asked_at = Instant::now();
+        let mut problem = None;
+        for topic in &self.topics {
+            match topics::look_once(consumer.client(), topic) {
+                Ok(Found::Missing) => {}
+                Ok(Found::Refused(error)) => problem = Some(format!("{error}: {topic}")),
+                Ok(Found::Exists) if consumer.context().lag.is_idle.load(Ordering::Acquire) => {
+                    return self.finish(true);
+                }
+                // It will be assigned, or nobody answers.
+                Ok(Found::Exists) | Err(_) => return Step::UnderWay,
+            }
+        }
+        // Nothing was there, so nothing is missed.
+        self.is_over = true;
+        let missing = || format!("none of the topics exists: {}", self.topics.join(", "));
+        Step::NoTopics(problem.unwrap_or_else(missing))
+    }
+}
+
+/// Asks where partitions end that were assigned lately.
+fn find_ends(consumer: &BaseConsumer<Member>, lanes: &Lanes) {
+    let is_new = |(_, _, end): &(Arc<str>, i32, End)| *end == End::Unknown;
+    let of_lane = |lane: &mut Lane| (lane.topic.clone(), lane.partition, lane.end);
+    let new: Vec<_> = lanes.table().assigned().map(of_lane).filter(is_new).collect();
+    let started = Instant::now();
+    for (topic, partition, _) in new {
+        let Ok((first, end)) = consumer.fetch_watermarks(&topic, partition, END_WAIT) else { return };
+        let mut table = lanes.table();
+        let lane = table.of(&topic, partition);
+        let is_behind = lane.next.unwrap_or(first).max(first) < end;
+        lane.end = if is_behind { End::At(end) } else { End::Reached };
+        if started.elapsed() > STEP {
+            return;
+        }
+    }
+}

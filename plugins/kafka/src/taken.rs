@@ -1,0 +1,132 @@
+//! Messages as one poll takes them: copied out of the client into one buffer, then cut into records.
+
+use crate::{lanes::Table, position::Place};
+use lockstep_plugin_api::prelude::*;
+use rdkafka::{
+    Message,
+    message::{BorrowedHeaders, BorrowedMessage, Headers},
+};
+use std::{
+    fmt::Write,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+/// What one answer holds at most, but for its last message.
+const MAX_BYTES: usize = 4 << 20;
+
+/// The messages of a poll.
+#[derive(Default)]
+pub(crate) struct Taken {
+    buffer: Vec<u8>,
+    messages: Vec<Parts>,
+}
+
+/// A message whose parts lie in the buffer.
+struct Parts {
+    lane: u32,
+    topic: Arc<str>,
+    partition: i32,
+    offset: i64,
+    timestamp_us: i64,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Vec<(String, Range<usize>)>,
+    is_readable: bool,
+}
+
+/// A message as a record, with where it comes from.
+pub(crate) struct Origin {
+    pub(crate) lane: u32,
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
+impl Taken {
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.buffer.len() >= MAX_BYTES
+    }
+
+    /// Copies a message.
+    pub(crate) fn push(&mut self, message: &BorrowedMessage<'_>, table: &mut Table) {
+        let lane = table.number(message.topic(), message.partition());
+        let topic = table.lane(lane).topic.clone();
+        let key = message.key().map(|key| self.copy(key));
+        let value = message.payload().map(|value| self.copy(value));
+        let headers = message.headers().map(|headers| self.headers(headers));
+        let parts = Parts {
+            lane,
+            topic,
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_us: message.timestamp().to_millis().map_or(0, |millis| millis.saturating_mul(1000)),
+            key,
+            value,
+            is_readable: !matches!(headers, Some(None)),
+            headers: headers.flatten().unwrap_or_default(),
+        };
+        self.messages.push(parts);
+    }
+
+    /// The headers; `None` if a name is not text, which is all that a record can have for a name.
+    fn headers(&mut self, headers: &BorrowedHeaders) -> Option<Vec<(String, Range<usize>)>> {
+        let mut names = Vec::with_capacity(headers.count());
+        for place in 0..headers.count() {
+            // The client library panics at a name that is not UTF-8, which anybody can send.
+            let header = catch_unwind(AssertUnwindSafe(|| headers.get(place))).ok()?;
+            names.push((header.key.to_owned(), self.copy(header.value.unwrap_or_default())));
+        }
+        Some(names)
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(bytes);
+        start..self.buffer.len()
+    }
+
+    /// The messages as records, each with the position behind it; they share two buffers.
+    pub(crate) fn into_records(self) -> impl Iterator<Item = (Origin, Record)> {
+        let buffer = Bytes::from(self.buffer);
+        let (mut places, mut ends) = (String::with_capacity(self.messages.len() * 32), Vec::new());
+        for Parts { topic, partition, offset, .. } in &self.messages {
+            let place = Place { topic, partition: *partition, offset: offset + 1 };
+            write!(places, "{place}").expect("into memory");
+            ends.push(places.len());
+        }
+        let places = Bytes::from(places);
+        let mut start = 0;
+        self.messages.into_iter().zip(ends).map(move |(parts, end)| {
+            let place = places.slice(start..end);
+            start = end;
+            parts.into_record(&buffer, place)
+        })
+    }
+}
+
+impl Parts {
+    fn into_record(self, buffer: &Bytes, place: Bytes) -> (Origin, Record) {
+        let mut record = Record::new(Bytes::new()).with_position(Position::new(self.lane, place));
+        record.set_value(self.value.map(|range| buffer.slice(range)));
+        record.set_key(self.key.map(|range| buffer.slice(range)));
+        record.set_timestamp_us(self.timestamp_us);
+        for (name, range) in self.headers {
+            record.set_header(&name, buffer.slice(range));
+        }
+        if !self.is_readable {
+            record = record.with_error(Error::rejected("bad_message", "the name of a header is not UTF-8"));
+        }
+        let Self { lane, topic, partition, offset, .. } = self;
+        (Origin { lane, topic, partition, offset }, record)
+    }
+}

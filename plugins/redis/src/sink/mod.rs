@@ -1,0 +1,148 @@
+//! The sink: records become cells, entries and messages.
+//!
+//! `job` says what is to be written for a record, `lane` writes it over one connection, `commands` is how that looks to
+//! the server, `reception` is what happens when a cell knows more than we do, and `tally` tells the host how far it is.
+
+mod commands;
+mod job;
+mod lane;
+mod queue;
+mod reception;
+mod tally;
+
+use crate::{
+    cell::KeyNumbers,
+    config::RedisSinkConfig,
+    connection::Server,
+    meeting::{Meeting, Met},
+    metrics::{SinkMetrics, operations},
+};
+use commands::Commands;
+use job::{Job, JobMaker};
+use lane::{Lane, Shared};
+use lockstep_plugin_api::{prelude::*, wire::Form};
+use queue::Queue;
+use reception::{Newest, Receptions};
+use std::{
+    sync::{Arc, Once, mpsc},
+    time::Duration,
+};
+use tally::Ticket;
+use tracing::info;
+
+/// How long an ending sink waits for what was sent and not answered, so that nothing of it comes after a successor's.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// The `redis` sink.
+pub(crate) struct RedisSink {
+    shared: Arc<Shared>,
+    queues: Vec<Arc<Queue>>,
+    maker: JobMaker,
+    /// Closed when every connection has ended.
+    ended: mpsc::Receiver<()>,
+    through_log: bool,
+    told: Once,
+}
+
+impl PipelinedSink for RedisSink {
+    type Config = RedisSinkConfig;
+
+    fn check(config: &RedisSinkConfig) -> Result<()> {
+        config.check()
+    }
+
+    fn new(config: RedisSinkConfig, context: &Context) -> Result<Self> {
+        if config.stream.is_some() && context.through_log() {
+            let why = "through the log everything is a change and goes to its tenant's stream; `stream` is for direct pipelines";
+            return Err(Error::config(why).at("stream"));
+        }
+        let settings = config.settings()?;
+        let meeting = Meeting { pipeline: context.pipeline().to_owned(), endpoint: settings.endpoint() };
+        context.endpoint(&meeting.endpoint);
+        meeting.enter();
+        let server = Server::open(settings.server, operations(context), context)?;
+        let maker = JobMaker {
+            form: Form { naive_timestamps: settings.naive_timestamps, replicate: config.replicate },
+            is_raw: config.stream.is_some(),
+            keys: KeyNumbers::default(),
+        };
+        let shared = Arc::new(Shared {
+            commands: Commands::new(config.stream_max_len, !server.is_cluster()),
+            client_name: client_name(context.component()),
+            server,
+            names: settings.names,
+            raw_stream: config.stream,
+            tally: tally::Tally::new(settings.pool_size),
+            metrics: SinkMetrics::new(context),
+            meeting,
+        });
+        let queues: Vec<Arc<Queue>> = (0..settings.pool_size).map(|_| Arc::default()).collect();
+        let (ending, ended) = mpsc::sync_channel::<()>(1);
+        for (index, queue) in queues.iter().enumerate() {
+            let receptions = Receptions::new(Newest::new(context.clone(), maker.clone()));
+            let lane = Lane::new(index, shared.clone(), queue.clone(), receptions);
+            let ending = ending.clone();
+            context.spawn(async move {
+                lane.run().await;
+                drop(ending);
+            });
+        }
+        Ok(Self { shared, queues, maker, ended, through_log: context.through_log(), told: Once::new() })
+    }
+
+    fn put(&mut self, seq: u64, batch: Batch) -> Result<()> {
+        self.tell_once();
+        if !self.shared.tally.take(seq, batch.len()) {
+            return Ok(());
+        }
+        let mut lanes: Vec<Vec<Job>> = self.queues.iter().map(|_| Vec::new()).collect();
+        for record in batch.iter() {
+            let ticket = Ticket { seq, id: record.id() };
+            match self.maker.job(ticket, record) {
+                Ok(job) => lanes[(job.key % self.queues.len() as u64) as usize].push(job),
+                Err(error) => self.shared.tally.failed(ticket, error),
+            }
+        }
+        let filled = self.queues.iter().zip(lanes).filter(|(_, jobs)| !jobs.is_empty());
+        filled.for_each(|(queue, jobs)| queue.push(jobs));
+        Ok(())
+    }
+
+    fn acked(&mut self, wait: Duration) -> Result<Acked> {
+        self.shared.tally.acked(wait)
+    }
+
+    fn flush(&mut self, deadline: Duration) -> Result<()> {
+        self.shared.tally.wait_finished(deadline)
+    }
+}
+
+impl RedisSink {
+    /// At the first batch every component of the pipeline is open.
+    fn tell_once(&self) {
+        self.told.call_once(|| {
+            let has_source = !matches!(self.shared.meeting.source(), Met::Nobody);
+            if self.through_log && self.maker.form.replicate && !has_source {
+                info!(
+                    endpoint = self.shared.meeting.endpoint,
+                    "no source reads where this sink writes: what stands in a cell of the cache and is not known here is \
+                     overwritten"
+                );
+            }
+        });
+    }
+}
+
+impl Drop for RedisSink {
+    fn drop(&mut self) {
+        self.queues.iter().for_each(|queue| queue.close());
+        // Nothing is ever sent: an error says that the last of the others is gone.
+        let _ = self.ended.recv_timeout(LAST_ANSWERS);
+    }
+}
+
+/// A name that the server takes: without spaces and control characters.
+pub(crate) fn client_name(component: &str) -> String {
+    let plain = |c: char| if c.is_ascii_graphic() { c } else { '_' };
+    format!("lockstep:{}", component.chars().map(plain).collect::<String>())
+}

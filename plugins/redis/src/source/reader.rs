@@ -1,0 +1,173 @@
+//! A connection that reads streams, blocking on the server, so that an entry is here as soon as it is there.
+//!
+//! One reader reads every stream; only in a cluster, where streams lie on different nodes, each has its own.
+
+use super::{
+    CatchUp,
+    group::Group,
+    handed::Handed,
+    inbox::Inbox,
+    stream::{READ, Stream},
+};
+use crate::{
+    connection::{Away, Fault, Link, Placed, Server},
+    metrics::SourceMetrics,
+    names::Names,
+};
+use lockstep_plugin_api::backoff::Backoff;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+/// How long a read waits on the server: a stream that is added meanwhile waits as long.
+const BLOCK: Duration = Duration::from_millis(250);
+
+const RECONNECT_MIN: Duration = Duration::from_millis(50);
+const RECONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// What the tasks of a source share.
+pub(super) struct Common {
+    pub(super) server: Server,
+    pub(super) client_name: String,
+    pub(super) names: Names,
+    pub(super) group: Group,
+    pub(super) through_log: bool,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) handed: Arc<Handed>,
+    pub(super) catch_up: CatchUp,
+    pub(super) metrics: SourceMetrics,
+}
+
+/// The state of a reader's task.
+pub(super) struct Reader {
+    number: u32,
+    common: Arc<Common>,
+    added: mpsc::Receiver<Stream>,
+    streams: Vec<Stream>,
+    is_away: bool,
+    next_claim: Instant,
+}
+
+impl Reader {
+    pub(super) fn new(number: u32, common: Arc<Common>, added: mpsc::Receiver<Stream>) -> Self {
+        let next_claim = Instant::now();
+        Self { number, common, added, streams: Vec::new(), is_away: false, next_claim }
+    }
+
+    /// Runs until the source ends.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(RECONNECT_MIN, RECONNECT_MAX);
+        while !self.common.inbox.is_closed() {
+            if self.streams.is_empty() {
+                let Some(stream) = self.added.recv().await else { return };
+                self.streams.push(stream);
+            }
+            let away = match self.common.server.connect_for(&self.common.client_name, BLOCK).await {
+                Ok(mut link) => {
+                    backoff.reset();
+                    match self.read_all(&mut link).await {
+                        Ok(()) => return,
+                        Err(away) => away,
+                    }
+                }
+                Err(away) => away,
+            };
+            if !std::mem::replace(&mut self.is_away, true) {
+                warn!(error = %away, "lost Redis, reconnecting");
+            }
+            self.common.inbox.set_away(self.number, Some(away));
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Reads until the source ends or the connection does.
+    async fn read_all(&mut self, link: &mut Link) -> Result<(), Away> {
+        for i in 0..self.streams.len() {
+            self.open(link, i).await?;
+        }
+        if std::mem::take(&mut self.is_away) {
+            info!("connected to Redis again");
+        }
+        self.common.inbox.set_away(self.number, None);
+        while !self.common.inbox.is_closed() {
+            self.add_new(link).await?;
+            self.common.inbox.room().await;
+            self.read_once(link).await?;
+            if self.common.group.is_shared && self.next_claim <= Instant::now() {
+                self.claim(link).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_new(&mut self, link: &mut Link) -> Result<(), Away> {
+        while let Ok(stream) = self.added.try_recv() {
+            self.streams.push(stream);
+            self.open(link, self.streams.len() - 1).await?;
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, link: &mut Link, i: usize) -> Result<(), Away> {
+        self.streams[i].open(link, &self.common).await.map_err(|fault| self.away(fault))
+    }
+
+    /// A refusal is about the whole source: without its streams it has nothing to read.
+    fn away(&self, fault: Fault) -> Away {
+        match fault {
+            Fault::Away(away) => away,
+            Fault::Refused(refusal) => {
+                let address = self.common.server.address();
+                if !self.is_away {
+                    error!(%address, error = %refusal, "Redis refuses the reading of streams");
+                }
+                Away(format!("{address} refuses the reading of streams: {refusal}"))
+            }
+        }
+    }
+
+    async fn read_once(&mut self, link: &mut Link) -> Result<(), Away> {
+        let names: Vec<&str> = self.streams.iter().map(|stream| stream.identity.name.as_str()).collect();
+        let asked_for = (READ / names.len()).max(1);
+        let taken = self.common.group.take_new(link, &names, asked_for, BLOCK).await;
+        let mut taken = taken.map_err(|fault| self.away(fault))?;
+        for i in 0..self.streams.len() {
+            let stream = &mut self.streams[i];
+            let of_stream = |(name, _): &(Vec<u8>, _)| name == stream.identity.name.as_bytes();
+            let entries =
+                taken.iter().position(of_stream).map(|at| taken.swap_remove(at).1).unwrap_or_default();
+            if let Err(fault) = stream.take_in(entries, asked_for, link, &self.common).await {
+                return Err(self.away(fault));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what is on its way here, and takes over what others left.
+    async fn claim(&mut self, link: &mut Link) -> Result<(), Away> {
+        let common = self.common.clone();
+        self.next_claim = Instant::now() + common.group.claim_idle / 3;
+        for stream in &mut self.streams {
+            let ids: Vec<_> = common.handed.on_their_way(&stream.identity).into_iter().collect();
+            let keep = |ids: &[_]| Placed {
+                command: common.group.keep(&stream.identity.name, ids),
+                at: &stream.identity.name,
+            };
+            link.send(ids.chunks(1000).map(keep).collect()).await?;
+            match stream.claim(link, &common).await {
+                Ok(()) => {}
+                Err(Fault::Away(away)) => return Err(away),
+                Err(Fault::Refused(refusal)) => {
+                    return Err(Away(format!(
+                        "{} refuses to give over what others left: {refusal}",
+                        common.server.address()
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! One `redis-server` process: what a single Redis, a sentinel and a node of a cluster have in common.
+
+use super::{
+    PASSWORD, USER,
+    daemon::{Daemon, Recipe},
+    folder::Folder,
+};
+use crate::ports::free_port;
+use redis::{Client, Cmd, ConnectionLike, FromRedisValue, RedisError};
+use std::{process::Command, time::Duration};
+
+/// How long one command may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(5);
+
+/// A server, gone when it is dropped.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) daemon: Daemon,
+    pub(super) port: u16,
+    client: Client,
+    _folder: Folder,
+}
+
+impl Server {
+    /// A server that knows the user `app`.
+    ///
+    /// # Panics
+    /// If Redis is missing or refuses the settings.
+    pub(super) fn start(settings: &str) -> Self {
+        let port = free_port();
+        let settings = format!("user {USER} on >{PASSWORD} ~* &* +@all\nsave \"\"\n{settings}");
+        Self::start_as("Redis", port, client(port, USER, PASSWORD), &settings, &[])
+    }
+
+    /// A sentinel, which wants no password.
+    pub(super) fn start_sentinel(settings: &str) -> Self {
+        let port = free_port();
+        let anonymous = Client::open(format!("redis://127.0.0.1:{port}")).expect("a client can be made");
+        Self::start_as("Redis sentinel", port, anonymous, settings, &["--sentinel"])
+    }
+
+    fn start_as(
+        name: &'static str,
+        port: u16,
+        client: Client,
+        settings: &str,
+        arguments: &'static [&'static str],
+    ) -> Self {
+        let folder = Folder::new("redis");
+        let place = format!("bind 127.0.0.1\nport {port}\ndir {}\n", folder.path().display());
+        let file = folder.write("redis.conf", &format!("{place}{settings}\n"));
+        let asked = client.clone();
+        let recipe = Recipe {
+            name,
+            log: folder.file("redis.log"),
+            command: Box::new(move || {
+                let mut command = Command::new("redis-server");
+                command.arg(&file).args(arguments);
+                command
+            }),
+            answers: Box::new(move || ask::<String>(&asked, &["PING"]).is_ok()),
+        };
+        Self { daemon: recipe.start(), port, client, _folder: folder }
+    }
+
+    /// Runs a command on a connection of its own.
+    pub(super) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> Result<T, RedisError> {
+        ask(&self.client, words)
+    }
+
+    /// The same, for a command that succeeds.
+    ///
+    /// # Panics
+    /// If the server refuses it, or the answer has another type.
+    pub(super) fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.ask(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+}
+
+/// A client without TLS.
+pub(super) fn client(port: u16, user: &str, password: &str) -> Client {
+    Client::open(format!("redis://{user}:{password}@127.0.0.1:{port}")).expect("a client can be made")
+}
+
+fn ask<T: FromRedisValue>(client: &Client, words: &[&str]) -> Result<T, RedisError> {
+    let mut connection = client.get_connection_with_timeout(COMMAND_LIMIT)?;
+    connection.set_read_timeout(Some(COMMAND_LIMIT))?;
+    let mut command = Cmd::new();
+    for word in words {
+        command.arg(*word);
+    }
+    Ok(redis::from_redis_value(connection.req_command(&command)?)?)
+}
