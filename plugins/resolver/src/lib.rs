@@ -14,6 +14,8 @@ pub(crate) mod merge;
 pub(crate) mod strategy;
 pub(crate) mod siblings;
 pub(crate) mod wire;
+pub(crate) mod draft;
+pub(crate) mod carry;
 pub(crate) mod turn;
 pub(crate) mod encoding;
 pub(crate) mod ingested;

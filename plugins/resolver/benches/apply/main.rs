@@ -9,8 +9,8 @@
 mod plugin;
 
 use plugin::{
-    calls, clock, config, conflict, encoding, ingested, ledger, merge, metrics, node, ot, report, siblings,
-    strategy, sweep, transform, turn, value, wire,
+    calls, carry, clock, config, conflict, draft, encoding, ingested, ledger, merge, metrics, node, ot,
+    report, siblings, strategy, sweep, transform, turn, value, wire,
 };
 
 use lockstep_plugin_api::{

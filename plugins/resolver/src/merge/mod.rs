@@ -11,7 +11,7 @@ mod numbers;
 pub use policy::{Depth, Lists, Numbers, Policy, Strings};
 
 use crate::{
-    conflict::Conflict,
+    conflict::{Conflict, ConflictKind},
     value::{Number, Value},
 };
 use three_way::ThreeWay;
@@ -126,7 +126,13 @@ impl ThreeWay {
             return None;
         }
         let value = self.at("", base, changes.to_vec());
-        Some((value, Shape::Text { operations_applied: edits.len() }))
+        let winner = changes.iter().rposition(|change| *change == value.as_ref());
+        let is_another = self.conflicts.iter().any(|conflict| conflict.kind == ConflictKind::EditEdit);
+        let shape = match winner.filter(|_| is_another) {
+            Some(winner) => Shape::One(winner),
+            None => Shape::Text { operations_applied: edits.len() },
+        };
+        Some((value, shape))
     }
 }
 

@@ -326,6 +326,7 @@ fn texts_are_merged_if_the_policy_says_so() {
     assert_eq!((merged.shape, merged.conflicts.len()), (Shape::Text { operations_applied: 2 }, 0));
     let other = of(Some(base.clone()), &[json!("none of it"), json!("something quite different")], text);
     assert_eq!((shown(&other), other.conflicts.len()), (json!("something quite different"), 1));
+    assert_eq!(other.shape, Shape::One(1));
     assert_eq!(of(Some(base), &changes, Policy::default()).shape, Shape::One(1));
 }
 

@@ -65,8 +65,8 @@ impl ThreeWay {
             }
             return Some(items);
         }
-        if self.policy.strings == Strings::Text && base.is_some() && are(|value| value.as_text().is_some()) {
-            return texts_together(base, edits);
+        if self.policy.strings == Strings::Text && are(|value| value.as_text().is_some()) {
+            return base.and_then(|base| texts_together(base, edits));
         }
         if are(|value| value.as_number().is_some()) { self.number(path, base, edits) } else { None }
     }
@@ -107,11 +107,10 @@ fn are_numbers(base: Option<&Value>, changes: &[Option<&Value>]) -> bool {
 }
 
 /// What each author changed in the text before; `None` if one of them wrote another text.
-fn texts_together(base: Option<&Value>, edits: &[&Value]) -> Option<Value> {
-    let ops: Vec<TreeOp> = edits.iter().map(|value| diff(base, Some(value))).collect();
+fn texts_together(base: &Value, edits: &[&Value]) -> Option<Value> {
+    let ops: Vec<TreeOp> = edits.iter().map(|value| diff(Some(base), Some(value))).collect();
     if ops.iter().any(TreeOp::is_whole) {
         return None;
     }
-    let replayed = replay(ops).ok()?;
-    replayed.apply(base.cloned()).ok()?
+    replay(base, ops).ok()?.value
 }

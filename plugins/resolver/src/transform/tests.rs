@@ -7,6 +7,7 @@ mod answers;
 mod elsewhere;
 mod hosts;
 mod notices;
+mod together;
 mod two_writers;
 
 /// A host with nothing but the resolver and a log.

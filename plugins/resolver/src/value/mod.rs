@@ -99,6 +99,16 @@ impl Value {
         if let Self::Number(number) = self { Some(number) } else { None }
     }
 
+    /// What a JSON pointer (RFC 6901) points at.
+    pub fn at(&self, path: &str) -> Option<&Self> {
+        let mut steps = path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
+        steps.try_fold(self, |value, step| match value {
+            Self::Object(fields) => fields.get(&step),
+            Self::List(items) => items.get(step.parse::<usize>().ok()?),
+            _ => None,
+        })
+    }
+
     /// A field of an object.
     pub fn get(&self, key: &str) -> Option<&Self> {
         self.as_object()?.get(key)
@@ -208,5 +218,8 @@ mod tests {
     #[test]
     fn pointers_are_escaped() {
         assert_eq!(pointer(&pointer("", "a/b"), "c~d"), "/a~1b/c~0d");
+        let nested = value(&json!({"a/b": {"c~d": [1, {"": 5}]}}));
+        assert_eq!(nested.at("/a~1b/c~0d/1/"), Some(&Value::from(5)));
+        assert_eq!((nested.at(""), nested.at("/a~1b/x")), (Some(&nested), None));
     }
 }

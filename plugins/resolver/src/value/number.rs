@@ -1,5 +1,7 @@
 //! A number that keeps its own digits.
 
+use serde::{Serialize, Serializer, ser};
+use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt};
 
 /// A JSON number as it was written; compared as a number.
@@ -95,6 +97,13 @@ impl Eq for Number {}
 impl From<i128> for Number {
     fn from(number: i128) -> Self {
         Self(number.to_string())
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = RawValue::from_string(self.0.clone()).map_err(ser::Error::custom)?;
+        text.serialize(serializer)
     }
 }
 

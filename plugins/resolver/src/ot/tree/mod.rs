@@ -12,7 +12,7 @@ mod compose;
 mod invert;
 
 pub use key::Key;
-pub use transform::Clash;
+pub use transform::{Clash, Class};
 
 use super::{Mismatch, text::TextOp};
 use crate::value::{Number, Value};

@@ -38,6 +38,10 @@ impl TreeOp {
                 return Err(Malformed::TooDeep(MAX_DEPTH));
             }
         }
+        // Whoever goes down does something there.
+        if steps.last().is_some_and(|last| !matches!(last, Value::Object(_) | Value::List(_))) {
+            return Err(Malformed::Tree);
+        }
         path.truncate(start);
         Ok(())
     }

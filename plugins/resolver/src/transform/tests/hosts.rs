@@ -17,7 +17,7 @@ fn record(top: &crate::siblings::Sibling, beside: &[crate::siblings::Sibling]) -
     if !beside.is_empty() {
         let json = wire::siblings_json(&siblings).expect("JSON");
         record["siblings"] = serde_json::from_str(json.as_str()).expect("JSON");
-        record["new_value"] = text(&siblings.value().cloned());
+        record["new_value"] = text(&siblings.value());
     }
     record
 }
