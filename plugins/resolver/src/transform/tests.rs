@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 mod answers;
 mod elsewhere;
 mod hosts;
+mod histories;
 mod notices;
 mod together;
 mod two_writers;
