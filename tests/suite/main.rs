@@ -2,6 +2,7 @@
 
 mod layers;
 mod pipelines;
+mod readmes;
 mod broker_pipelines;
 mod guide_config;
 mod all_transports;
@@ -30,3 +31,4 @@ mod disk_full;
 mod canary;
 mod admin;
 mod log_acceptance;
+mod contract;

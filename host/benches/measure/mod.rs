@@ -5,7 +5,7 @@
 //! compared is measured by turns in one run.
 
 use std::{
-    env, fmt,
+    env, fmt, fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -18,6 +18,18 @@ pub fn own_cpu() -> Duration {
     // SAFETY: the call fills in the structure it is given.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// CPU time that another process has taken so far, in all its threads, in user and kernel mode.
+#[allow(dead_code, reason = "not every benchmark measures another process")]
+pub fn cpu_of(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
+    let times = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = times.map(|field| field.parse::<u64>().expect("ticks")).sum();
+    // SAFETY: takes a number and gives one.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    Duration::from_secs_f64(ticks as f64 / per_second)
 }
 
 /// A measured number beside its goal.

@@ -5,7 +5,10 @@ use crate::{
     lanes::{End, Lane, Lanes},
     topics::{self, Found},
 };
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaResult,
+};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -23,6 +26,8 @@ pub(crate) struct CatchUp {
     topics: Vec<String>,
     is_over: bool,
     asked_at: Instant,
+    /// Why there is nothing to read.
+    problem: Option<String>,
 }
 
 /// What a step showed.
@@ -31,14 +36,14 @@ pub(crate) enum Step {
     UnderWay,
     /// Everything that was there has been read; said once.
     Over,
-    /// None of the topics exists, or may be read.
+    /// None of the topics exists, or may be read; said until that changes.
     NoTopics(String),
 }
 
 impl CatchUp {
     /// `is_wanted`: whether what was there matters.
     pub(crate) fn new(topics: Vec<String>, is_wanted: bool) -> Self {
-        Self { topics, is_over: !is_wanted, asked_at: Instant::now() }
+        Self { topics, is_over: !is_wanted, asked_at: Instant::now(), problem: None }
     }
 
     /// Looks once, after a poll.
@@ -65,26 +70,34 @@ impl CatchUp {
 
     /// Other members may have all partitions; or there is nothing that could have any.
     fn without_partitions(&mut self, consumer: &BaseConsumer<Member>) -> Step {
-        if self.asked_at.elapsed() < TOPICS_INTERVAL {
-            return Step::UnderWay;
+        if self.asked_at.elapsed() >= TOPICS_INTERVAL {
+            self.asked_at = Instant::now();
+            // Where nobody answers, what was known before stands.
+            self.problem = self.ask(consumer).unwrap_or_else(|_| self.problem.take());
         }
-        self.asked_at = Instant::now();
-        let mut problem = None;
+        let is_idle = consumer.context().lag.is_idle.load(Ordering::Acquire);
+        match &self.problem {
+            Some(problem) => {
+                // Nothing was there, so nothing is missed.
+                self.is_over = true;
+                Step::NoTopics(problem.clone())
+            }
+            None => self.finish(is_idle),
+        }
+    }
+
+    /// Why there is nothing to read; none if there is.
+    fn ask(&self, consumer: &BaseConsumer<Member>) -> KafkaResult<Option<String>> {
+        let mut refusal = None;
         for topic in &self.topics {
-            match topics::look_once(consumer.client(), topic) {
-                Ok(Found::Missing) => {}
-                Ok(Found::Refused(error)) => problem = Some(format!("{error}: {topic}")),
-                Ok(Found::Exists) if consumer.context().lag.is_idle.load(Ordering::Acquire) => {
-                    return self.finish(true);
-                }
-                // It will be assigned, or nobody answers.
-                Ok(Found::Exists) | Err(_) => return Step::UnderWay,
+            match topics::look_once(consumer.client(), topic)? {
+                Found::Exists => return Ok(None),
+                Found::Missing => {}
+                Found::Refused(error) => refusal = Some(format!("{error}: {topic}")),
             }
         }
-        // Nothing was there, so nothing is missed.
-        self.is_over = true;
         let missing = || format!("none of the topics exists: {}", self.topics.join(", "));
-        Step::NoTopics(problem.unwrap_or_else(missing))
+        Ok(Some(refusal.unwrap_or_else(missing)))
     }
 }
 

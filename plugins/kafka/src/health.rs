@@ -23,6 +23,12 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the reason that a broker gave stands for why none can be reached.
 const REASON_LASTS: Duration = Duration::from_secs(60);
 
+/// How long it stands that the group cannot be joined.
+const DENIAL_LASTS: Duration = Duration::from_secs(10);
+
+/// How many kinds of lines are told apart.
+const MAX_KINDS: usize = 200;
+
 /// What librdkafka calls its lines about connections that failed, and about offsets that were out of range.
 const CONNECTION_FAILED: &str = "FAIL";
 const OFFSET_RESET: &str = "OFFSET";
@@ -45,6 +51,8 @@ struct State {
     reason: Option<(Instant, String)>,
     /// Since when, and why, nothing works.
     trouble: Option<(Instant, String)>,
+    /// Why the group cannot be joined, although brokers answer.
+    denied: Option<(Instant, String)>,
     fatal: Option<String>,
     lines: HashMap<String, Line>,
 }
@@ -87,6 +95,9 @@ impl Health {
                 self.fail(self.refused(text));
             }
         }
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            return self.within(|| debug!(target: "librdkafka", facility, "{text}"));
+        }
         if facility == OFFSET_RESET {
             (self.on_offset_reset)();
             return self.within(|| error!("a position was out of range, messages may be missed: {text}"));
@@ -100,10 +111,7 @@ impl Health {
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
                 warn!(target: "librdkafka", facility, n_hidden, "{text}");
             }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                info!(target: "librdkafka", facility, n_hidden, "{text}");
-            }
-            RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{text}"),
+            _ => info!(target: "librdkafka", facility, n_hidden, "{text}"),
         });
     }
 
@@ -114,11 +122,23 @@ impl Health {
             Some(Code::AllBrokersDown) => self.fail(self.unreachable()),
             Some(Code::Authentication | Code::SaslAuthenticationFailed) => self.fail(self.refused(reason)),
             Some(Code::SSL) => self.fail(format!("the TLS connection to {} failed: {reason}", self.servers)),
+            Some(Code::GroupAuthorizationFailed) => {
+                let text = format!("the group does not let in {}: {reason}", self.user);
+                self.state().denied = Some((Instant::now(), text));
+            }
             Some(Code::Fatal) => self.state().fatal = Some(reason.to_owned()),
             Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => {
                 self.give_reason(reason);
             }
-            _ => {}
+            _ => self.complain(error, reason),
+        }
+    }
+
+    /// Something that concerns a topic or the group, such as that there is no such topic; it is said again and again.
+    fn complain(&self, error: &KafkaError, reason: &str) {
+        let kind = if self.state().lines.len() < MAX_KINDS { reason } else { "any other" };
+        if let Some(n_hidden) = self.is_due(kind) {
+            self.within(|| warn!(%error, n_hidden, "the Kafka client complains: {reason}"));
         }
     }
 
@@ -177,6 +197,12 @@ impl Health {
             }
             _ => format!("no answer from {}", self.servers),
         }
+    }
+
+    /// Why the group cannot be joined, if the client complained of that lately; it does so again and again.
+    pub(crate) fn denied(&self) -> Option<String> {
+        let state = self.state();
+        state.denied.as_ref().filter(|(at, _)| at.elapsed() < DENIAL_LASTS).map(|(_, text)| text.clone())
     }
 
     /// Why this client can do nothing any more and another one is needed.

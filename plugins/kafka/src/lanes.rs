@@ -137,12 +137,16 @@ impl Lane {
         self.next.max(self.handed).max(self.stored)
     }
 
-    /// The partition is this host's from here on, if that is known.
-    pub(crate) fn assign(&mut self, from: Option<i64>) {
+    /// The partition is this host's from here on, as far as that is known; it ends there.
+    pub(crate) fn assign(&mut self, from: Option<i64>, end: Option<i64>) {
         self.is_assigned = true;
-        self.end = End::Unknown;
         self.next = from.max(self.next);
         self.told = None;
+        self.end = match end {
+            None => End::Unknown,
+            Some(end) if self.next.unwrap_or(0) >= end => End::Reached,
+            Some(end) => End::At(end),
+        };
     }
 
     /// A message was read. One from further back means that the partition was begun anew: its positions were out of range.
@@ -213,7 +217,7 @@ mod tests {
         read(&lanes, 10, true);
         lanes.table().store(0, 11);
         assert!(lanes.table().untold().is_empty(), "the partition is not assigned");
-        lanes.table().of("t", 0).assign(None);
+        lanes.table().of("t", 0).assign(None, None);
         assert_eq!(lanes.table().untold(), told(11));
         assert!(lanes.table().untold().is_empty(), "told once");
         read(&lanes, 11, true);
@@ -226,7 +230,7 @@ mod tests {
     #[test]
     fn what_was_passed_over_is_settled_when_everything_before_it_is() {
         let lanes = Lanes::default();
-        lanes.table().of("t", 0).assign(Some(0));
+        lanes.table().of("t", 0).assign(Some(0), None);
         read(&lanes, 0, true);
         read(&lanes, 1, false);
         assert_eq!(lanes.table().of("t", 0).settled(), None);
@@ -239,7 +243,7 @@ mod tests {
     #[test]
     fn a_partition_that_comes_back_goes_on_behind_what_was_handed_over() {
         let lanes = Lanes::default();
-        lanes.table().of("t", 0).assign(Some(5));
+        lanes.table().of("t", 0).assign(Some(5), None);
         read(&lanes, 8, true);
         assert_eq!(lanes.table().of("t", 0).known(), Some(9));
     }
@@ -247,7 +251,7 @@ mod tests {
     #[test]
     fn positions_of_a_topic_that_was_made_anew_are_forgotten() {
         let lanes = Lanes::default();
-        lanes.table().of("t", 0).assign(Some(90));
+        lanes.table().of("t", 0).assign(Some(90), None);
         read(&lanes, 99, true);
         lanes.table().store(0, 100);
         read(&lanes, 0, true);
@@ -260,11 +264,13 @@ mod tests {
     #[test]
     fn a_partition_is_caught_up_when_its_end_was_read() {
         let mut lane = Lane::default();
-        lane.assign(Some(3));
+        lane.assign(Some(3), None);
         assert!(!lane.is_caught_up());
         lane.end = End::At(5);
         assert!(!lane.is_caught_up());
         lane.next = Some(5);
         assert!(lane.is_caught_up());
+        lane.assign(Some(5), Some(5));
+        assert_eq!(lane.end, End::Reached);
     }
 }

@@ -89,6 +89,19 @@ impl Taken {
         Some(names)
     }
 
+    /// Adds the messages of another.
+    pub(crate) fn append(&mut self, other: Self) {
+        let offset = self.buffer.len();
+        let moved = |range: Range<usize>| range.start + offset..range.end + offset;
+        self.buffer.extend_from_slice(&other.buffer);
+        self.messages.extend(other.messages.into_iter().map(|parts| Parts {
+            key: parts.key.map(moved),
+            value: parts.value.map(moved),
+            headers: parts.headers.into_iter().map(|(name, range)| (name, moved(range))).collect(),
+            ..parts
+        }));
+    }
+
     fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(bytes);

@@ -12,6 +12,7 @@ mod filter;
 mod packet;
 mod config;
 mod tls;
+mod pulse;
 mod link;
 mod desk;
 mod metrics;
@@ -31,6 +32,6 @@ mod source;
 use lockstep_plugin_api::prelude::*;
 
 export_plugin! {
-    source "mqtt" => source::MqttSource,
+    source "mqtt" (may_replay) => source::MqttSource,
     pipelined_sink "mqtt" => sink::MqttSink,
 }

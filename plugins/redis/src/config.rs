@@ -224,11 +224,11 @@ impl RedisSourceConfig {
             return Err(Error::config("`streams` names none").at("streams"));
         }
         for (i, name) in self.streams.iter().flatten().enumerate() {
-            check_stream(name).map_err(|why| Error::config(why).at(format!("streams[{i}]")))?;
+            check_stream(name).map_err(|why| Error::config(why).at(format!("streams.{i}")))?;
         }
         for (i, tenant) in self.tenants.iter().flatten().enumerate() {
             tenant_of_text(tenant)
-                .map_err(|why| Error::config(format!("a tenant {why}")).at(format!("tenants[{i}]")))?;
+                .map_err(|why| Error::config(format!("a tenant {why}")).at(format!("tenants.{i}")))?;
         }
         if self.group.as_deref() == Some("") {
             return Err(Error::config("`group` must not be empty").at("group"));
@@ -394,7 +394,7 @@ fn nodes(field: &str, nodes: &[String]) -> Result<Vec<(String, u16)>> {
         let parts = node.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         match parts {
             Some((host, port)) if !host.is_empty() => Ok((host.trim_matches(['[', ']']).to_owned(), port)),
-            _ => Err(Error::config("a node is written `host:port`").at(format!("{field}.nodes[{i}]"))),
+            _ => Err(Error::config("a node is written `host:port`").at(format!("{field}.nodes.{i}"))),
         }
     };
     let mut nodes = nodes.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;

@@ -98,12 +98,16 @@ pub async fn connect(address: SocketAddr) -> Socket {
     tokio_tungstenite::client_async(request, stream).await.expect("the server upgrades").0
 }
 
-/// Sends a change whose value says when it was sent. A server that only repeats it shows about what the host would.
+/// Sends a change whose value says when it was sent.
 pub async fn send(socket: &mut Socket, key: &str, value: u64) {
-    let text = format!(
+    socket.send(change(key, value)).await.expect("it is connected");
+}
+
+/// A change whose value says when it was sent. A server that only repeats it shows about what the host would.
+pub fn change(key: &str, value: u64) -> Message {
+    Message::text(format!(
         r#"{{"type":"config_change","config_key":"{key}","new_value":{{"sent_us":{value},"theme":"dark","limits":[10,20,30]}}}}"#
-    );
-    socket.send(Message::text(text)).await.expect("it is connected");
+    ))
 }
 
 /// Waits for the answer to the one change that was sent.

@@ -179,11 +179,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..40)
 }
 
+/// Changes by host and number.
+type Dots = BTreeSet<(u8, u64)>;
+
 /// Runs the steps, lets everybody write what is owed, and gives what the cell and what all hosts together know.
-fn run(
-    steps: &[Step],
-    write: fn(&mut Host, &mut Option<String>),
-) -> (BTreeSet<(u8, u64)>, BTreeSet<(u8, u64)>) {
+fn run(steps: &[Step], write: fn(&mut Host, &mut Option<String>)) -> (Dots, Dots) {
     let (mut hosts, mut cell) = ([Host::default(), Host::default(), Host::default()], None);
     let mut all = State::default();
     for (seq, step) in (1_u64..).zip(steps) {

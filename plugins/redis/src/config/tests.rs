@@ -69,7 +69,7 @@ fn what_cannot_work_is_refused_where_it_is_written() {
         (r#"{"host": "a", "cluster": {"nodes": ["a:1"]}}"#, "cluster"),
         (r#"{"port": 1, "sentinel": {"master_name": "m", "nodes": ["a:1"]}}"#, "sentinel"),
         (r#"{"cluster": {"nodes": []}}"#, "cluster.nodes"),
-        (r#"{"cluster": {"nodes": ["a"]}}"#, "cluster.nodes[0]"),
+        (r#"{"cluster": {"nodes": ["a"]}}"#, "cluster.nodes.0"),
         (r#"{"cluster": {"nodes": ["a:1"]}, "db": 1}"#, "db"),
         (r#"{"sentinel": {"master_name": "", "nodes": ["a:1"]}}"#, "sentinel.master_name"),
         (r#"{"username": "app"}"#, "username"),
@@ -85,7 +85,7 @@ fn what_cannot_work_is_refused_where_it_is_written() {
         assert_eq!(source(json).expect_err(json).detail(), field, "{json}");
     }
     for (json, field) in [
-        (r#"{"tenants": ["acme", "a:b"]}"#, "tenants[1]"),
+        (r#"{"tenants": ["acme", "a:b"]}"#, "tenants.1"),
         (r#"{"tenants": ["acme"], "streams": ["s"]}"#, "streams"),
         (r#"{"streams": []}"#, "streams"),
         (r#"{"group": ""}"#, "group"),

@@ -1,20 +1,24 @@
 //! Jobs as commands, and answers as what became of them.
+//!
+//! A change is written in two steps, the cell and then the entry and the message: what the cell does not take is told to
+//! nobody, and in a cluster they lie on different nodes.
 
 use super::job::{CellWrite, ChangeWrite};
 use crate::{
     cell::{Digest, SCRIPT},
     connection::{Away, Fault, Link, Placed, Refusal},
+    entry::{DATA, bytes},
     names::Names,
 };
 use lockstep_plugin_api::Bytes;
-use redis::{Cmd, Script, Value};
+use redis::{Cmd, Script, Value, cmd};
 
 /// The names of a change's cache, stream and channel.
 #[derive(Debug)]
 pub(crate) struct Places {
-    pub(crate) cache: String,
-    pub(crate) stream: String,
-    pub(crate) channel: String,
+    cache: String,
+    stream: String,
+    channel: String,
 }
 
 impl Places {
@@ -28,19 +32,14 @@ impl Places {
 pub(crate) struct Commands {
     script: Script,
     stream_max_len: u64,
-    /// Cell, entry and message in one step on the server. In a cluster they lie on different nodes, and the entry and the
-    /// message follow when the cell is written.
-    pub(crate) is_one_step: bool,
 }
 
-/// What the server said to a change.
+/// What the server said to a cell.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The cell took it.
-    Taken {
-        is_told: bool,
-    },
-    /// The cell holds this instead.
+    /// It is as it was to be.
+    Taken,
+    /// It holds this instead.
     Holds(Vec<u8>),
     /// The server has forgotten the script.
     NoScript,
@@ -48,13 +47,13 @@ pub(crate) enum Answer {
 }
 
 impl Commands {
-    pub(crate) fn new(stream_max_len: u64, is_one_step: bool) -> Self {
-        Self { script: Script::new(SCRIPT), stream_max_len, is_one_step }
+    pub(crate) fn new(stream_max_len: u64) -> Self {
+        Self { script: Script::new(SCRIPT), stream_max_len }
     }
 
     /// Gives the script to the server.
     pub(crate) async fn load(&self, link: &mut Link) -> Result<(), Away> {
-        let mut load = redis::cmd("SCRIPT");
+        let mut load = cmd("SCRIPT");
         load.arg("LOAD").arg(SCRIPT);
         match link.call(&load).await {
             Ok(_) => Ok(()),
@@ -63,32 +62,33 @@ impl Commands {
         }
     }
 
-    /// Writes the cell if it is as expected, and where it can the entry and the message with it.
-    pub(crate) fn change<'a>(
+    /// Writes the cell.
+    pub(crate) fn cell<'a>(
         &self,
         change: &ChangeWrite,
         places: &'a Places,
         expected: Option<Digest>,
     ) -> Placed<'a> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(self.script.get_hash());
-        match self.is_one_step {
-            true => command.arg(2).arg(&places.cache).arg(&places.stream),
-            false => command.arg(1).arg(&places.cache),
-        };
-        command.arg(change.config_key.as_str().as_bytes()).arg(&change.data[..]);
-        match change.cell {
-            CellWrite::State(_) => command.arg(expected.map(|digest| digest.hex()).unwrap_or_default()),
-            CellWrite::Blind => command.arg("*"),
-            CellWrite::Remove => command.arg("-"),
-        };
-        if self.is_one_step {
-            command.arg(&places.channel).arg(self.stream_max_len);
-            for (name, value) in &change.fields {
-                command.arg(name).arg(value.as_str().as_bytes());
+        let (cache, field) = (&places.cache, change.config_key.as_str().as_bytes());
+        let command = match change.cell {
+            CellWrite::State(_) => {
+                let mut set = cmd("EVALSHA");
+                set.arg(self.script.get_hash()).arg(1).arg(cache).arg(field).arg(&change.data[..]);
+                set.arg(expected.map(|digest| digest.hex()).unwrap_or_default());
+                set
             }
-        }
-        Placed { command, at: &places.cache }
+            CellWrite::Blind => {
+                let mut set = cmd("HSET");
+                set.arg(cache).arg(field).arg(&change.data[..]);
+                set
+            }
+            CellWrite::Remove => {
+                let mut remove = cmd("HDEL");
+                remove.arg(cache).arg(field);
+                remove
+            }
+        };
+        Placed { command, at: cache }
     }
 
     /// The entry and the message of a change whose cell is written.
@@ -97,8 +97,8 @@ impl Commands {
         for (name, value) in &change.fields {
             add.arg(name).arg(value.as_str().as_bytes());
         }
-        add.arg(crate::entry::DATA).arg(&change.data[..]);
-        let mut publish = redis::cmd("PUBLISH");
+        add.arg(DATA).arg(&change.data[..]);
+        let mut publish = cmd("PUBLISH");
         publish.arg(&places.channel).arg(&change.data[..]);
         [Placed { command: add, at: &places.stream }, Placed { command: publish, at: &places.channel }]
     }
@@ -113,24 +113,19 @@ impl Commands {
     }
 
     fn add(&self, stream: &str) -> Cmd {
-        let mut add = redis::cmd("XADD");
+        let mut add = cmd("XADD");
         add.arg(stream).arg("MAXLEN").arg("~").arg(self.stream_max_len).arg("*");
         add
     }
 }
 
 impl Answer {
-    pub(crate) fn of(answer: Result<Value, Refusal>) -> Self {
-        let parts = match answer {
-            Err(refusal) if refusal.code == "NOSCRIPT" => return Self::NoScript,
-            Err(refusal) => return Self::Refused(refusal),
-            Ok(Value::Array(parts)) => parts,
-            Ok(_) => Vec::new(),
-        };
-        let mut parts = parts.into_iter();
-        match (parts.next(), parts.next().and_then(crate::entry::bytes)) {
-            (Some(Value::Int(0)), Some(cell)) => Self::Holds(cell),
-            (_, untold) => Self::Taken { is_told: untold.is_none() },
+    pub(crate) fn of(cell: &CellWrite, answer: Result<Value, Refusal>) -> Self {
+        match (cell, answer) {
+            (_, Err(refusal)) if refusal.code == "NOSCRIPT" => Self::NoScript,
+            (_, Err(refusal)) => Self::Refused(refusal),
+            (CellWrite::State(_), Ok(value)) => bytes(value).map_or(Self::Taken, Self::Holds),
+            (CellWrite::Blind | CellWrite::Remove, Ok(_)) => Self::Taken,
         }
     }
 }

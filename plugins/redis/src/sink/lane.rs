@@ -28,12 +28,13 @@ const GROUP_BYTES: usize = 4 << 20;
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// How many cells one connection remembers.
-const SEEN_CELLS: usize = 65_536;
+/// How many cells all connections together remember.
+const SEEN_CELLS: usize = 131_072;
 
 /// What all connections of a sink share.
 pub(crate) struct Shared {
     pub(crate) server: Server,
+    pub(crate) pool_size: usize,
     /// How the connections are called at the server.
     pub(crate) client_name: String,
     pub(crate) names: Names,
@@ -54,7 +55,6 @@ pub(crate) struct Lane {
     ready: VecDeque<Job>,
     link: Option<Link>,
     backoff: Backoff,
-    is_away: bool,
     seen: Seen,
     receptions: Receptions,
 }
@@ -75,6 +75,7 @@ enum Fate {
 
 impl Lane {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, queue: Arc<Queue>, receptions: Receptions) -> Self {
+        let seen = Seen::new(SEEN_CELLS / shared.pool_size);
         Self {
             index,
             shared,
@@ -82,8 +83,7 @@ impl Lane {
             ready: VecDeque::new(),
             link: None,
             backoff: Backoff::new(RECONNECT_MIN, RECONNECT_MAX),
-            is_away: false,
-            seen: Seen::new(SEEN_CELLS),
+            seen,
             receptions,
         }
     }
@@ -127,10 +127,9 @@ impl Lane {
                 self.link = Some(link);
                 self.backoff.reset();
                 self.shared.metrics.connections.add(1);
-                if std::mem::take(&mut self.is_away) {
-                    info!(connection = self.index, "connected to Redis again");
+                if self.shared.tally.is_back(self.index) {
+                    info!("connected to Redis again");
                 }
-                self.shared.tally.set_away(self.index, None);
                 true
             }
             Err(away) => {
@@ -145,10 +144,9 @@ impl Lane {
         if self.link.take().is_some() {
             self.shared.metrics.connections.add(-1);
         }
-        if !std::mem::replace(&mut self.is_away, true) {
-            warn!(connection = self.index, error = %away, "lost Redis, reconnecting");
+        if self.shared.tally.is_away(self.index, away.clone()) {
+            warn!(error = %away, "lost Redis, reconnecting");
         }
-        self.shared.tally.set_away(self.index, Some(away));
         tokio::select! {
             () = tokio::time::sleep(self.backoff.next_wait()) => {}
             () = self.queue.closed() => {}
@@ -196,7 +194,7 @@ impl Lane {
             let fate = match &job.write {
                 Write::Raw(_) => answer.map_or_else(|refusal| Fate::Failed(refusal.error()), |_| Fate::Done),
                 Write::Change(change) => {
-                    let answer = Answer::of(answer);
+                    let answer = Answer::of(&change.cell, answer);
                     needs_script |= matches!(answer, Answer::NoScript);
                     self.fate(job, change, answer)
                 }
@@ -230,7 +228,7 @@ impl Lane {
 
     fn command<'a>(&'a self, job: &Job, places: Option<&'a Places>, expected: Option<Digest>) -> Placed<'a> {
         match (&job.write, places) {
-            (Write::Change(change), Some(places)) => self.shared.commands.change(change, places, expected),
+            (Write::Change(change), Some(places)) => self.shared.commands.cell(change, places, expected),
             (Write::Raw(fields), _) => {
                 let stream = self.shared.raw_stream.as_deref().unwrap_or_default();
                 self.shared.commands.raw(stream, fields)
@@ -241,38 +239,20 @@ impl Lane {
 
     fn fate(&mut self, job: &Job, change: &ChangeWrite, answer: Answer) -> Fate {
         match (answer, &change.cell) {
-            (Answer::Taken { is_told }, _) => {
-                self.shared.metrics.untold.add(u64::from(!is_told));
-                self.written()
-            }
+            (Answer::Taken, _) => Fate::ToTell,
             (Answer::Refused(refusal), _) => Fate::Failed(refusal.error()),
-            (Answer::NoScript, _) => Fate::Again,
-            (Answer::Holds(cell), CellWrite::State(shown)) => {
-                self.shared.metrics.refused.add(1);
-                let finding = Finding::of(shown, &cell);
-                self.meet(job, cell, finding)
-            }
-            (Answer::Holds(_), CellWrite::Blind | CellWrite::Remove) => Fate::Again,
+            (Answer::Holds(cell), CellWrite::State(shown)) => self.meet(job, Finding::of(shown, &cell), cell),
+            (Answer::NoScript | Answer::Holds(_), _) => Fate::Again,
         }
     }
 
-    fn written(&self) -> Fate {
-        if self.shared.commands.is_one_step { Fate::Done } else { Fate::ToTell }
-    }
-
     /// The cell holds something else than was expected.
-    fn meet(&mut self, job: &Job, cell: Vec<u8>, finding: Finding) -> Fate {
+    fn meet(&mut self, job: &Job, finding: Finding, cell: Vec<u8>) -> Fate {
+        self.shared.metrics.refused.add(1);
         let has_source = !matches!(self.shared.meeting.source(), Met::Nobody);
         match finding {
-            Finding::Same => {
-                self.shared.metrics.covered.add(1);
-                // Who wrote it in two steps may have ended between them.
-                self.written()
-            }
-            Finding::Newer if !has_source => {
-                self.shared.metrics.covered.add(1);
-                Fate::Done
-            }
+            Finding::Same => self.covered(),
+            Finding::Newer if !has_source => self.covered(),
             Finding::Newer | Finding::Beside if has_source => Fate::Receive { cell, is_foreign: false },
             Finding::Foreign if has_source => Fate::Receive { cell, is_foreign: true },
             Finding::Older | Finding::Newer | Finding::Beside | Finding::Foreign => {
@@ -280,6 +260,12 @@ impl Lane {
                 Fate::Again
             }
         }
+    }
+
+    /// Whoever wrote the cell tells of it.
+    fn covered(&self) -> Fate {
+        self.shared.metrics.covered.add(1);
+        Fate::Done
     }
 
     /// Acks what is done, keeps what is not. Everything is kept if a cell has to be received and its source has ended.
@@ -343,7 +329,7 @@ fn give_back(ready: &mut VecDeque<Job>, jobs: Vec<Job>) {
     jobs.into_iter().rev().for_each(|job| ready.push_front(job));
 }
 
-/// Entries and messages of the cells that were written, where that is a second step.
+/// Entries and messages of the cells that were written.
 async fn tell(
     shared: &Shared,
     link: &mut Link,

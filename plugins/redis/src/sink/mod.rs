@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tally::Ticket;
-use tracing::info;
+use tracing::{Instrument, info, info_span};
 
 /// How long an ending sink waits for what was sent and not answered, so that nothing of it comes after a successor's.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -67,9 +67,10 @@ impl PipelinedSink for RedisSink {
             keys: KeyNumbers::default(),
         };
         let shared = Arc::new(Shared {
-            commands: Commands::new(config.stream_max_len, !server.is_cluster()),
+            commands: Commands::new(config.stream_max_len),
             client_name: client_name(context.component()),
             server,
+            pool_size: settings.pool_size,
             names: settings.names,
             raw_stream: config.stream,
             tally: tally::Tally::new(settings.pool_size),
@@ -78,14 +79,16 @@ impl PipelinedSink for RedisSink {
         });
         let queues: Vec<Arc<Queue>> = (0..settings.pool_size).map(|_| Arc::default()).collect();
         let (ending, ended) = mpsc::sync_channel::<()>(1);
+        let span = info_span!("redis");
         for (index, queue) in queues.iter().enumerate() {
             let receptions = Receptions::new(Newest::new(context.clone(), maker.clone()));
             let lane = Lane::new(index, shared.clone(), queue.clone(), receptions);
             let ending = ending.clone();
-            context.spawn(async move {
+            let running = async move {
                 lane.run().await;
                 drop(ending);
-            });
+            };
+            context.spawn(running.instrument(span.clone()));
         }
         Ok(Self { shared, queues, maker, ended, through_log: context.through_log(), told: Once::new() })
     }

@@ -38,7 +38,7 @@ use std::{
     },
     time::Duration,
 };
-use tracing::error;
+use tracing::{Instrument, error, info_span};
 
 /// The `redis` source.
 pub(crate) struct RedisSource {
@@ -70,7 +70,7 @@ impl Source for RedisSource {
             Meeting { pipeline: context.pipeline().to_owned(), endpoint }.open(&common.inbox);
         }
         let keeper = Keeper::new(common.clone(), context.clone(), Lanes::stored(context));
-        context.spawn(keeper.run(which));
+        context.spawn(keeper.run(which).instrument(common.span.clone()));
         let records = Records { node_id: context.node_id().to_owned(), through_log: context.through_log() };
         Ok(Self { context: context.clone(), common, records })
     }
@@ -171,6 +171,7 @@ fn common(config: &RedisSourceConfig, settings: Settings, context: &Context) -> 
         handed: Arc::default(),
         catch_up: CatchUp::default(),
         metrics: SourceMetrics::new(context),
+        span: info_span!("redis"),
     })
 }
 

@@ -10,7 +10,7 @@ use super::{
     stream::{READ, Stream},
 };
 use crate::{
-    connection::{Away, Fault, Link, Placed, Server},
+    connection::{Away, Fault, Link, Placed, Refusal, Server},
     metrics::SourceMetrics,
     names::Names,
 };
@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{Span, error, info, warn};
 
 /// How long a read waits on the server: a stream that is added meanwhile waits as long.
 const BLOCK: Duration = Duration::from_millis(250);
@@ -39,6 +39,8 @@ pub(super) struct Common {
     pub(super) handed: Arc<Handed>,
     pub(super) catch_up: CatchUp,
     pub(super) metrics: SourceMetrics,
+    /// Marks the lines of every task.
+    pub(super) span: Span,
 }
 
 /// The state of a reader's task.
@@ -65,7 +67,8 @@ impl Reader {
                 let Some(stream) = self.added.recv().await else { return };
                 self.streams.push(stream);
             }
-            let away = match self.common.server.connect_for(&self.common.client_name, BLOCK).await {
+            let name = format!("{}:read", self.common.client_name);
+            let away = match self.common.server.connect_for(&name, BLOCK).await {
                 Ok(mut link) => {
                     backoff.reset();
                     match self.read_all(&mut link).await {
@@ -85,15 +88,16 @@ impl Reader {
 
     /// Reads until the source ends or the connection does.
     async fn read_all(&mut self, link: &mut Link) -> Result<(), Away> {
-        for i in 0..self.streams.len() {
-            self.open(link, i).await?;
-        }
+        self.open_all(link).await?;
         if std::mem::take(&mut self.is_away) {
             info!("connected to Redis again");
         }
         self.common.inbox.set_away(self.number, None);
         while !self.common.inbox.is_closed() {
-            self.add_new(link).await?;
+            while let Ok(stream) = self.added.try_recv() {
+                self.streams.push(stream);
+                self.open(link, self.streams.len() - 1).await?;
+            }
             self.common.inbox.room().await;
             self.read_once(link).await?;
             if self.common.group.is_shared && self.next_claim <= Instant::now() {
@@ -103,44 +107,66 @@ impl Reader {
         Ok(())
     }
 
-    async fn add_new(&mut self, link: &mut Link) -> Result<(), Away> {
-        while let Ok(stream) = self.added.try_recv() {
-            self.streams.push(stream);
-            self.open(link, self.streams.len() - 1).await?;
+    async fn open_all(&mut self, link: &mut Link) -> Result<(), Away> {
+        let mut refused = None;
+        for i in 0..self.streams.len() {
+            refused = self.open(link, i).await?.or(refused);
         }
-        Ok(())
+        match refused {
+            Some(refusal) if self.streams.iter().all(|stream| stream.is_refused) => {
+                Err(self.refused(&refusal))
+            }
+            _ => Ok(()),
+        }
     }
 
-    async fn open(&mut self, link: &mut Link, i: usize) -> Result<(), Away> {
-        self.streams[i].open(link, &self.common).await.map_err(|fault| self.away(fault))
-    }
-
-    /// A refusal is about the whole source: without its streams it has nothing to read.
-    fn away(&self, fault: Fault) -> Away {
-        match fault {
-            Fault::Away(away) => away,
-            Fault::Refused(refusal) => {
-                let address = self.common.server.address();
+    /// Opens a stream. One that the server refuses is left out until the next connection, and the others are read.
+    async fn open(&mut self, link: &mut Link, i: usize) -> Result<Option<Refusal>, Away> {
+        let stream = &mut self.streams[i];
+        let opened = stream.open(link, &self.common).await;
+        stream.is_refused = matches!(opened, Err(Fault::Refused(_)));
+        match opened {
+            Ok(()) => Ok(None),
+            Err(Fault::Away(away)) => Err(away),
+            Err(Fault::Refused(refusal)) => {
                 if !self.is_away {
-                    error!(%address, error = %refusal, "Redis refuses the reading of streams");
+                    error!(stream = stream.identity.name, error = %refusal, "Redis refuses the reading of a stream");
                 }
-                Away(format!("{address} refuses the reading of streams: {refusal}"))
+                stream.give_up(&self.common);
+                Ok(Some(refusal))
             }
         }
     }
 
+    fn refused(&self, refusal: &Refusal) -> Away {
+        Away(format!("{} refuses the reading of streams: {refusal}", self.common.server.address()))
+    }
+
     async fn read_once(&mut self, link: &mut Link) -> Result<(), Away> {
-        let names: Vec<&str> = self.streams.iter().map(|stream| stream.identity.name.as_str()).collect();
-        let asked_for = (READ / names.len()).max(1);
-        let taken = self.common.group.take_new(link, &names, asked_for, BLOCK).await;
-        let mut taken = taken.map_err(|fault| self.away(fault))?;
+        let open = self.streams.iter().filter(|stream| !stream.is_refused);
+        let names: Vec<&str> = open.map(|stream| stream.identity.name.as_str()).collect();
+        let asked_for = (READ / names.len().max(1)).max(1);
+        let mut taken = match self.common.group.take_new(link, &names, asked_for, BLOCK).await {
+            Ok(taken) => taken,
+            Err(Fault::Away(away)) => return Err(away),
+            // A stream or its group was deleted, as FLUSHALL does.
+            Err(Fault::Refused(refusal)) if matches!(refusal.code.as_str(), "NOGROUP" | "UNBLOCKED") => {
+                return self.open_all(link).await;
+            }
+            Err(Fault::Refused(refusal)) => return Err(self.refused(&refusal)),
+        };
         for i in 0..self.streams.len() {
             let stream = &mut self.streams[i];
+            if stream.is_refused {
+                continue;
+            }
             let of_stream = |(name, _): &(Vec<u8>, _)| name == stream.identity.name.as_bytes();
             let entries =
                 taken.iter().position(of_stream).map(|at| taken.swap_remove(at).1).unwrap_or_default();
-            if let Err(fault) = stream.take_in(entries, asked_for, link, &self.common).await {
-                return Err(self.away(fault));
+            match stream.take_in(entries, asked_for, link, &self.common).await {
+                Ok(()) => {}
+                Err(Fault::Away(away)) => return Err(away),
+                Err(Fault::Refused(refusal)) => return Err(self.refused(&refusal)),
             }
         }
         Ok(())
@@ -150,7 +176,7 @@ impl Reader {
     async fn claim(&mut self, link: &mut Link) -> Result<(), Away> {
         let common = self.common.clone();
         self.next_claim = Instant::now() + common.group.claim_idle / 3;
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut().filter(|stream| !stream.is_refused) {
             let ids: Vec<_> = common.handed.on_their_way(&stream.identity).into_iter().collect();
             let keep = |ids: &[_]| Placed {
                 command: common.group.keep(&stream.identity.name, ids),

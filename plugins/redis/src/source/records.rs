@@ -5,7 +5,7 @@
 
 use super::stream::Identity;
 use crate::entry::Entry;
-use lockstep_plugin_api::{names::key_problem, prelude::*, wire::derived_event_id};
+use lockstep_plugin_api::{names::key_problem, prelude::*, record::TENANT_HEADER, wire::derived_event_id};
 
 /// Makes records.
 #[derive(Debug)]
@@ -30,13 +30,13 @@ impl Records {
     /// The record of an entry; `None` if it is this host's own word, come back without a dot.
     pub(crate) fn entry(&self, stream: &Identity, entry: Entry) -> Option<Record> {
         if !self.through_log {
-            return Some(entry.into_record());
+            return Some(moved(stream, entry));
         }
         let (id, key) = (entry.id, entry.config_key().map(str::to_owned));
-        let mut record = match entry.into_change() {
-            Ok(record) => record,
-            Err((record, error)) => return Some(record.with_error(error)),
-        };
+        let mut record = entry.into_change();
+        if record.error().is_some() {
+            return Some(record);
+        }
         let found = Found {
             stream: &stream.name,
             tenant: stream.tenant.as_deref(),
@@ -69,7 +69,10 @@ impl Records {
         match self.complete(record, found) {
             Ok(true) => Some(None),
             Ok(false) => None,
-            Err(error) => Some(Some(error)),
+            Err(error) => {
+                record.set_key(found.key.map(Bytes::from));
+                Some(Some(error))
+            }
         }
     }
 
@@ -103,6 +106,15 @@ impl Records {
         record.set_key(Some(key));
         Ok(true)
     }
+}
+
+/// The record of an entry that nobody reads here. The value need not say whose it is, for the stream's name does.
+fn moved(stream: &Identity, entry: Entry) -> Record {
+    let mut record = entry.into_record();
+    if let Some(tenant) = &stream.tenant {
+        record.set_header(TENANT_HEADER, tenant.as_str());
+    }
+    record
 }
 
 fn with(record: Record, error: Option<Error>) -> Record {
@@ -173,6 +185,17 @@ mod tests {
             assert_eq!(record.error().and_then(Error::code), Some("bad_message"));
             assert_eq!(&*record.value().expect("its bytes"), other.as_bytes());
         }
+    }
+
+    #[test]
+    fn what_is_moved_as_it_is_says_whose_it_is() {
+        let direct = Records { through_log: false, ..records() };
+        let moved = |tenant| {
+            let entry = entry(7, &[("data", r#"{"config_key":"k","new_value":1}"#)]);
+            let mut record = direct.entry(&stream(tenant), entry).expect("a record");
+            record.change().expect("a change").tenant_id().map(str::to_owned)
+        };
+        assert_eq!((moved(Some("acme")).as_deref(), moved(None)), (Some("acme"), None));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(super) struct Stream {
     /// The last read gave as much as was asked for: there is more, and it may be trimmed away meanwhile.
     is_behind: bool,
     was_opened: bool,
+    /// The server does not let it be read.
+    pub(super) is_refused: bool,
 }
 
 /// The way to where the stream stood when it was opened.
@@ -55,7 +57,14 @@ impl Stream {
     pub(super) fn new(identity: Identity, last: Option<EntryId>, is_awaited: bool) -> Self {
         let catching_up = CatchingUp { is_awaited, ..CatchingUp::default() };
         let identity = Arc::new(identity);
-        Self { identity, last, catching_up: Some(catching_up), is_behind: false, was_opened: false }
+        Self {
+            identity,
+            last,
+            catching_up: Some(catching_up),
+            is_behind: false,
+            was_opened: false,
+            is_refused: false,
+        }
     }
 
     fn name(&self) -> &str {
@@ -64,12 +73,14 @@ impl Stream {
 
     /// Makes the group stand where this stream does, and reads what has to come first. Done again after each reconnect.
     pub(super) async fn open(&mut self, link: &mut Link, common: &Common) -> Result<(), Fault> {
-        let is_first = !std::mem::replace(&mut self.was_opened, true);
+        let is_first = !self.was_opened;
         if common.group.is_shared || (self.last.is_none() && !common.through_log) {
             common.group.create(link, self.name(), common.group.begin).await?;
             self.warn_of_others(link, common, is_first).await;
             self.begin_catching_up(common.group.info(link, self.name()).await?.last);
-            return self.take_own(link, common).await;
+            self.take_own(link, common).await?;
+            self.was_opened = true;
+            return Ok(());
         }
         let last = self.last.unwrap_or_default();
         common.group.go_on_behind(link, self.name(), last).await?;
@@ -82,10 +93,20 @@ impl Stream {
         if info.is_gap_behind(last) && self.last.is_some() {
             self.mind_the_gap(link, common, &info).await?;
         } else if self.last.is_none() {
-            self.last = Some(last);
             self.read_cells(link, common).await?;
+            self.last = Some(last);
         }
+        self.was_opened = true;
+        self.look_whether_there(common);
         Ok(())
+    }
+
+    /// Whether there is nothing left to read of what was there.
+    fn look_whether_there(&mut self, common: &Common) {
+        let last = self.last.unwrap_or_default();
+        if self.catching_up.as_ref().is_some_and(|catching_up| last >= catching_up.until) {
+            self.caught_up(common);
+        }
     }
 
     fn begin_catching_up(&mut self, until: EntryId) {
@@ -123,12 +144,13 @@ impl Stream {
         } else {
             warn!(stream = self.name(), %position, "gap: entries of the stream are gone that were not read");
         }
-        if info.last < position {
-            self.last = Some(EntryId::default());
-            common.group.go_on_behind(link, self.name(), EntryId::default()).await?;
-        }
         self.begin_catching_up(info.last);
-        self.read_cells(link, common).await
+        self.read_cells(link, common).await?;
+        if info.last < position {
+            common.group.go_on_behind(link, self.name(), EntryId::default()).await?;
+            self.last = Some(EntryId::default());
+        }
+        Ok(())
     }
 
     /// Hands every cell of the cache over.
@@ -256,6 +278,13 @@ impl Stream {
         common.handed.add(&self.identity, entries.iter().map(|entry| entry.id));
         let item = |entry| Item::Entry { stream: self.identity.clone(), entry };
         common.inbox.push(entries.into_iter().map(item));
+    }
+
+    /// Nobody is to wait for this stream.
+    pub(super) fn give_up(&mut self, common: &Common) {
+        if self.catching_up.as_mut().is_some_and(|catching_up| std::mem::take(&mut catching_up.is_awaited)) {
+            common.catch_up.one_less(&common.inbox);
+        }
     }
 
     /// Everything that was there when the stream was opened has been handed over.
