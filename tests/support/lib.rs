@@ -28,6 +28,7 @@ mod servers;
 mod brokers;
 mod python;
 mod peer;
+mod oracle;
 mod proxy;
 mod scale;
 
@@ -43,6 +44,7 @@ pub use guide_lock::GuideWorkers;
 pub use host::Host;
 pub use ledger::Ledger;
 pub use lines::{append, key_of, lines, read};
+pub use oracle::{npm_answers, plugin_answers};
 pub use peer::PythonPeer;
 pub use ports::free_port;
 pub use probe::Probe;

@@ -154,7 +154,21 @@ fn every_operation_is_in_normal_form() {
 }
 
 #[test]
-fn the_contracts_vector_holds_in_both_orders() {
+fn d_37_an_operation_stays_one_however_many_parts_the_other_one_has() {
+    let (one, other) = (op(json!(["a", 2, {"d": 1}])), op(json!([1, "b", 2, {"d": 1}])));
+    assert_eq!(one.transformed(&other, Side::Left).to_value(), value(&json!(["a", 3, {"d": 1}])));
+    assert_eq!(other.transformed(&one, Side::Right).to_value(), value(&json!([2, "b", 1, {"d": 1}])));
+}
+
+#[test]
+fn d_38_of_two_that_insert_at_one_place_the_left_one_goes_first() {
+    let (one, other) = (op(json!([2, "x"])), op(json!([2, "yy"])));
+    assert_eq!(one.transformed(&other, Side::Left).apply("abyyc"), Ok("abxyyc".into()));
+    assert_eq!(other.transformed(&one, Side::Right).apply("abxc"), Ok("abxyyc".into()));
+}
+
+#[test]
+fn d_39_what_both_delete_is_deleted_once_in_both_orders() {
     let (one, other) = (op(json!([{"d": 3}])), op(json!([2, {"d": 3}])));
     assert_eq!(one.transformed(&other, Side::Left).apply("abf"), Ok("f".into()));
     assert_eq!(other.transformed(&one, Side::Right).apply("def"), Ok("f".into()));

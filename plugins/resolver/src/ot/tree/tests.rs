@@ -117,7 +117,7 @@ fn the_rules_of_clashes_hold() {
 }
 
 #[test]
-fn the_contracts_vector_of_lists_holds() {
+fn d_38_the_contracts_vector_of_lists_holds() {
     let [.., value_after] = converged(&json!([1, 2, 3]), json!([1, {"i": 9}]), json!([1, {"i": 8}]));
     assert_eq!(value_after, value(&json!([1, 9, 8, 2, 3])));
 }

@@ -229,6 +229,17 @@ fn the_policy_travels_with_the_change() {
 }
 
 #[test]
+fn d_44_numbers_that_name_something_have_no_mean() {
+    for (key, shown) in [("app.db.pool", json!(5932.5)), ("app.db.port", json!(6433))] {
+        let mut host = Host::new(&json!({ "strategy": "merge" }));
+        let seen = host.write(&json!({ "config_key": "app.other", "new_value": 1 })).revision;
+        let create = |value: u16| json!({ "config_key": key, "new_value": value, "base": seen });
+        host.write(&create(5432));
+        assert_eq!(host.write(&create(6433)).entry["new_value"], shown, "{key}");
+    }
+}
+
+#[test]
 fn d_33_changes_of_different_bases_are_named_and_the_last_one_wins() {
     let mut host = Host::new(&json!({ "strategy": "ot" }));
     let mut other = Host::new(&json!({ "strategy": "ot" }));
