@@ -8,6 +8,7 @@ mod guide_config;
 mod all_transports;
 mod cli;
 mod commands;
+mod operational_transform;
 mod handshake;
 mod versions;
 mod servers;
