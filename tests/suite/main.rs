@@ -6,6 +6,7 @@ mod readmes;
 mod broker_pipelines;
 mod guide_config;
 mod all_transports;
+mod redis;
 mod cli;
 mod commands;
 mod handshake;
