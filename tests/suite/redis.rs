@@ -124,3 +124,29 @@ fn a_cell_that_was_not_written_when_the_host_died_is_written_by_the_next_one() {
     assert_eq!(stream(&redis, LOG).len(), 2);
     host.stop();
 }
+
+#[test]
+fn a_stream_that_the_access_list_hides_is_read_when_it_hides_it_no_more() {
+    let redis = Redis::start(&RedisOptions::default());
+    let allow = |names: &str| {
+        let keys = [format!("~apg-config:log:{names}"), format!("~apg-config:cache:{names}")];
+        let _: String =
+            redis.command(&["ACL", "SETUSER", "reader", "on", ">s", "+@all", "&*", &keys[0], &keys[1]]);
+    };
+    allow("global");
+    let data = json!({ "config_key": "app.x", "new_value": 1 }).to_string();
+    let _: String = redis.command(&["XADD", "apg-config:log:acme", "*", "data", &data]);
+    let yaml = SYNC.replacen("}' }", "}', discover_interval: 200ms }", 1);
+    let site = Site::new()
+        .env("REDIS_URL", format!("redis://reader:s@127.0.0.1:{}/0", redis.port))
+        .pipeline("p", &yaml);
+    let mut host = start(&site);
+    write(&redis, "app.y", &json!(2));
+    host.wait_until("the other stream", LIMIT, |_| site.run(["get", "app.y"]).code == Some(0));
+    assert_eq!(host.logged("Redis refuses the reading of a stream").len(), 1);
+    assert_eq!(site.run(["get", "--tenant", "acme", "app.x"]).code, Some(1));
+    allow("acme");
+    host.wait_until("the stream", LIMIT, |_| site.run(["get", "--tenant", "acme", "app.x"]).code == Some(0));
+    assert_eq!(host.logged("Redis refuses the reading of a stream").len(), 1, "said once");
+    host.stop();
+}
