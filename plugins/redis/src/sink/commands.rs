@@ -55,7 +55,7 @@ impl Commands {
     pub(crate) async fn load(&self, link: &mut Link) -> Result<(), Away> {
         let mut load = cmd("SCRIPT");
         load.arg("LOAD").arg(SCRIPT);
-        match link.call(&load).await {
+        match link.call_masters(&load).await {
             Ok(_) => Ok(()),
             Err(Fault::Away(away)) => Err(away),
             Err(Fault::Refused(refusal)) => Err(Away(format!("the server takes no script: {refusal}"))),
