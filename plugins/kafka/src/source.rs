@@ -56,7 +56,7 @@ impl Source for KafkaSource {
     }
 
     fn new(config: KafkaSourceConfig, context: &Context) -> Result<Self> {
-        context.endpoint(&config.connection().endpoint());
+        context.endpoint(&config.endpoint());
         let lanes = Arc::new(Lanes::of_positions(context.positions()));
         let changes = context.through_log().then(|| Changes::new(&config, context, &lanes)).transpose()?;
         let consumption = Consumption::open(&config, context, lanes.clone())?;

@@ -19,11 +19,15 @@ fn cluster() -> Cluster {
 }
 
 fn write(cluster: &Cluster, values: &[&str]) {
+    write_to(cluster, "t", values);
+}
+
+fn write_to(cluster: &Cluster, topic: &str, values: &[&str]) {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", cluster.bootstrap_servers());
     let producer: BaseProducer = settings.create().expect("a producer");
     for value in values {
-        let record = BaseRecord::to("t").partition(0).key("k").payload(*value);
+        let record = BaseRecord::to(topic).partition(0).key("k").payload(*value);
         producer.send(record).map_err(|(error, _)| error).expect("taken");
     }
     producer.flush(LIMIT).expect("written");
@@ -31,7 +35,8 @@ fn write(cluster: &Cluster, values: &[&str]) {
 
 fn source(cluster: &Cluster, stage: &Stage, more: &str) -> SourceDriver {
     let servers = cluster.bootstrap_servers();
-    let config = format!(r#"{{"bootstrap_servers":["{servers}"],"topic":"t"{more}}}"#);
+    let topic = if more.contains("topics") { "" } else { r#","topic":"t""# };
+    let config = format!(r#"{{"bootstrap_servers":["{servers}"]{topic}{more}}}"#);
     testing::source::<KafkaSource>(&config, stage).expect("a source")
 }
 
@@ -62,7 +67,7 @@ fn a_direct_pipeline_goes_on_where_the_host_has_come_to() {
     stage.positions = vec![position];
     let mut second = source(&cluster, &stage, "");
     assert_eq!(texts(&second.poll_until(1, LIMIT).expect("messages")), ["c"]);
-    assert_eq!(stage.host.endpoint(), Some(format!("kafka:{}", cluster.bootstrap_servers())));
+    assert_eq!(stage.host.endpoint(), Some(format!("kafka:{}/t", cluster.bootstrap_servers())));
 }
 
 #[test]
