@@ -60,6 +60,8 @@ pub(crate) struct Consumption {
     has_joined: bool,
     /// Every partition there is, where this host takes all of them.
     all: Vec<Name>,
+    /// Partitions that were found since and are not taken yet.
+    found: Vec<Name>,
     /// The topic to ask for next.
     next_look: usize,
     looked_at: Instant,
@@ -96,6 +98,7 @@ impl Consumption {
             consumer: None,
             has_joined: false,
             all: Vec::new(),
+            found: Vec::new(),
             next_look: 0,
             looked_at: now,
             heard_at: now,
@@ -141,6 +144,7 @@ impl Consumption {
     pub(crate) fn take(&mut self, max: usize, wait: Duration) -> Result<Taken> {
         self.polled_at = Instant::now();
         self.join()?;
+        self.take_found()?;
         self.go_on()?;
         self.tell()?;
         let mut taken = Taken::default();
@@ -201,15 +205,15 @@ impl Consumption {
                 let partitions = partitions_of(consumer, topic, self.look_wait).map_err(|_| self.away())?;
                 all.extend(partitions.into_iter().map(|partition| (topic.clone(), partition)));
             }
-            self.take_all(all)?;
+            self.take_all(all, 0)?;
         }
         self.has_joined = true;
         Ok(())
     }
 
-    fn take_all(&mut self, all: Vec<Name>) -> Result<()> {
+    fn take_all(&mut self, all: Vec<Name>, n_new: usize) -> Result<()> {
         let consumer = self.consumer()?;
-        consumer.context().take_all(consumer, &all).map_err(Error::fatal)?;
+        consumer.context().take_all(consumer, &all, n_new).map_err(Error::fatal)?;
         self.all = all;
         Ok(())
     }
@@ -253,19 +257,23 @@ impl Consumption {
         let partitions = found.map_err(|_| trouble.map_or_else(|| self.away(), Error::not_connected))?;
         self.consumer()?.context().health.is_well();
         self.heard_at = Instant::now();
-        if self.is_shared { Ok(()) } else { self.take_new(self.next_look, &partitions) }
+        if !self.is_shared {
+            let names = partitions.into_iter().map(|partition| (topic.clone(), partition));
+            self.found = names.filter(|name| !self.all.contains(name)).collect();
+        }
+        Ok(())
     }
 
-    /// Takes partitions that were not there before.
-    fn take_new(&mut self, topic: usize, partitions: &[i32]) -> Result<()> {
-        let topic = &self.topics[topic];
-        let new: Vec<Name> = partitions.iter().map(|partition| (topic.clone(), *partition)).collect();
-        let new: Vec<Name> = new.into_iter().filter(|name| !self.all.contains(name)).collect();
-        if new.is_empty() {
+    /// Takes partitions that were not there before. All are assigned anew, so everything that was taken of the others has
+    /// to have been handed over.
+    fn take_found(&mut self) -> Result<()> {
+        let found = mem::take(&mut self.found);
+        if found.is_empty() {
             return Ok(());
         }
-        let all = self.all.iter().cloned().chain(new).collect();
-        self.take_all(all)
+        let n_new = found.len();
+        let all = self.all.iter().cloned().chain(found).collect();
+        self.take_all(all, n_new)
     }
 
     /// Makes another consumer; it begins where the host has come to.
@@ -275,6 +283,7 @@ impl Consumption {
         self.consumer = None;
         self.lanes.table().assigned().for_each(|lane| lane.revoke());
         self.left_over.clear();
+        self.found.clear();
         (self.has_joined, self.is_paused) = (false, false);
         match self.make() {
             Ok(consumer) => {

@@ -7,6 +7,7 @@ use rdkafka::{
     mocking::MockCluster,
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
 };
+use std::time::Instant;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -156,4 +157,58 @@ fn topics_that_do_not_exist_are_told() {
     let error = source.poll_until(1, LIMIT).expect_err("there is nothing to read");
     assert_eq!(error.kind(), ErrorKind::NOT_CONNECTED);
     assert_eq!(error.message(), "none of the topics exists: t");
+}
+
+#[test]
+fn what_comes_while_a_source_is_away_is_read_also_if_it_had_read_nothing_before() {
+    let cluster = cluster();
+    write(&cluster, &["before"]);
+    let stage = Stage::default();
+    let more = r#","auto_commit_interval_ms":1"#;
+    let mut first = source(&cluster, &stage, more);
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        assert!(first.poll(10, Duration::from_millis(50)).expect("polled").is_empty());
+    }
+    drop(first);
+    write(&cluster, &["meanwhile"]);
+    let mut second = source(&cluster, &stage, more);
+    assert_eq!(texts(&second.poll_until(1, LIMIT).expect("messages")), ["meanwhile"]);
+}
+
+/// Lets a topic appear that was not there.
+fn appear(cluster: &Cluster, topic: &str, is_there: bool) {
+    use rdkafka::types::RDKafkaRespErr as Code;
+    let code = if is_there {
+        Code::RD_KAFKA_RESP_ERR_NO_ERROR
+    } else {
+        Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+    };
+    cluster.topic_error(topic, code).expect("told");
+}
+
+#[test]
+fn a_topic_that_is_found_later_is_read_from_its_beginning_and_no_other_is_read_again() {
+    let cluster = cluster();
+    cluster.create_topic("u", 1, 1).expect("a topic");
+    write_to(&cluster, "u", &["first of u"]);
+    appear(&cluster, "u", false);
+    let mut source = source(&cluster, &Stage::default(), r#","topics":["t","u"]"#);
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        assert!(source.poll(10, Duration::from_millis(50)).expect("polled").is_empty());
+    }
+    appear(&cluster, "u", true);
+    let (mut read, mut n_written) = (Vec::new(), 0);
+    let until = Instant::now() + LIMIT;
+    while Instant::now() < until && !(read.contains(&"first of u".to_owned()) && read.len() > n_written) {
+        write(&cluster, &[&n_written.to_string()]);
+        n_written += 1;
+        read.extend(texts(&source.poll(10, Duration::from_secs(1)).expect("polled")));
+    }
+    let mut expected: Vec<_> = (0..n_written).map(|n| n.to_string()).collect();
+    expected.push("first of u".to_owned());
+    let by_number = |text: &String| text.parse::<usize>().unwrap_or(usize::MAX);
+    read.sort_by_key(by_number);
+    assert_eq!(read, expected, "everything, once");
 }
