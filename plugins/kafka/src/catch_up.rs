@@ -109,10 +109,7 @@ fn find_ends(consumer: &BaseConsumer<Member>, lanes: &Lanes) {
     let started = Instant::now();
     for (topic, partition, _) in new {
         let Ok((first, end)) = consumer.fetch_watermarks(&topic, partition, END_WAIT) else { return };
-        let mut table = lanes.table();
-        let lane = table.of(&topic, partition);
-        let is_behind = lane.next.unwrap_or(first).max(first) < end;
-        lane.end = if is_behind { End::At(end) } else { End::Reached };
+        lanes.table().of(&topic, partition).set_end(first, end);
         if started.elapsed() > STEP {
             return;
         }

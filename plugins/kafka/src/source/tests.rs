@@ -212,3 +212,18 @@ fn a_topic_that_is_found_later_is_read_from_its_beginning_and_no_other_is_read_a
     read.sort_by_key(by_number);
     assert_eq!(read, expected, "everything, once");
 }
+
+#[test]
+fn a_topic_that_was_made_anew_is_read_before_the_host_is_ready() {
+    let cluster = cluster();
+    write(&cluster, &[&change(1), &change(2), &change(3)]);
+    let position = Position::new(0, "t/0@100");
+    let stage = Stage { through_log: true, positions: vec![position], ..Stage::default() };
+    let mut source = source(&cluster, &stage, "");
+    let (mut n_read, until) = (0, Instant::now() + LIMIT);
+    while n_read < 3 && Instant::now() < until {
+        assert!(stage.host.is_catching_up(), "{n_read} of 3 are read");
+        n_read += source.poll(1, Duration::from_millis(50)).expect("polled").len();
+    }
+    assert_eq!(n_read, 3);
+}
