@@ -227,3 +227,24 @@ fn a_topic_that_was_made_anew_is_read_before_the_host_is_ready() {
     }
     assert_eq!(n_read, 3);
 }
+
+#[test]
+fn what_was_passed_over_in_a_topic_that_was_made_anew_hides_nothing_of_the_new_one() {
+    let old = cluster();
+    old.create_topic("apg-config-dlq", 1, 1).expect("a topic");
+    write(&old, &["{", "{", "{"]);
+    let mut stage = Stage { through_log: true, ..Stage::default() };
+    let mut first = source(&old, &stage, "");
+    let until = Instant::now() + LIMIT;
+    while stage.host.counter("kafka_dead_letters_sent") < 3 && Instant::now() < until {
+        assert!(first.poll(10, Duration::from_millis(50)).expect("polled").is_empty());
+    }
+    drop(first);
+
+    let new = cluster();
+    write(&new, &[&change(1), &change(2), &change(3), &change(4)]);
+    stage.positions = vec![Position::new(0, "t/0@1")];
+    let mut second = source(&new, &stage, "");
+    let records = second.poll_until(3, LIMIT).expect("messages");
+    assert_eq!(records[0].position().expect("a position").bytes().as_ref(), b"t/0@2");
+}
