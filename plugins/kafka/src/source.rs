@@ -172,7 +172,7 @@ impl KafkaSource {
 
     /// Looks whether everything is read that was there.
     fn look_around(&mut self, consumption: &Consumption, nothing_came: bool) -> Result<()> {
-        match self.catch_up.step(consumption.consumer()?, &self.lanes) {
+        match self.catch_up.step(consumption.consumer()?, &self.lanes, nothing_came) {
             Step::UnderWay => {}
             Step::Over => self.context.caught_up(),
             Step::NoTopics(problem) => {

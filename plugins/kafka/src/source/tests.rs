@@ -1,13 +1,14 @@
 //! Against librdkafka's own mock cluster: positions, the group, and what happens to what cannot be read.
 
 use super::*;
+use crate::lanes::End;
 use lockstep_plugin_api::testing::{self, Place as Stage, SourceDriver};
 use rdkafka::{
     ClientConfig,
     mocking::MockCluster,
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
 };
-use std::time::Instant;
+use std::{cell::RefCell, time::Instant};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -247,4 +248,44 @@ fn what_was_passed_over_in_a_topic_that_was_made_anew_hides_nothing_of_the_new_o
     let mut second = source(&new, &stage, "");
     let records = second.poll_until(3, LIMIT).expect("messages");
     assert_eq!(records[0].position().expect("a position").bytes().as_ref(), b"t/0@2");
+}
+
+thread_local! {
+    static MADE: RefCell<Option<KafkaSource>> = const { RefCell::new(None) };
+}
+
+/// Gives the source that a driver made to the test.
+struct Made;
+
+impl Source for Made {
+    type Config = KafkaSourceConfig;
+
+    fn new(config: KafkaSourceConfig, context: &Context) -> Result<Self> {
+        let source = KafkaSource::new(config, context)?;
+        MADE.with(|made| made.replace(Some(source)));
+        Ok(Self)
+    }
+
+    fn poll(&mut self, _: usize, _: Duration) -> Result<Vec<Record>> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_host_becomes_ready_although_a_broker_lost_what_it_was_to_read() {
+    let cluster = cluster();
+    write(&cluster, &[&change(1)]);
+    let stage = Stage { through_log: true, ..Stage::default() };
+    let config = format!(r#"{{"bootstrap_servers":["{}"],"topic":"t"}}"#, cluster.bootstrap_servers());
+    drop(testing::source::<Made>(&config, &stage).expect("a source"));
+    let mut source = MADE.with(RefCell::take).expect("it was made");
+    let until = Instant::now() + LIMIT;
+    let mut n_read = 0;
+    assert!(source.poll(0, Duration::ZERO).expect("polled").is_empty());
+    // When it came, there were more.
+    source.lanes.table().assigned().for_each(|lane| lane.end = End::At(1000));
+    while stage.host.is_catching_up() && Instant::now() < until {
+        n_read += source.poll(10, Duration::from_millis(50)).expect("polled").len();
+    }
+    assert_eq!((n_read, stage.host.is_catching_up()), (1, false));
 }
