@@ -32,3 +32,4 @@ mod canary;
 mod admin;
 mod log_acceptance;
 mod contract;
+mod brokers;

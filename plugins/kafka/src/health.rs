@@ -33,6 +33,9 @@ const MAX_KINDS: usize = 200;
 const CONNECTION_FAILED: &str = "FAIL";
 const OFFSET_RESET: &str = "OFFSET";
 
+/// OpenSSL's words for a certificate that it does not take.
+const DISTRUSTED: &str = "certificate verify failed";
+
 /// What is known of a client's brokers.
 pub(crate) struct Health {
     /// The component's own, so that lines from the client's threads name it.
@@ -94,6 +97,9 @@ impl Health {
             if text.contains("uthentication") {
                 self.fail(self.refused(text));
             }
+            if text.contains(DISTRUSTED) {
+                self.fail(self.insecure(text));
+            }
         }
         if matches!(level, RDKafkaLogLevel::Debug) {
             return self.within(|| debug!(target: "librdkafka", facility, "{text}"));
@@ -121,7 +127,7 @@ impl Health {
         match error.rdkafka_error_code() {
             Some(Code::AllBrokersDown) => self.fail(self.unreachable()),
             Some(Code::Authentication | Code::SaslAuthenticationFailed) => self.fail(self.refused(reason)),
-            Some(Code::SSL) => self.fail(format!("the TLS connection to {} failed: {reason}", self.servers)),
+            Some(Code::SSL) => self.fail(self.insecure(reason)),
             Some(Code::GroupAuthorizationFailed) => {
                 let text = format!("the group does not let in {}: {reason}", self.user);
                 self.state().denied = Some((Instant::now(), text));
@@ -164,6 +170,16 @@ impl Health {
             }
             _ => format!("no broker of {} can be reached", self.servers),
         }
+    }
+
+    /// OpenSSL's words do not tell why a certificate is not trusted; librdkafka guesses at one reason.
+    fn insecure(&self, reason: &str) -> String {
+        let why = if reason.contains(DISTRUSTED) {
+            "the broker's certificate has expired, is for another name, or is by nobody whom `ssl_context.cafile` names"
+        } else {
+            reason
+        };
+        format!("the TLS connection to {} failed: {why}", self.servers)
     }
 
     fn refused(&self, reason: &str) -> String {
@@ -279,6 +295,15 @@ mod tests {
         health.error(&all_down(), "1/1 brokers are down");
         let told = health.trouble_since(None).expect("trouble");
         assert_eq!(told, "the broker does not let in user `app` by PLAIN: Invalid username or password");
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_told_with_every_reason_there_can_be() {
+        let health = health();
+        let reason = "SSL handshake failed: certificate verify failed: verify that ssl.ca.location is correctly configured";
+        health.error(&KafkaError::Global(RDKafkaErrorCode::SSL), reason);
+        let told = health.trouble_since(None).expect("trouble");
+        assert!(told.contains("has expired") && told.contains("`ssl_context.cafile`"), "{told}");
     }
 
     #[test]

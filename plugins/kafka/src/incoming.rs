@@ -8,7 +8,7 @@ use lockstep_plugin_api::{
     change::CONFIG_DELETED,
     names::{key_problem, tenant_problem},
     prelude::*,
-    wire::derived_event_id,
+    wire::{derived_event_id, says_value},
 };
 
 /// What a message is.
@@ -60,6 +60,7 @@ impl Reader<'_> {
         if let Some(problem) = change.tenant_id().and_then(tenant_problem) {
             return Err(Error::rejected("bad_tenant", format!("the tenant {problem}")));
         }
+        change.check_depth()?;
         let key = change.config_key_text().as_bytes().clone();
         record.set_key(Some(key));
         // A sink says these anew.
@@ -76,6 +77,7 @@ impl Reader<'_> {
         tenant: Option<String>,
     ) -> Result<()> {
         let event_type = header(record, EVENT_TYPE)?.map(str::to_owned);
+        let says_value = record.raw_value().is_some_and(|value| says_value(value));
         let change = record.change()?;
         let own = change.tenant_id().filter(|own| !own.is_empty());
         if tenant.as_deref().zip(own).is_some_and(|(tenant, own)| tenant != own) {
@@ -89,6 +91,9 @@ impl Reader<'_> {
             record.change_mut()?.set_event_type(event_type);
         }
         let change = record.change()?;
+        if !says_value && !change.is_deletion() {
+            return Err(Error::rejected("bad_message", "`new_value` is missing"));
+        }
         if change.dot().is_none() && change.event_id().is_none_or(str::is_empty) {
             let event_id = event_id(topic, message, change.source_node(), change.timestamp_us());
             record.change_mut()?.set_event_id(event_id);

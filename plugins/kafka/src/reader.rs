@@ -202,7 +202,10 @@ impl Consumption {
         } else {
             let mut all = Vec::new();
             for topic in &self.topics {
-                let partitions = partitions_of(consumer, topic, self.look_wait).map_err(|_| self.away())?;
+                let partitions = partitions_of(consumer, topic, self.look_wait).map_err(|_| {
+                    hear(consumer);
+                    self.away()
+                })?;
                 all.extend(partitions.into_iter().map(|partition| (topic.clone(), partition)));
             }
             self.take_all(all, 0)?;
@@ -365,4 +368,9 @@ fn create(consumer: &BaseConsumer<Member>, creation: &Creation, topic: &str) -> 
         // Reading it will say so.
         Found::Refused(_) => Ok(()),
     }
+}
+
+/// A client that was given no partitions yet is not read; what it has to say about its brokers waits until somebody is.
+fn hear(consumer: &BaseConsumer<Member>) {
+    while let Some(Err(_)) = consumer.poll(Duration::ZERO) {}
 }

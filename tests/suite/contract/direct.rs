@@ -22,7 +22,7 @@ struct Places {
 }
 
 impl Places {
-    /// `source` is the source of a direct pipeline to each place; `PIPELINE` in it becomes the pipeline's name.
+    /// `source` is the source of a direct pipeline to each place. None of them takes anything away from another.
     fn start(mosquitto: Mosquitto, source: &str) -> Self {
         let (topic, websocket) = (Kafka::shared().topic("direct", 1, &[]), free_port());
         let redis = Redis::start(&RedisOptions::default());
@@ -48,7 +48,6 @@ impl Places {
             ("to-websocket", format!("plugin: websocket, config: {{ listen: 127.0.0.1:{websocket} }}")),
         ];
         let site = sinks.iter().fold(Site::new(), |site, (name, sink)| {
-            let source = source.replace("PIPELINE", name);
             site.pipeline(name, &format!("sources: [ {{ {source} }} ]\nsinks: [ {{ {sink} }} ]\n"))
         });
         let mut host = site.start();
@@ -113,8 +112,7 @@ fn the_tenant_in_the_header_of_a_kafka_record_goes_along() {
     let kafka = Kafka::shared();
     let from = kafka.topic("direct-from", 1, &[]);
     let source = format!(
-        "plugin: kafka, config: {{ bootstrap_servers: ['{}'], topic: {from}, auto_offset_reset: earliest, \
-         group_id: PIPELINE }}",
+        "plugin: kafka, config: {{ bootstrap_servers: ['{}'], topic: {from}, auto_offset_reset: earliest }}",
         kafka.plaintext()
     );
     let mut places = Places::start(Mosquitto::start(&MosquittoOptions::default()), &source);

@@ -5,7 +5,12 @@
 
 use super::stream::Identity;
 use crate::entry::Entry;
-use lockstep_plugin_api::{names::key_problem, prelude::*, record::TENANT_HEADER, wire::derived_event_id};
+use lockstep_plugin_api::{
+    names::key_problem,
+    prelude::*,
+    record::TENANT_HEADER,
+    wire::{derived_event_id, says_value},
+};
 
 /// Makes records.
 #[derive(Debug)]
@@ -77,13 +82,19 @@ impl Records {
     }
 
     fn complete(&self, record: &mut Record, found: &Found<'_>) -> Result<bool> {
+        // Without bytes it was put together from fields, of which that was one.
+        let says_value = record.raw_value().is_none_or(|value| says_value(value));
         let change = record.change()?;
+        if !says_value && !change.is_deletion() {
+            return Err(bad("`new_value` is missing"));
+        }
         if found.key.is_some_and(|key| key != change.config_key()) {
             return Err(bad("`config_key` is another one than the place it was found at"));
         }
         if let Some(problem) = key_problem(change.config_key()) {
             return Err(Error::rejected("bad_key", format!("`config_key` {problem}")));
         }
+        change.check_depth()?;
         let said = change.tenant_id().filter(|tenant| !tenant.is_empty());
         if said.is_some() && said != found.tenant {
             return Err(bad("`tenant_id` is another one than the place it was found at"));
@@ -204,6 +215,7 @@ mod tests {
             ("{", "bad_message"),
             (r#"{"new_value":1}"#, "bad_message"),
             (r#"{"config_key":7}"#, "bad_message"),
+            (r#"{"config_key":"a","newvalue":1}"#, "bad_message"),
             (r#"{"config_key":"a..b","new_value":1}"#, "bad_key"),
         ] {
             let record = read(None, data).expect("a record");
@@ -247,8 +259,8 @@ mod tests {
 
     #[test]
     fn a_cell_of_another_key_is_set_aside() {
-        let cell =
-            |key: &[u8]| records().cell("s", None, &key.into(), r#"{"config_key":"k"}"#.into()).expect("one");
+        let value = r#"{"config_key":"k","new_value":1}"#;
+        let cell = |key: &[u8]| records().cell("s", None, &key.into(), value.into()).expect("one");
         assert!(cell(b"k").error().is_none());
         assert!(cell(b"j").error().is_some() && cell(b"\xff").error().is_some());
     }
