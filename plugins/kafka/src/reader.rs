@@ -21,7 +21,7 @@ use rdkafka::{
     error::KafkaError,
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -62,6 +62,8 @@ pub(crate) struct Consumption {
     all: Vec<Name>,
     /// Partitions that were found since and are not taken yet.
     found: Vec<Name>,
+    /// The topics that are not there, or may not be read.
+    missing: BTreeSet<usize>,
     /// The topic to ask for next.
     next_look: usize,
     looked_at: Instant,
@@ -99,6 +101,7 @@ impl Consumption {
             has_joined: false,
             all: Vec::new(),
             found: Vec::new(),
+            missing: BTreeSet::new(),
             next_look: 0,
             looked_at: now,
             heard_at: now,
@@ -201,12 +204,12 @@ impl Consumption {
             consumer.subscribe(&topics).map_err(Error::fatal)?;
         } else {
             let mut all = Vec::new();
-            for topic in &self.topics {
-                let partitions = partitions_of(consumer, topic, self.look_wait).map_err(|_| {
-                    hear(consumer);
-                    self.away()
-                })?;
-                all.extend(partitions.into_iter().map(|partition| (topic.clone(), partition)));
+            for topic in 0..self.topics.len() {
+                let Some(partitions) = self.partitions(topic)? else {
+                    hear(self.consumer()?);
+                    return Err(self.away());
+                };
+                all.extend(partitions);
             }
             self.take_all(all, 0)?;
         }
@@ -255,16 +258,34 @@ impl Consumption {
         }
         self.looked_at = Instant::now();
         self.next_look = (self.next_look + 1) % self.topics.len();
-        let topic = &self.topics[self.next_look];
-        let found = partitions_of(self.consumer()?, topic, self.look_wait);
-        let partitions = found.map_err(|_| trouble.map_or_else(|| self.away(), Error::not_connected))?;
+        let Some(partitions) = self.partitions(self.next_look)? else {
+            return Err(trouble.map_or_else(|| self.away(), Error::not_connected));
+        };
         self.consumer()?.context().health.is_well();
         self.heard_at = Instant::now();
         if !self.is_shared {
-            let names = partitions.into_iter().map(|partition| (topic.clone(), partition));
-            self.found = names.filter(|name| !self.all.contains(name)).collect();
+            self.found = partitions.into_iter().filter(|name| !self.all.contains(name)).collect();
         }
         Ok(())
+    }
+
+    /// The partitions of a topic; `None` if nobody answers.
+    fn partitions(&mut self, topic: usize) -> Result<Option<Vec<Name>>> {
+        let name = &self.topics[topic];
+        let Ok(numbers) = partitions_of(self.consumer()?, name, self.look_wait) else { return Ok(None) };
+        let names: Vec<Name> = numbers.into_iter().map(|number| (name.clone(), number)).collect();
+        if names.is_empty() {
+            if self.missing.insert(topic) {
+                warn!(
+                    topic = name,
+                    "the topic does not exist or may not be read; it is read when that changes"
+                );
+            }
+        } else if self.missing.remove(&topic) {
+            info!(topic = name, "the topic is there now");
+        }
+        self.metrics.missing.set(self.missing.len() as i64);
+        Ok(Some(names))
     }
 
     /// Takes partitions that were not there before. All are assigned anew, so everything that was taken of the others has

@@ -194,11 +194,13 @@ fn a_topic_that_is_found_later_is_read_from_its_beginning_and_no_other_is_read_a
     cluster.create_topic("u", 1, 1).expect("a topic");
     write_to(&cluster, "u", &["first of u"]);
     appear(&cluster, "u", false);
-    let mut source = source(&cluster, &Stage::default(), r#","topics":["t","u"]"#);
+    let stage = Stage::default();
+    let mut source = source(&cluster, &stage, r#","topics":["t","u"]"#);
     let until = Instant::now() + Duration::from_secs(2);
     while Instant::now() < until {
         assert!(source.poll(10, Duration::from_millis(50)).expect("polled").is_empty());
     }
+    assert_eq!(stage.host.gauge("kafka_topics_missing"), 1);
     appear(&cluster, "u", true);
     let (mut read, mut n_written) = (Vec::new(), 0);
     let until = Instant::now() + LIMIT;
@@ -212,6 +214,7 @@ fn a_topic_that_is_found_later_is_read_from_its_beginning_and_no_other_is_read_a
     let by_number = |text: &String| text.parse::<usize>().unwrap_or(usize::MAX);
     read.sort_by_key(by_number);
     assert_eq!(read, expected, "everything, once");
+    assert_eq!(stage.host.gauge("kafka_topics_missing"), 0);
 }
 
 #[test]
