@@ -169,6 +169,10 @@ impl Resolver {
         let base = self.base(change)?;
         let seen = base.as_ref().map_or(&before, |base| &base.siblings);
         if change.is_deletion() && before.value().is_none() && !before.is_conflict() {
+            // Nobody awaits an answer to what was read somewhere: the key is gone, as it was to be.
+            if change.event_id().and_then(Ingested::name).is_some() {
+                return Ok(None);
+            }
             return Err(Error::rejected("not_found", "there is no such key"));
         }
         let strategy = self.strategies.of(change.config_key());
