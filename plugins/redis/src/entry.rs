@@ -165,7 +165,7 @@ impl Entry {
         for (name, value) in self.fields {
             let Ok(name) = String::from_utf8(name) else { continue };
             if !matches!(name.as_str(), DATA | VALUE | KEY | NEW_VALUE) {
-                record.set_header(name.strip_prefix(HEADER).unwrap_or(&name), value);
+                record.push_header(name.strip_prefix(HEADER).unwrap_or(&name), value);
             }
         }
         record
@@ -276,6 +276,13 @@ mod tests {
             let text = String::from_utf8(record.value().expect("a value").to_vec()).expect("UTF-8");
             assert!(fields.iter().all(|(name, value)| text.contains(name) && text.contains(value)), "{text}");
         }
+    }
+
+    #[test]
+    fn very_many_fields_become_headers_in_time_that_grows_with_them() {
+        let fields = (0..200_000).map(|n| (format!("header:{n}").into_bytes(), b"x".to_vec()));
+        let record = Entry::new(EntryId::default(), fields.collect()).into_record();
+        assert_eq!(record.headers().len(), 200_000);
     }
 
     #[test]

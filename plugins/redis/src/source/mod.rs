@@ -11,6 +11,7 @@ pub(crate) mod inbox;
 mod keeper;
 mod lanes;
 mod owed;
+mod portion;
 mod reader;
 mod records;
 mod scan;

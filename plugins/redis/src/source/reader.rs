@@ -2,13 +2,7 @@
 //!
 //! One reader reads every stream; only in a cluster, where streams lie on different nodes, each has its own.
 
-use super::{
-    CatchUp,
-    group::Group,
-    handed::Handed,
-    inbox::Inbox,
-    stream::{READ, Stream},
-};
+use super::{CatchUp, group::Group, handed::Handed, inbox::Inbox, portion::Portion, stream::Stream};
 use crate::{
     connection::{Away, Fault, Link, Placed, Refusal, Server},
     metrics::SourceMetrics,
@@ -51,6 +45,7 @@ pub(super) struct Reader {
     common: Arc<Common>,
     added: mpsc::Receiver<Stream>,
     streams: Vec<Stream>,
+    portion: Portion,
     is_away: bool,
     next_claim: Instant,
     /// When what the server refused is tried again.
@@ -60,7 +55,16 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(number: u32, common: Arc<Common>, added: mpsc::Receiver<Stream>) -> Self {
         let (next_claim, next_try) = (Instant::now(), Instant::now());
-        Self { number, common, added, streams: Vec::new(), is_away: false, next_claim, next_try }
+        Self {
+            number,
+            common,
+            added,
+            streams: Vec::new(),
+            portion: Portion::default(),
+            is_away: false,
+            next_claim,
+            next_try,
+        }
     }
 
     /// Runs until the source ends.
@@ -167,7 +171,7 @@ impl Reader {
     async fn read_once(&mut self, link: &mut Link) -> Result<(), Away> {
         let open = self.streams.iter().filter(|stream| !stream.is_refused);
         let names: Vec<&str> = open.map(|stream| stream.identity.name.as_str()).collect();
-        let asked_for = (READ / names.len().max(1)).max(1);
+        let asked_for = (self.portion.count() / names.len().max(1)).max(1);
         let mut taken = match self.common.group.take_new(link, &names, asked_for, BLOCK).await {
             Ok(taken) => taken,
             Err(Fault::Away(away)) => return Err(away),
@@ -185,6 +189,7 @@ impl Reader {
             let of_stream = |(name, _): &(Vec<u8>, _)| name == stream.identity.name.as_bytes();
             let entries =
                 taken.iter().position(of_stream).map(|at| taken.swap_remove(at).1).unwrap_or_default();
+            self.portion.came(&entries);
             match stream.take_in(entries, asked_for, link, &self.common).await {
                 Ok(()) => {}
                 Err(Fault::Away(away)) => return Err(away),

@@ -9,6 +9,7 @@ use super::{
     handed::Owed,
     inbox::{Cell, Item},
     lanes::entry_position,
+    portion::Portion,
     reader::Common,
 };
 use crate::{
@@ -18,9 +19,6 @@ use crate::{
 use lockstep_plugin_api::Change;
 use std::{collections::HashSet, sync::Arc};
 use tracing::{info, warn};
-
-/// How much one command asks for.
-pub(super) const READ: usize = 500;
 
 /// A stream's name, whose it is, and its lane.
 #[derive(Debug, PartialEq, Eq)]
@@ -216,12 +214,13 @@ impl Stream {
 
     /// What this consumer took and nobody acknowledged; the server gives it only to who asks for it.
     async fn take_own(&mut self, link: &mut Link, common: &Common) -> Result<(), Fault> {
-        let mut from = EntryId::default();
+        let (mut from, mut portion) = (EntryId::default(), Portion::default());
         loop {
             common.inbox.room().await;
-            let entries = common.group.take_own(link, &self.identity.name, from, READ).await?;
+            let entries = common.group.take_own(link, &self.identity.name, from, portion.count()).await?;
             let Some(last) = entries.last() else { return Ok(()) };
             from = last.id;
+            portion.came(&entries);
             self.hand_over_again(entries, common);
             if common.inbox.is_closed() {
                 return Ok(());
@@ -231,10 +230,12 @@ impl Stream {
 
     /// Takes over what other consumers left.
     pub(super) async fn claim(&mut self, link: &mut Link, common: &Common) -> Result<(), Fault> {
-        let mut from = EntryId::default();
+        let (mut from, mut portion) = (EntryId::default(), Portion::default());
         loop {
             common.inbox.room().await;
-            let (next, entries) = common.group.claim(link, &self.identity.name, from, READ).await?;
+            let (next, entries) =
+                common.group.claim(link, &self.identity.name, from, portion.count()).await?;
+            portion.came(&entries);
             let n_new = self.hand_over_again(entries, common);
             if n_new > 0 {
                 common.metrics.claimed.add(n_new);
