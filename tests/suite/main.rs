@@ -6,6 +6,8 @@ mod readmes;
 mod broker_pipelines;
 mod guide_config;
 mod all_transports;
+mod redis;
+mod redis_failover;
 mod cli;
 mod commands;
 mod handshake;

@@ -72,23 +72,23 @@ impl KeyNumbers {
 /// The cells as they were seen last. Forgets what was not used for long: a cell that is not known here is read before it
 /// is replaced, which costs one more round trip. Two keys with one number cost the same, for their cells differ.
 #[derive(Debug)]
-pub(crate) struct Seen {
-    young: HashMap<KeyNumber, Digest>,
-    old: HashMap<KeyNumber, Digest>,
+pub(crate) struct Seen<T = Digest> {
+    young: HashMap<KeyNumber, T>,
+    old: HashMap<KeyNumber, T>,
     most_young: usize,
 }
 
-impl Seen {
+impl<T: Copy> Seen<T> {
     /// Remembers at least `n_cells / 2` and at most `n_cells`.
     pub(crate) fn new(n_cells: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), most_young: (n_cells / 2).max(1) }
     }
 
-    pub(crate) fn get(&self, key: KeyNumber) -> Option<Digest> {
+    pub(crate) fn get(&self, key: KeyNumber) -> Option<T> {
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
     }
 
-    pub(crate) fn set(&mut self, key: KeyNumber, cell: Digest) {
+    pub(crate) fn set(&mut self, key: KeyNumber, cell: T) {
         if self.young.len() >= self.most_young && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }

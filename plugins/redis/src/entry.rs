@@ -10,6 +10,8 @@ use std::{fmt, str::FromStr};
 
 /// The whole change as JSON.
 pub(crate) const DATA: &str = "data";
+/// The name of the change.
+pub(crate) const EVENT_ID: &str = "event_id";
 const CONFIG_KEY: &str = "config_key";
 const NEW_VALUE: &str = "new_value";
 const KEY: &str = "key";
@@ -47,7 +49,7 @@ impl FromStr for EntryId {
 /// The fields that stand beside `data`.
 pub(crate) fn fields_of(change: &Change) -> Vec<(&'static str, Text)> {
     let known = [
-        ("event_id", change.event_id()),
+        (EVENT_ID, change.event_id()),
         ("event_type", Some(change.event_type())),
         ("tenant_id", change.tenant_id()),
         (CONFIG_KEY, Some(change.config_key())),
@@ -142,7 +144,7 @@ impl Entry {
         change.set_tenant_id(text("tenant_id"));
         change.set_user_id(text("user_id"));
         change.set_source_node(text("source_node"));
-        change.set_event_id(text("event_id"));
+        change.set_event_id(text(EVENT_ID));
         Ok(change)
     }
 

@@ -1,9 +1,9 @@
 //! One record on its way to the server.
 
-use super::tally::Ticket;
+use super::{renewal::Renewal, tally::Ticket};
 use crate::{
     cell::{KeyNumber, KeyNumbers},
-    entry::{fields_of, raw_fields},
+    entry::{EVENT_ID, fields_of, raw_fields},
 };
 use lockstep_plugin_api::{
     causality::Shown,
@@ -19,6 +19,8 @@ pub(crate) struct Job {
     pub(crate) tickets: Vec<Ticket>,
     pub(crate) key: KeyNumber,
     pub(crate) write: Write,
+    /// If only the cell is to be written.
+    pub(crate) renewal: Option<Renewal>,
 }
 
 /// What becomes of a record on the server.
@@ -39,6 +41,14 @@ pub(crate) struct ChangeWrite {
     /// What stands beside `data` in the entry.
     pub(crate) fields: Vec<(&'static str, Text)>,
     pub(crate) cell: CellWrite,
+    /// Of its entry in the log; nothing in a direct pipeline.
+    pub(crate) revision: Option<u64>,
+}
+
+impl ChangeWrite {
+    pub(crate) fn event_id(&self) -> Option<&str> {
+        self.fields.iter().find(|(name, _)| *name == EVENT_ID).map(|(_, value)| value.as_str())
+    }
 }
 
 /// How the cell is written.
@@ -79,7 +89,7 @@ impl JobMaker {
         let tickets = vec![ticket];
         if self.is_raw {
             let key = self.keys.of(None, record.key().map_or(&[][..], |key| key));
-            return Ok(Job { tickets, key, write: Write::Raw(raw_fields(record)) });
+            return Ok(Job { tickets, key, write: Write::Raw(raw_fields(record)), renewal: None });
         }
         let mut record = record.clone();
         let change = record.change().map_err(|error| match error.code() {
@@ -104,10 +114,10 @@ impl JobMaker {
         };
         let config_key = change.config_key_text().clone();
         let key = self.keys.of(tenant.as_deref(), config_key.as_str().as_bytes());
-        let fields = fields_of(change);
+        let (fields, revision) = (fields_of(change), change.revision());
         let data = record.wire(self.form, &[])?;
-        let change = ChangeWrite { tenant, config_key, data, fields, cell };
-        Ok(Job { tickets, key, write: Write::Change(Box::new(change)) })
+        let change = ChangeWrite { tenant, config_key, data, fields, cell, revision };
+        Ok(Job { tickets, key, write: Write::Change(Box::new(change)), renewal: None })
     }
 }
 

@@ -6,6 +6,7 @@
 use super::{
     cache::{self, Covered},
     group::StreamInfo,
+    handed::Owed,
     inbox::{Cell, Item},
     lanes::entry_position,
     reader::Common,
@@ -86,7 +87,7 @@ impl Stream {
         common.group.go_on_behind(link, self.name(), last).await?;
         let info = common.group.info(link, self.name()).await?;
         if is_first {
-            common.group.acknowledge_up_to(link, self.name(), last).await?;
+            self.settle_earlier_life(link, common, last).await?;
             self.warn_of_others(link, common, true).await;
         }
         self.begin_catching_up(info.last);
@@ -99,6 +100,35 @@ impl Stream {
         self.was_opened = true;
         self.look_whether_there(common);
         Ok(())
+    }
+
+    /// Acknowledges what an earlier life took up to here and had no time to acknowledge; but what another program wrote
+    /// was perhaps not acknowledged because its cell was not written.
+    async fn settle_earlier_life(
+        &self,
+        link: &mut Link,
+        common: &Common,
+        until: EntryId,
+    ) -> Result<(), Fault> {
+        let mut from = EntryId::default();
+        loop {
+            let mut ids = common.group.unacknowledged(link, self.name(), from, until).await?;
+            let Some(last) = ids.last() else { return Ok(()) };
+            from = *last;
+            if common.through_log {
+                let entries = common.group.take_again(link, self.name(), &ids).await?;
+                let owed: Vec<Owed> = entries.iter().filter_map(|entry| self.owed(entry)).collect();
+                ids.retain(|id| owed.iter().all(|owed| owed.id != *id));
+                common.handed.owe(owed);
+            }
+            common.handed.done(&self.identity, ids);
+        }
+    }
+
+    fn owed(&self, entry: &Entry) -> Option<Owed> {
+        let change = entry.change_of().filter(|change| change.dot().is_none())?;
+        let key = change.config_key_text().clone();
+        Some(Owed { stream: self.identity.clone(), id: entry.id, key })
     }
 
     /// Whether there is nothing left to read of what was there.
