@@ -124,3 +124,114 @@ fn a_cell_that_was_not_written_when_the_host_died_is_written_by_the_next_one() {
     assert_eq!(stream(&redis, LOG).len(), 2);
     host.stop();
 }
+
+#[test]
+fn a_stream_that_the_access_list_hides_is_read_when_it_hides_it_no_more() {
+    let redis = Redis::start(&RedisOptions::default());
+    let allow = |names: &str| {
+        let keys = [format!("~apg-config:log:{names}"), format!("~apg-config:cache:{names}")];
+        let _: String =
+            redis.command(&["ACL", "SETUSER", "reader", "on", ">s", "+@all", "&*", &keys[0], &keys[1]]);
+    };
+    allow("global");
+    let data = json!({ "config_key": "app.x", "new_value": 1 }).to_string();
+    let _: String = redis.command(&["XADD", "apg-config:log:acme", "*", "data", &data]);
+    let yaml = SYNC.replacen("}' }", "}', discover_interval: 200ms }", 1);
+    let site = Site::new()
+        .env("REDIS_URL", format!("redis://reader:s@127.0.0.1:{}/0", redis.port))
+        .pipeline("p", &yaml);
+    let mut host = start(&site);
+    write(&redis, "app.y", &json!(2));
+    host.wait_until("the other stream", LIMIT, |_| site.run(["get", "app.y"]).code == Some(0));
+    assert_eq!(host.logged("Redis refuses the reading of a stream").len(), 1);
+    assert_eq!(site.run(["get", "--tenant", "acme", "app.x"]).code, Some(1));
+    allow("acme");
+    host.wait_until("the stream", LIMIT, |_| site.run(["get", "--tenant", "acme", "app.x"]).code == Some(0));
+    assert_eq!(host.logged("Redis refuses the reading of a stream").len(), 1, "said once");
+    host.stop();
+}
+
+/// How many connections of the sink the server lists.
+fn n_sink_connections(redis: &Redis) -> usize {
+    let list: String = redis.command(&["CLIENT", "LIST"]);
+    list.lines().filter(|line| line.contains(" name=lockstep:redis ")).count()
+}
+
+#[test]
+fn the_sink_writes_over_pool_size_connections_and_keeps_each_keys_order() {
+    let redis = Redis::start(&RedisOptions::default());
+    let from = Redis::start(&RedisOptions::default());
+    for number in 0..2000 {
+        let (key, value) = (format!("k{}", number % 40), number.to_string());
+        let _: String = from.command(&["XADD", "orders", "*", "key", &key, "value", &value]);
+    }
+    let yaml = "
+sources:
+  - plugin: redis
+    config: { url: '${env:FROM_URL}', streams: [orders] }
+sinks:
+  - plugin: redis
+    config: { url: '${env:REDIS_URL}', stream: copies, pool_size: 7 }
+";
+    let host = start(&site(&redis, yaml).env("FROM_URL", url(&from)));
+    let copied = eventually(LIMIT, || Some(stream(&redis, "copies")).filter(|all| all.len() >= 2000));
+    let copies = copied.expect("every entry");
+    assert_eq!((copies.len(), n_sink_connections(&redis)), (2000, 7));
+    for key in (0..40).map(|key| format!("k{key}")) {
+        let of_key = copies.iter().filter(|entry| entry["key"] == key.as_bytes());
+        let numbers: Vec<u64> =
+            of_key.map(|entry| String::from_utf8_lossy(&entry["value"]).parse().expect("a number")).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b) && numbers.len() == 50, "{key}: {numbers:?}");
+    }
+    host.stop();
+}
+
+#[test]
+fn a_source_goes_on_behind_what_was_committed_and_reads_the_cache_where_entries_are_gone() {
+    let redis = Redis::start(&RedisOptions::default());
+    let here = site(&redis, SYNC);
+    let other = site(&redis, SYNC).env("LOCKSTEP_NODE_ID", "other");
+    let host = start(&here);
+    write(&redis, "app.x", &json!(1));
+    wait_cell(&redis, "app.x", &json!(1));
+    wait_acknowledged(&redis);
+    host.stop();
+
+    // While it is away: first what it finds in the stream, then what it finds in the cache alone.
+    write(&redis, "app.y", &json!(2));
+    let mut host = start(&here);
+    assert_eq!(get(&here, "app.y"), json!(2), "what was there at the start is there when it is ready");
+    let read = |host: &Host| host.metrics().sum("lockstep_plugin_redis_entries_read_total", &[]);
+    assert!((read(&host) - 1.0).abs() < 0.1, "the first entry is not read again: {}", read(&host));
+    host.kill();
+    let second = start(&other);
+    other.run(["set", "app.z", "3"]).expect_code(0);
+    other.run(["set", "app.x", "4"]).expect_code(0);
+    wait_cell(&redis, "app.z", &json!(3));
+    wait_cell(&redis, "app.x", &json!(4));
+    second.stop();
+    let _: i64 = redis.command(&["XTRIM", LOG, "MAXLEN", "0"]);
+    let host = start(&here);
+    assert_eq!(host.logged("gap: entries of the stream are gone").len(), 1);
+    assert_eq!((get(&here, "app.z"), get(&here, "app.x")), (json!(3), json!(4)));
+    host.stop();
+}
+
+#[test]
+fn a_login_that_is_refused_is_said_without_the_password_and_ends_nothing() {
+    let redis = Redis::start(&RedisOptions::default());
+    let wrong = format!("redis://{USER}:wrong-hunter2@127.0.0.1:{}/0", redis.port);
+    let site = Site::new().env("REDIS_URL", wrong).pipeline("p", SYNC);
+    let mut host = site.start();
+    host.wait_until("the refusal in the status", LIMIT, |host| {
+        host.status().errors("p").contains(&format!("refuses the login of user `{USER}`"))
+    });
+    assert_eq!(host.status().state("p"), "running");
+    let shown = format!("{}{}", host.status().json(), host.log());
+    assert!(!shown.contains("hunter2"), "the password is nowhere");
+    let _: String = redis.command(&["ACL", "SETUSER", USER, ">wrong-hunter2"]);
+    host.wait_ready();
+    site.run(["set", "app.x", "1"]).expect_code(0);
+    wait_cell(&redis, "app.x", &json!(1));
+    host.stop();
+}

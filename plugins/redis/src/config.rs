@@ -140,7 +140,7 @@ connection! {
         /// How long an entry that another consumer of the group took may go unacknowledged before it is taken over.
         claim_idle: Seconds = Seconds(Duration::from_secs(30)),
         /// How often new tenants are looked for, besides what the channels tell; every time all names in the database are
-        /// gone through.
+        /// gone through. A stream that the server does not let be read is tried again as often.
         discover_interval: Seconds = Seconds(Duration::from_secs(10)),
     }
 }

@@ -66,7 +66,7 @@ impl Commands {
     pub(crate) async fn load(&self, link: &mut Link) -> Result<(), Away> {
         let mut load = cmd("SCRIPT");
         load.arg("LOAD").arg(self.script.1);
-        match link.call(&load).await {
+        match link.call_masters(&load).await {
             Ok(_) => Ok(()),
             Err(Fault::Away(away)) => Err(away),
             Err(Fault::Refused(refusal)) => Err(Away(format!("the server takes no script: {refusal}"))),

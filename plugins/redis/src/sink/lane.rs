@@ -120,7 +120,6 @@ impl Lane {
         match connected {
             Ok(link) => {
                 self.link = Some(link);
-                self.backoff.reset();
                 self.shared.metrics.connections.add(1);
                 if self.shared.tally.is_back(self.index) {
                     info!("connected to Redis again");
@@ -167,7 +166,10 @@ impl Lane {
         }
         let Some(mut link) = self.link.take() else { return give_back(&mut self.ready, group) };
         let fates = match self.send(&mut link, &group).await {
-            Ok(fates) => fates,
+            Ok(fates) => {
+                self.backoff.reset();
+                fates
+            }
             Err(away) => {
                 give_back(&mut self.ready, group);
                 self.link = Some(link);

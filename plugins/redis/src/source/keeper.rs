@@ -12,7 +12,11 @@ use crate::{
 };
 use futures_util::StreamExt;
 use lockstep_plugin_api::{Context, backoff::Backoff};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::{Instrument, debug, info, warn};
 
@@ -89,11 +93,13 @@ impl Keeper {
         while !self.common.inbox.is_closed() {
             let away = match self.common.server.connect(&format!("{}:keep", self.common.client_name)).await {
                 Ok(mut link) => {
-                    backoff.reset();
-                    match self.keep(&mut link, every, &mut hinted).await {
-                        Ok(()) => return,
-                        Err(away) => away,
+                    let connected = Instant::now();
+                    let Err(away) = self.keep(&mut link, every, &mut hinted).await else { return };
+                    // As a reader does.
+                    if connected.elapsed() > RECONNECT_MAX {
+                        backoff.reset();
                     }
+                    away
                 }
                 Err(away) => away,
             };

@@ -183,6 +183,7 @@ fn common(config: &RedisSourceConfig, settings: Settings, context: &Context) -> 
         inbox: Arc::default(),
         handed: Arc::default(),
         catch_up: CatchUp::default(),
+        try_again: config.discover_interval.0,
         metrics: SourceMetrics::new(context),
         span: info_span!("redis"),
     })

@@ -38,6 +38,8 @@ pub(super) struct Common {
     pub(super) inbox: Arc<Inbox>,
     pub(super) handed: Arc<Handed>,
     pub(super) catch_up: CatchUp,
+    /// How often a stream that the server refuses is tried again.
+    pub(super) try_again: Duration,
     pub(super) metrics: SourceMetrics,
     /// Marks the lines of every task.
     pub(super) span: Span,
@@ -51,12 +53,14 @@ pub(super) struct Reader {
     streams: Vec<Stream>,
     is_away: bool,
     next_claim: Instant,
+    /// When what the server refused is tried again.
+    next_try: Instant,
 }
 
 impl Reader {
     pub(super) fn new(number: u32, common: Arc<Common>, added: mpsc::Receiver<Stream>) -> Self {
-        let next_claim = Instant::now();
-        Self { number, common, added, streams: Vec::new(), is_away: false, next_claim }
+        let (next_claim, next_try) = (Instant::now(), Instant::now());
+        Self { number, common, added, streams: Vec::new(), is_away: false, next_claim, next_try }
     }
 
     /// Runs until the source ends.
@@ -70,11 +74,13 @@ impl Reader {
             let name = format!("{}:read", self.common.client_name);
             let away = match self.common.server.connect_for(&name, BLOCK).await {
                 Ok(mut link) => {
-                    backoff.reset();
-                    match self.read_all(&mut link).await {
-                        Ok(()) => return,
-                        Err(away) => away,
+                    let connected = Instant::now();
+                    let Err(away) = self.read_all(&mut link).await else { return };
+                    // A connection that is of no use is not made without a pause.
+                    if connected.elapsed() > RECONNECT_MAX {
+                        backoff.reset();
                     }
+                    away
                 }
                 Err(away) => away,
             };
@@ -100,6 +106,9 @@ impl Reader {
             }
             self.common.inbox.room().await;
             self.read_once(link).await?;
+            if self.next_try <= Instant::now() {
+                self.try_refused(link).await?;
+            }
             if self.common.group.is_shared && self.next_claim <= Instant::now() {
                 self.claim(link).await?;
             }
@@ -108,6 +117,7 @@ impl Reader {
     }
 
     async fn open_all(&mut self, link: &mut Link) -> Result<(), Away> {
+        self.next_try = Instant::now() + self.common.try_again;
         let mut refused = None;
         for i in 0..self.streams.len() {
             refused = self.open(link, i).await?.or(refused);
@@ -120,16 +130,28 @@ impl Reader {
         }
     }
 
-    /// Opens a stream. One that the server refuses is left out until the next connection, and the others are read.
+    /// An access list may have become another one.
+    async fn try_refused(&mut self, link: &mut Link) -> Result<(), Away> {
+        self.next_try = Instant::now() + self.common.try_again;
+        for i in 0..self.streams.len() {
+            if self.streams[i].is_refused && self.open(link, i).await?.is_none() {
+                info!(stream = self.streams[i].identity.name, "Redis lets a stream be read again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a stream. One that the server refuses is left out and tried again later, and the others are read.
     async fn open(&mut self, link: &mut Link, i: usize) -> Result<Option<Refusal>, Away> {
         let stream = &mut self.streams[i];
         let opened = stream.open(link, &self.common).await;
-        stream.is_refused = matches!(opened, Err(Fault::Refused(_)));
+        let is_refused = matches!(opened, Err(Fault::Refused(_)));
+        let is_news = !std::mem::replace(&mut stream.is_refused, is_refused);
         match opened {
             Ok(()) => Ok(None),
             Err(Fault::Away(away)) => Err(away),
             Err(Fault::Refused(refusal)) => {
-                if !self.is_away {
+                if is_news && !self.is_away {
                     error!(stream = stream.identity.name, error = %refusal, "Redis refuses the reading of a stream");
                 }
                 stream.give_up(&self.common);
