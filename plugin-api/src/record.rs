@@ -325,6 +325,11 @@ impl Record {
     /// Replaces every header of this name by one.
     pub fn set_header(&mut self, name: &str, value: impl Into<Bytes>) {
         self.remove_header(name);
+        self.push_header(name, value);
+    }
+
+    /// Adds a header, beside those of the same name.
+    pub fn push_header(&mut self, name: &str, value: impl Into<Bytes>) {
         self.headers.push(Header { name: RString::from(name), value: value.into() });
     }
 

@@ -30,6 +30,7 @@ mod brokers;
 mod witness;
 mod python;
 mod peer;
+mod oracle;
 mod proxy;
 mod scale;
 
@@ -46,6 +47,7 @@ pub use host::Host;
 pub use key_ledger::{KeyLedger, Numbered};
 pub use ledger::Ledger;
 pub use lines::{append, key_of, lines, read};
+pub use oracle::{npm_answers, plugin_answers};
 pub use peer::PythonPeer;
 pub use ports::free_port;
 pub use probe::Probe;

@@ -95,7 +95,7 @@ impl ConsumerContext for Member {
 impl Member {
     /// The group gives partitions to this host.
     fn take(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
-        self.begin(consumer, partitions)?;
+        self.begin(consumer, partitions, &[])?;
         if self.wants_all {
             self.warn_of_others(consumer);
         }
@@ -105,18 +105,29 @@ impl Member {
         }
     }
 
-    /// This host takes all of these partitions, and no others.
-    pub(crate) fn take_all(&self, consumer: &BaseConsumer<Self>, names: &[Name]) -> KafkaResult<()> {
+    /// This host takes all of these partitions, and no others; the last `n_new` were not there when it came.
+    pub(crate) fn take_all(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        names: &[Name],
+        n_new: usize,
+    ) -> KafkaResult<()> {
         let mut partitions = TopicPartitionList::with_capacity(names.len());
         for (topic, partition) in names {
             partitions.add_partition(topic, *partition);
         }
-        self.begin(consumer, &mut partitions)?;
+        let new = &names[names.len() - n_new..];
+        self.begin(consumer, &mut partitions, new)?;
         consumer.assign(&partitions)
     }
 
     /// Decides where partitions begin.
-    fn begin(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+    fn begin(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+        new: &[Name],
+    ) -> KafkaResult<()> {
         // Before they are read: a broker answers in turn, and a request for messages waits for some.
         let (told, ends) = (self.told(consumer, partitions), self.ends(consumer, partitions));
         for name in names(partitions) {
@@ -131,8 +142,12 @@ impl Member {
                 // The own group knows nothing better than the host.
                 (false, false) => own.or(told),
             };
-            lane.assign(from, ends.get(&name).copied());
-            partitions.set_partition_offset(&name.0, name.1, from.map_or(self.otherwise, Offset::Offset))?;
+            let otherwise = if new.contains(&name) { Offset::Beginning } else { self.otherwise };
+            let end = ends.get(&name).copied();
+            // A position from here on: whoever comes back reads what came meanwhile, also if nothing had come before.
+            let from = from.or(end.filter(|_| otherwise == Offset::End));
+            lane.assign(from, end);
+            partitions.set_partition_offset(&name.0, name.1, from.map_or(otherwise, Offset::Offset))?;
         }
         info!(n_partitions = partitions.count(), "partitions assigned");
         Ok(())
@@ -157,7 +172,8 @@ impl Member {
     /// Where these partitions end, where that matters.
     fn ends(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> HashMap<Name, i64> {
         let mut asked = partitions.clone();
-        if !self.wants_all || asked.set_all_offsets(Offset::End).is_err() {
+        let is_of_use = self.wants_all || self.otherwise == Offset::End;
+        if !is_of_use || asked.set_all_offsets(Offset::End).is_err() {
             return HashMap::new();
         }
         consumer.offsets_for_times(asked, ENDS_WAIT).map(|ends| offsets(&ends)).unwrap_or_default()

@@ -142,19 +142,32 @@ impl Lane {
         self.is_assigned = true;
         self.next = from.max(self.next);
         self.told = None;
-        self.end = match end {
-            None => End::Unknown,
-            Some(end) if self.next.unwrap_or(0) >= end => End::Reached,
-            Some(end) => End::At(end),
-        };
+        self.end = End::Unknown;
+        if let Some(end) = end {
+            self.set_end(0, end);
+        }
+    }
+
+    /// Where the partition begins and ends now. A position behind its end is one of a topic that is no more, or of messages
+    /// that were lost: the client begins anew.
+    pub(crate) fn set_end(&mut self, first: i64, end: i64) {
+        if self.next.is_some_and(|next| next > end) {
+            self.forget();
+        }
+        let is_behind = self.next.unwrap_or(first).max(first) < end;
+        self.end = if is_behind { End::At(end) } else { End::Reached };
     }
 
     /// A message was read. One from further back means that the partition was begun anew: its positions were out of range.
     pub(crate) fn read(&mut self, offset: i64) {
         if self.next.is_some_and(|next| offset < next) {
-            (self.handed, self.stored, self.told) = (None, None, None);
+            self.forget();
         }
         self.next = Some(offset + 1);
+    }
+
+    fn forget(&mut self) {
+        (self.next, self.handed, self.stored, self.told) = (None, None, None, None);
     }
 
     pub(crate) fn revoke(&mut self) {
@@ -272,5 +285,10 @@ mod tests {
         assert!(lane.is_caught_up());
         lane.assign(Some(5), Some(5));
         assert_eq!(lane.end, End::Reached);
+        lane.assign(Some(100), Some(5));
+        assert!(!lane.is_caught_up(), "the partition was begun anew");
+        lane.read(0);
+        lane.read(4);
+        assert!(lane.is_caught_up());
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct PassedOver {
     context: Context,
 }
 
-/// Behind what a partition goes on, if the host has stored `handed`.
+/// Behind what a partition goes on, if the host has stored `handed` and nothing since.
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
     handed: Option<i64>,
@@ -42,7 +42,8 @@ impl PassedOver {
             let (Ok(partition), Some(entry)) = (partition.parse(), Entry::parse(&value)) else { continue };
             let mut table = lanes.table();
             let lane = table.of(topic, partition);
-            if lane.stored >= entry.handed {
+            // What the host has stored since lies further on, or in a topic that was made anew.
+            if lane.stored == entry.handed {
                 lane.next = Some(entry.next);
             }
         }

@@ -21,7 +21,7 @@ use rdkafka::{
     error::KafkaError,
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -60,6 +60,10 @@ pub(crate) struct Consumption {
     has_joined: bool,
     /// Every partition there is, where this host takes all of them.
     all: Vec<Name>,
+    /// Partitions that were found since and are not taken yet.
+    found: Vec<Name>,
+    /// The topics that are not there, or may not be read.
+    missing: BTreeSet<usize>,
     /// The topic to ask for next.
     next_look: usize,
     looked_at: Instant,
@@ -96,6 +100,8 @@ impl Consumption {
             consumer: None,
             has_joined: false,
             all: Vec::new(),
+            found: Vec::new(),
+            missing: BTreeSet::new(),
             next_look: 0,
             looked_at: now,
             heard_at: now,
@@ -141,6 +147,7 @@ impl Consumption {
     pub(crate) fn take(&mut self, max: usize, wait: Duration) -> Result<Taken> {
         self.polled_at = Instant::now();
         self.join()?;
+        self.take_found()?;
         self.go_on()?;
         self.tell()?;
         let mut taken = Taken::default();
@@ -197,22 +204,22 @@ impl Consumption {
             consumer.subscribe(&topics).map_err(Error::fatal)?;
         } else {
             let mut all = Vec::new();
-            for topic in &self.topics {
-                let partitions = partitions_of(consumer, topic, self.look_wait).map_err(|_| {
-                    hear(consumer);
-                    self.away()
-                })?;
-                all.extend(partitions.into_iter().map(|partition| (topic.clone(), partition)));
+            for topic in 0..self.topics.len() {
+                let Some(partitions) = self.partitions(topic)? else {
+                    hear(self.consumer()?);
+                    return Err(self.away());
+                };
+                all.extend(partitions);
             }
-            self.take_all(all)?;
+            self.take_all(all, 0)?;
         }
         self.has_joined = true;
         Ok(())
     }
 
-    fn take_all(&mut self, all: Vec<Name>) -> Result<()> {
+    fn take_all(&mut self, all: Vec<Name>, n_new: usize) -> Result<()> {
         let consumer = self.consumer()?;
-        consumer.context().take_all(consumer, &all).map_err(Error::fatal)?;
+        consumer.context().take_all(consumer, &all, n_new).map_err(Error::fatal)?;
         self.all = all;
         Ok(())
     }
@@ -251,24 +258,46 @@ impl Consumption {
         }
         self.looked_at = Instant::now();
         self.next_look = (self.next_look + 1) % self.topics.len();
-        let topic = &self.topics[self.next_look];
-        let found = partitions_of(self.consumer()?, topic, self.look_wait);
-        let partitions = found.map_err(|_| trouble.map_or_else(|| self.away(), Error::not_connected))?;
+        let Some(partitions) = self.partitions(self.next_look)? else {
+            return Err(trouble.map_or_else(|| self.away(), Error::not_connected));
+        };
         self.consumer()?.context().health.is_well();
         self.heard_at = Instant::now();
-        if self.is_shared { Ok(()) } else { self.take_new(self.next_look, &partitions) }
+        if !self.is_shared {
+            self.found = partitions.into_iter().filter(|name| !self.all.contains(name)).collect();
+        }
+        Ok(())
     }
 
-    /// Takes partitions that were not there before.
-    fn take_new(&mut self, topic: usize, partitions: &[i32]) -> Result<()> {
-        let topic = &self.topics[topic];
-        let new: Vec<Name> = partitions.iter().map(|partition| (topic.clone(), *partition)).collect();
-        let new: Vec<Name> = new.into_iter().filter(|name| !self.all.contains(name)).collect();
-        if new.is_empty() {
+    /// The partitions of a topic; `None` if nobody answers.
+    fn partitions(&mut self, topic: usize) -> Result<Option<Vec<Name>>> {
+        let name = &self.topics[topic];
+        let Ok(numbers) = partitions_of(self.consumer()?, name, self.look_wait) else { return Ok(None) };
+        let names: Vec<Name> = numbers.into_iter().map(|number| (name.clone(), number)).collect();
+        if names.is_empty() {
+            if self.missing.insert(topic) {
+                warn!(
+                    topic = name,
+                    "the topic does not exist or may not be read; it is read when that changes"
+                );
+            }
+        } else if self.missing.remove(&topic) {
+            info!(topic = name, "the topic is there now");
+        }
+        self.metrics.missing.set(self.missing.len() as i64);
+        Ok(Some(names))
+    }
+
+    /// Takes partitions that were not there before. All are assigned anew, so everything that was taken of the others has
+    /// to have been handed over.
+    fn take_found(&mut self) -> Result<()> {
+        let found = mem::take(&mut self.found);
+        if found.is_empty() {
             return Ok(());
         }
-        let all = self.all.iter().cloned().chain(new).collect();
-        self.take_all(all)
+        let n_new = found.len();
+        let all = self.all.iter().cloned().chain(found).collect();
+        self.take_all(all, n_new)
     }
 
     /// Makes another consumer; it begins where the host has come to.
@@ -278,6 +307,7 @@ impl Consumption {
         self.consumer = None;
         self.lanes.table().assigned().for_each(|lane| lane.revoke());
         self.left_over.clear();
+        self.found.clear();
         (self.has_joined, self.is_paused) = (false, false);
         match self.make() {
             Ok(consumer) => {

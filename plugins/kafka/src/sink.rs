@@ -61,7 +61,7 @@ impl PipelinedSink for KafkaSink {
 
     fn new(config: KafkaSinkConfig, context: &Context) -> Result<Self> {
         let connection = config.connection();
-        context.endpoint(&connection.endpoint());
+        context.endpoint(&config.endpoint());
         let settings = config.producer(context.node_id(), resolved(context));
         let metrics = SinkMetrics::new(context);
         let producer = Producer::open(&settings, &connection, "sink", &metrics)?;

@@ -56,7 +56,7 @@ impl Source for KafkaSource {
     }
 
     fn new(config: KafkaSourceConfig, context: &Context) -> Result<Self> {
-        context.endpoint(&config.connection().endpoint());
+        context.endpoint(&config.endpoint());
         let lanes = Arc::new(Lanes::of_positions(context.positions()));
         let changes = context.through_log().then(|| Changes::new(&config, context, &lanes)).transpose()?;
         let consumption = Consumption::open(&config, context, lanes.clone())?;
@@ -172,7 +172,7 @@ impl KafkaSource {
 
     /// Looks whether everything is read that was there.
     fn look_around(&mut self, consumption: &Consumption, nothing_came: bool) -> Result<()> {
-        match self.catch_up.step(consumption.consumer()?, &self.lanes) {
+        match self.catch_up.step(consumption.consumer()?, &self.lanes, nothing_came) {
             Step::UnderWay => {}
             Step::Over => self.context.caught_up(),
             Step::NoTopics(problem) => {

@@ -28,6 +28,8 @@ mod inbox;
 mod reader;
 mod subscriber;
 mod source;
+#[cfg(test)]
+mod conversation;
 
 use lockstep_plugin_api::prelude::*;
 

@@ -239,6 +239,9 @@ impl Link {
             }
             self.outgoing.advance(n_written);
             self.written_at = Instant::now();
+            if !self.outgoing.is_empty() {
+                self.pulse.progressed(self.written_at);
+            }
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.is_flushed = true;

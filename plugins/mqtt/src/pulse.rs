@@ -27,6 +27,12 @@ impl Pulse {
         self.pinged_at = None;
     }
 
+    /// Something was written, and more waits to be: an answer can only come behind that.
+    pub(crate) fn progressed(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.pinged_at = self.pinged_at.map(|_| now);
+    }
+
     pub(crate) fn set_reading(&mut self, reads: bool, now: Instant) {
         if reads && !self.is_reading {
             // Nobody looked, so nothing is late.
@@ -85,5 +91,17 @@ mod tests {
         }
         pulse.set_reading(true, start + 20 * SECOND);
         assert!(!pulse.beat(start + 20 * SECOND).expect("it begins anew"));
+    }
+
+    #[test]
+    fn a_broker_that_takes_a_long_message_bit_by_bit_is_alive() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(3 * SECOND, 60 * SECOND, start);
+        for n in 1..20 {
+            pulse.progressed(start + n * SECOND);
+            pulse.beat(start + n * SECOND).expect("it takes what is written");
+        }
+        assert!(pulse.beat(start + 22 * SECOND).expect("asked"));
+        assert!(pulse.beat(start + 25 * SECOND).is_err());
     }
 }

@@ -50,7 +50,7 @@ impl Source for MqttSource {
         context.catching_up();
         let reader = Reader {
             tree: broker.tree.clone(),
-            wanted: std::mem::replace(&mut settings.wanted, Wanted::Anything),
+            wanted: std::mem::replace(&mut settings.wanted, Wanted::Topics(Vec::new())),
             through_log: context.through_log(),
             pipeline: context.pipeline().to_owned(),
             node_id: context.node_id().to_owned(),

@@ -214,14 +214,16 @@ impl Session<'_> {
         }
     }
 
-    /// Takes a packet in and says how many bytes of payload it has.
+    /// Takes a packet in and says how many bytes the message in it has.
     fn take(&mut self, packet: Received) -> Result<usize, LinkError> {
         match packet {
             Received::Message(message) => {
-                let (ack, is_retained, n_bytes) = (message.ack, message.is_retained, message.payload.len());
+                let (ack, is_retained, n_bytes) = (message.ack, message.is_retained, message.n_bytes());
                 if is_retained {
                     self.quiet_since = Instant::now();
                 }
+                // What the broker has kept may come before the answer, and take its time.
+                self.subscribing_until = self.subscribing_until.map(|_| self.answer_due());
                 // 3.1.1 cannot be told to leave them out.
                 if is_retained && !self.subscriber.reads_retained {
                     self.acks.extend(ack);

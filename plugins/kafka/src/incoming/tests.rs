@@ -135,3 +135,16 @@ fn the_record_is_that_of_the_change_whatever_its_message_looked_like() {
     assert_eq!(record.headers().map(|(name, _)| name).collect::<Vec<_>>(), ["traceparent"]);
     assert_eq!(record.timestamp_us(), 1_700_000_000_000_000);
 }
+
+#[test]
+fn what_headers_add_hides_nothing_of_what_a_message_is_named_by() {
+    let name = |value: u32, headers: &[(&str, &[u8])]| {
+        let body = json!({"config_key": "app.x", "new_value": value, "source_node": "legacy"});
+        change(body, headers).known_change().expect("read").event_id().expect("a name").to_owned()
+    };
+    let both: [(&str, &[u8]); 2] = [("tenant_id", b"t1"), ("event_type", b"config_created")];
+    for headers in [&both[..1], &both[1..], &both] {
+        assert_ne!(name(1, headers), name(2, headers), "two changes within one millisecond");
+        assert_eq!(name(1, headers), name(1, headers));
+    }
+}

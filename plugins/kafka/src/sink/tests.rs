@@ -250,5 +250,5 @@ fn a_broker_that_was_never_there_is_told_within_seconds() {
     assert_eq!(error.kind(), ErrorKind::NOT_CONNECTED);
     assert!(error.message().contains("127.0.0.1:1"), "{error}");
     assert!(asked_at.elapsed() < Duration::from_secs(8), "{:?}", asked_at.elapsed());
-    assert_eq!(place.host.endpoint().as_deref(), Some("kafka:127.0.0.1:1"));
+    assert_eq!(place.host.endpoint().as_deref(), Some("kafka:127.0.0.1:1/t"));
 }

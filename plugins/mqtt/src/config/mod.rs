@@ -179,8 +179,8 @@ pub(crate) struct SourceSettings {
 pub(crate) enum Wanted {
     /// Changes of keys that one of these matches.
     Changes(Vec<Glob>),
-    /// Whatever the filters let through.
-    Anything,
+    /// Whatever these filters let through.
+    Topics(Vec<String>),
 }
 
 /// A checked [`SinkConfig`].
@@ -209,7 +209,10 @@ impl SourceConfig {
         let broker = self.broker()?;
         let (wanted, filters) = match &self.topics {
             None => self.changes(broker.tree.prefix())?,
-            Some(topics) => (Wanted::Anything, self.checked_topics(topics)?),
+            Some(topics) => {
+                let filters = self.checked_topics(topics)?;
+                (Wanted::Topics(filters.clone()), filters)
+            }
         };
         if self.receive_maximum == 0 {
             return Err(Error::config("must be above 0").at("receive_maximum"));

@@ -44,6 +44,8 @@ pub(super) struct Session<'a> {
     is_writing: bool,
     /// Published at most once: done when written.
     unacknowledged: Vec<Token>,
+    /// This client's status, as soon as the broker may be sent one more.
+    to_say: Option<&'static str>,
 }
 
 impl<'a> Session<'a> {
@@ -57,6 +59,7 @@ impl<'a> Session<'a> {
             progress_at: Instant::now(),
             is_writing: false,
             unacknowledged: Vec::new(),
+            to_say: None,
         }
     }
 
@@ -92,10 +95,11 @@ impl<'a> Session<'a> {
 
     /// Publishes what there is and may be.
     fn fill(&mut self) {
+        self.say_what_is_due();
         while self.link.has_room() {
             let limit = self.publisher.suspicion.limit(self.limit);
             let room = limit.saturating_sub(self.window.len() + self.unacknowledged.len());
-            // A few at a time: how much they are together is known only then.
+            // A few at a time: how many bytes they are as packets is known only then.
             let records = self.publisher.outbox.take(room.min(16));
             if records.is_empty() {
                 return;
@@ -138,7 +142,16 @@ impl<'a> Session<'a> {
     }
 
     fn say(&mut self, status: &'static str) {
-        if self.publisher.heartbeat.is_some() {
+        self.to_say = Some(status);
+        self.say_what_is_due();
+    }
+
+    /// A broker ends the connection of who sends more than it allows.
+    fn say_what_is_due(&mut self) {
+        if self.window.len() >= self.limit {
+            return;
+        }
+        if let (Some(status), Some(_)) = (self.to_say.take(), self.publisher.heartbeat) {
             let publish = self.publisher.status(status);
             self.publish(None, &publish);
         }
@@ -245,6 +258,7 @@ impl<'a> Session<'a> {
                     self.take_in(packet)?;
                 }
                 self.note_written();
+                self.say_what_is_due();
             }
             Ok::<(), LinkError>(())
         })
