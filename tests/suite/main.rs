@@ -8,6 +8,7 @@ mod guide_config;
 mod all_transports;
 mod redis;
 mod redis_failover;
+mod redis_once;
 mod cli;
 mod commands;
 mod operational_transform;

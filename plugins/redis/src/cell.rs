@@ -3,7 +3,10 @@
 //! Invariant: a cell is replaced only by a state that knows everything the cell showed. What a cell shows and its writer
 //! does not know goes the other way first: it is taken in like a record, and the state that knows both is written then.
 
-use lockstep_plugin_api::{causality::Shown, prelude::*};
+use lockstep_plugin_api::{
+    causality::{Dot, Shown},
+    prelude::*,
+};
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
@@ -54,6 +57,24 @@ impl Finding {
             (false, false) => Self::Beside,
         }
     }
+}
+
+impl Finding {
+    /// Whether the stream may never have been told of a state that the cell knows and more: a host that died wrote the
+    /// cell with a later one before it came to tell of either. Who gave one of the two its dot tells of it, perhaps again.
+    pub(crate) fn leaves_untold(self, node: &str, author: Option<&str>, cell: &[u8]) -> bool {
+        if self != Self::Newer {
+            return false;
+        }
+        let is_own = |author: &str| author.rsplit_once('@').is_some_and(|(name, _)| name == node);
+        let of_cell = Change::from_json(&Bytes::copy_from_slice(cell)).ok().as_ref().and_then(author_of);
+        author.is_some_and(is_own) || of_cell.as_deref().is_some_and(is_own)
+    }
+}
+
+/// Who gave a change its dot, as `name@incarnation`.
+pub(crate) fn author_of(change: &Change) -> Option<Text> {
+    serde_json::from_str::<Dot>(change.dot()?.as_str()).ok().map(|dot| dot.node)
 }
 
 /// A key of a tenant, as a number; another one in every process.

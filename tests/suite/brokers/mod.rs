@@ -8,6 +8,7 @@ mod outage;
 mod outages;
 mod host_killed;
 mod direct;
+mod group;
 mod refused;
 mod denied;
 mod too_large;

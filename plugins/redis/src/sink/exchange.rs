@@ -29,6 +29,8 @@ pub(super) enum Fate {
     Receive {
         cell: Vec<u8>,
         is_foreign: bool,
+        /// Whether entry and message are owed all the same.
+        is_untold: bool,
     },
 }
 
@@ -49,6 +51,11 @@ impl Lane {
         for (job, needs) in group.iter().zip(needs) {
             let answer = if needs { answers.next() } else { None };
             let fate = match (&job.write, answer) {
+                (write, Some(answer)) if job.once.is_some() => {
+                    let answer = Answer::of_once(answer);
+                    needs_script |= matches!(answer, Answer::NoScript);
+                    self.fate_once(write, answer)
+                }
                 (Write::Raw(_), Some(Err(refusal))) => Fate::Failed(refusal.error()),
                 (Write::Raw(_), _) => Fate::Done,
                 (Write::Change(_), None) => written(job),
@@ -94,6 +101,19 @@ impl Lane {
         expected
     }
 
+    fn fate_once(&self, write: &Write, answer: Answer) -> Fate {
+        match (answer, write) {
+            (Answer::Taken, Write::Change(_)) => Fate::ToTell,
+            (Answer::Taken, Write::Raw(_)) => Fate::Done,
+            (Answer::Known, _) => {
+                self.shared.metrics.known.add(1);
+                Fate::Done
+            }
+            (Answer::Refused(refusal), _) => Fate::Failed(refusal.error()),
+            (Answer::NoScript | Answer::Holds(_), _) => Fate::Again,
+        }
+    }
+
     fn fate(&mut self, job: &Job, change: &ChangeWrite, answer: Answer) -> Fate {
         match (answer, &change.cell) {
             (Answer::Taken, _) => self.taken(job, change),
@@ -101,8 +121,10 @@ impl Lane {
             (Answer::Holds(cell), CellWrite::State(shown)) if job.renewal.is_some() => {
                 self.meet_renewal(change, Finding::of(shown, &cell), cell)
             }
-            (Answer::Holds(cell), CellWrite::State(shown)) => self.meet(job, Finding::of(shown, &cell), cell),
-            (Answer::NoScript | Answer::Holds(_), _) => Fate::Again,
+            (Answer::Holds(cell), CellWrite::State(shown)) => {
+                self.meet(job, change, Finding::of(shown, &cell), cell)
+            }
+            (Answer::NoScript | Answer::Known | Answer::Holds(_), _) => Fate::Again,
         }
     }
 
@@ -131,14 +153,18 @@ impl Lane {
     }
 
     /// The cell holds something else than was expected.
-    fn meet(&mut self, job: &Job, finding: Finding, cell: Vec<u8>) -> Fate {
+    fn meet(&mut self, job: &Job, change: &ChangeWrite, finding: Finding, cell: Vec<u8>) -> Fate {
         self.shared.metrics.refused.add(1);
         let has_source = !matches!(self.shared.meeting.source(), Met::Nobody);
+        let is_untold = finding.leaves_untold(&self.shared.node, change.author.as_deref(), &cell);
         match finding {
+            Finding::Newer if !has_source && is_untold => Fate::ToTell,
             Finding::Same => self.covered(),
             Finding::Newer if !has_source => self.covered(),
-            Finding::Newer | Finding::Beside if has_source => Fate::Receive { cell, is_foreign: false },
-            Finding::Foreign if has_source => Fate::Receive { cell, is_foreign: true },
+            Finding::Newer | Finding::Beside if has_source => {
+                Fate::Receive { cell, is_foreign: false, is_untold }
+            }
+            Finding::Foreign if has_source => Fate::Receive { cell, is_foreign: true, is_untold },
             Finding::Older | Finding::Newer | Finding::Beside | Finding::Foreign => {
                 self.seen.set(job.key, Digest::of(&cell));
                 Fate::Again
@@ -159,12 +185,13 @@ fn command<'a>(
     places: Option<&'a Places>,
     expected: Option<Digest>,
 ) -> Placed<'a> {
-    match (&job.write, places) {
-        (Write::Change(change), Some(places)) => shared.commands.cell(change, places, expected),
-        (Write::Raw(fields), _) => {
-            shared.commands.raw(shared.raw_stream.as_deref().unwrap_or_default(), fields)
-        }
-        (Write::Change(_), None) => unreachable!("a change has its places"),
+    let (commands, stream) = (&shared.commands, shared.raw_stream.as_deref().unwrap_or_default());
+    match (&job.write, places, &job.once) {
+        (Write::Change(change), Some(places), None) => commands.cell(change, places, expected),
+        (Write::Change(change), Some(places), Some(id)) => commands.change_once(change, places, id),
+        (Write::Raw(fields), _, None) => commands.raw(stream, fields),
+        (Write::Raw(fields), _, Some(id)) => commands.raw_once(stream, fields, id),
+        (Write::Change(_), None, _) => unreachable!("a change has its places"),
     }
 }
 
@@ -173,7 +200,7 @@ fn written(job: &Job) -> Fate {
     if job.renewal.is_some() { Fate::Done } else { Fate::ToTell }
 }
 
-/// Entries and messages of the cells that were written.
+/// Entries and messages of the cells that were written. The entry of what is applied once was written with the cell.
 async fn tell(
     shared: &Shared,
     link: &mut Link,
@@ -184,9 +211,13 @@ async fn tell(
     let mut told = Vec::new();
     let mut commands = Vec::new();
     for (i, (job, places)) in group.iter().zip(places).enumerate() {
-        if let (Fate::ToTell, Write::Change(change), Some(places)) = (&fates[i], &job.write, places) {
+        let is_owed = matches!(fates[i], Fate::ToTell | Fate::Receive { is_untold: true, .. });
+        if let (true, Write::Change(change), Some(places)) = (is_owed, &job.write, places) {
             told.push(i);
-            commands.extend(shared.commands.tell(change, places));
+            if job.once.is_none() {
+                commands.push(shared.commands.entry(change, places));
+            }
+            commands.push(shared.commands.message(change, places));
         }
     }
     if commands.is_empty() {
@@ -194,12 +225,14 @@ async fn tell(
     }
     let mut answers = link.send(commands).await?.into_iter();
     for i in told {
-        let (added, published) = (answers.next(), answers.next());
+        let added = if group[i].once.is_none() { answers.next() } else { None };
+        let published = answers.next();
         shared.metrics.untold.add(u64::from(matches!(published, Some(Err(_)))));
-        fates[i] = match added {
-            Some(Err(refusal)) => Fate::Failed(refusal.error()),
-            _ => Fate::Done,
-        };
+        match (added, &fates[i]) {
+            (Some(Err(refusal)), _) => fates[i] = Fate::Failed(refusal.error()),
+            (_, Fate::ToTell) => fates[i] = Fate::Done,
+            _ => {}
+        }
     }
     Ok(())
 }

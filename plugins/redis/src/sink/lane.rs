@@ -40,9 +40,12 @@ pub(crate) struct Shared {
     /// How the connections are called at the server.
     pub(crate) client_name: String,
     pub(crate) names: Names,
+    /// How this host is called.
+    pub(crate) node: String,
     /// The stream of records that are written as they are.
     pub(crate) raw_stream: Option<String>,
     pub(crate) commands: Commands,
+    pub(crate) needs_script: bool,
     pub(crate) tally: Tally,
     pub(crate) metrics: SinkMetrics,
     pub(crate) meeting: Meeting,
@@ -105,7 +108,7 @@ impl Lane {
     async fn connect(&mut self) -> bool {
         let connecting = async {
             let mut link = self.shared.server.connect(&self.shared.client_name).await?;
-            if self.shared.raw_stream.is_none() {
+            if self.shared.needs_script {
                 self.shared.commands.load(&mut link).await?;
             }
             Ok(link)
@@ -195,7 +198,7 @@ impl Lane {
                 }
                 Fate::NotYet => job.renewal.into_iter().for_each(|renewal| renewal.tell(Outcome::NotYet)),
                 Fate::Failed(error) => self.failed(job, error),
-                Fate::Receive { cell, is_foreign } => {
+                Fate::Receive { cell, is_foreign, .. } => {
                     if let Err((job, away)) = self.receive(job, cell, is_foreign) {
                         again.push(job);
                         ended = Some(away);

@@ -8,6 +8,7 @@ mod commands;
 mod exchange;
 mod job;
 mod lane;
+pub(crate) mod once;
 mod queue;
 mod reception;
 pub(crate) mod renewal;
@@ -62,6 +63,10 @@ impl PipelinedSink for RedisSink {
             let why = "through the log everything is a change and goes to its tenant's stream; `stream` is for direct pipelines";
             return Err(Error::config(why).at("stream"));
         }
+        if config.once.is_some() && context.through_log() {
+            let why = "through the log a change is known by its `event_id` and its dot; `once` is for direct pipelines";
+            return Err(Error::config(why).at("once"));
+        }
         let settings = config.settings()?;
         let meeting = Meeting { pipeline: context.pipeline().to_owned(), endpoint: settings.endpoint() };
         context.endpoint(&meeting.endpoint);
@@ -69,10 +74,13 @@ impl PipelinedSink for RedisSink {
         let maker = JobMaker {
             form: Form { naive_timestamps: settings.naive_timestamps, replicate: config.replicate },
             is_raw: config.stream.is_some(),
+            is_once: config.once.is_some(),
             keys: KeyNumbers::default(),
         };
         let shared = Arc::new(Shared {
-            commands: Commands::new(config.stream_max_len),
+            needs_script: config.stream.is_none() || config.once.is_some(),
+            commands: Commands::new(config.stream_max_len, config.once.map(|once| once.remembered.0)),
+            node: context.node_id().to_owned(),
             client_name: client_name(context.component()),
             server,
             pool_size: settings.pool_size,
