@@ -40,6 +40,7 @@ impl Brokers {
         let anybody = MosquittoOptions {
             settings: "allow_anonymous true".to_owned(),
             access: "pattern readwrite #\n".to_owned(),
+            ..MosquittoOptions::default()
         };
         Self {
             kafka,

@@ -79,6 +79,11 @@ pub(crate) fn lets_through(filter: &str, topic: &str) -> bool {
     filter.starts_with('$') || contains(filter, topic)
 }
 
+/// Whether messages of this filter are shared among a group.
+pub(crate) fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
+
 /// Why this cannot be subscribed to; `None` if it can.
 pub(crate) fn filter_problem(filter: &str) -> Option<&'static str> {
     let mut levels = filter.split('/').rev();

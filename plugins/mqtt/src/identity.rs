@@ -11,15 +11,18 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) enum Side {
     Publisher,
     Subscriber,
+    /// A subscriber's connection that reads what is retained.
+    Snapshot,
 }
 
 /// The client id of a component that was given none: shaped as the guide's, and unlike any other component's.
 pub(crate) fn client_id(side: Side, context: &Context) -> String {
-    let side = match side {
-        Side::Publisher => "pub",
-        Side::Subscriber => "sub",
+    let (side, name) = match side {
+        Side::Publisher => ("pub", "pub"),
+        Side::Subscriber => ("sub", "sub"),
+        Side::Snapshot => ("sub", "snapshot"),
     };
-    let parts = [side, context.node_id(), context.pipeline(), context.component()];
+    let parts = [name, context.node_id(), context.pipeline(), context.component()];
     let id = derived_event_id(&parts.map(str::as_bytes));
     let tail = &id.as_str()[id.len() - 8..];
     format!("apg_config_{side}_{tail}")

@@ -1,7 +1,7 @@
 //! The messages that have come and were not polled yet, and what may be acknowledged.
 //!
 //! Invariant: what waits here is bounded in messages and bytes; when it is full, the task stops reading, and the broker
-//! keeps the rest. A place names its connection, and is void with it.
+//! keeps the rest. What came during a snapshot is put in at once, and may be as much again. A place names its connection, and is void with it.
 
 use crate::{
     desk::Desk,
@@ -19,6 +19,11 @@ const MOST_BYTES: usize = 8 << 20;
 
 /// How many bytes of messages one poll takes; one message may go beyond.
 const POLL_BYTES: usize = 4 << 20;
+
+/// Whether so many messages of so many bytes are as many as may wait.
+pub(crate) fn is_full(n_messages: usize, n_bytes: usize) -> bool {
+    n_messages >= MOST_MESSAGES || n_bytes >= MOST_BYTES
+}
 
 /// Where a message stands: the how many-th of which connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +64,6 @@ pub(crate) enum Arrival {
 pub(crate) struct Delivered {
     pub(crate) arrival: Arrival,
     pub(crate) ack: Option<Ack>,
-    pub(crate) is_retained: bool,
 }
 
 impl Arrival {
@@ -169,22 +173,22 @@ impl Inbox {
         self.tell();
     }
 
-    /// The acknowledgements that are due, and whether retained messages wait to be taken care of.
+    /// The acknowledgements that are due, and whether every message is taken care of with them.
     pub(crate) fn take_due(&self, due: &mut Vec<Ack>) -> bool {
         let mut laid = self.lock();
         laid.what.ledger.take_due(due);
-        laid.what.ledger.has_retained()
+        laid.what.ledger.is_empty()
     }
 }
 
 impl Arrivals {
     fn has_room(&self) -> bool {
-        self.waiting.len() < MOST_MESSAGES && self.n_bytes < MOST_BYTES
+        !is_full(self.waiting.len(), self.n_bytes)
     }
 
     fn push(&mut self, delivered: Delivered) {
-        let Delivered { arrival, ack, is_retained } = delivered;
-        let number = self.ledger.add(ack, is_retained);
+        let Delivered { arrival, ack } = delivered;
+        let number = self.ledger.add(ack);
         self.n_bytes += arrival.n_bytes();
         self.waiting.push_back((Place { connection: self.connection, number }, arrival));
     }
@@ -217,17 +221,15 @@ mod tests {
             payload: bytes::Bytes::new(),
             ack: None,
             is_retained: false,
+            is_said_again: false,
             properties: Vec::new(),
             content_type: None,
         })
     }
 
     fn arrive(inbox: &Inbox, ids: &[u16]) {
-        let arrival = |id: &u16| Delivered {
-            arrival: message(&id.to_string()),
-            ack: Some(Ack::AtLeastOnce(*id)),
-            is_retained: false,
-        };
+        let arrival =
+            |id: &u16| Delivered { arrival: message(&id.to_string()), ack: Some(Ack::AtLeastOnce(*id)) };
         inbox.push(&mut ids.iter().map(arrival).collect());
     }
 
@@ -302,7 +304,7 @@ mod tests {
         let properties = (0..100_000).map(|_| (String::new(), String::new())).collect();
         for _ in 0..2 {
             let arrival = Arrival::Message(Message { properties: Vec::clone(&properties), ..plain.clone() });
-            inbox.push(&mut vec![Delivered { arrival, ack: None, is_retained: false }]);
+            inbox.push(&mut vec![Delivered { arrival, ack: None }]);
         }
         assert!(!inbox.has_room());
     }

@@ -12,27 +12,24 @@ pub(crate) struct Ledger {
     /// Oldest first; the first one has the number `n_forgotten + 1`.
     entries: VecDeque<Entry>,
     n_forgotten: u64,
-    n_retained: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
     ack: Option<Ack>,
-    is_retained: bool,
     is_done: bool,
 }
 
 impl Ledger {
     /// Takes a message in and gives its number, counted from 1.
-    pub(crate) fn add(&mut self, ack: Option<Ack>, is_retained: bool) -> u64 {
-        self.entries.push_back(Entry { ack, is_retained, is_done: false });
-        self.n_retained += usize::from(is_retained);
+    pub(crate) fn add(&mut self, ack: Option<Ack>) -> u64 {
+        self.entries.push_back(Entry { ack, is_done: false });
         self.n_forgotten + self.entries.len() as u64
     }
 
-    /// Whether retained messages wait to be taken care of: the broker may hold back more of them until they are.
-    pub(crate) fn has_retained(&self) -> bool {
-        self.n_retained > 0
+    /// Whether no message waits to be taken care of: the broker may hold back more until they are.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// One message is taken care of.
@@ -55,7 +52,6 @@ impl Ledger {
         while self.entries.front().is_some_and(|entry| entry.is_done) {
             let entry = self.entries.pop_front().expect("there is a front");
             self.n_forgotten += 1;
-            self.n_retained -= usize::from(entry.is_retained);
             due.extend(entry.ack);
         }
     }
@@ -76,7 +72,7 @@ mod tests {
     fn acknowledgements_go_out_in_order_and_once() {
         let mut ledger = Ledger::default();
         let numbers = [Some(AtLeastOnce(7)), None, Some(ExactlyOnce(3)), Some(AtLeastOnce(8))]
-            .map(|ack| ledger.add(ack, false));
+            .map(|ack| ledger.add(ack));
         assert_eq!(numbers, [1, 2, 3, 4]);
         ledger.done(3);
         assert_eq!(due(&mut ledger), [], "two are before it");
@@ -87,17 +83,8 @@ mod tests {
         assert_eq!(due(&mut ledger), []);
         ledger.done_through(99);
         assert_eq!(due(&mut ledger), [AtLeastOnce(8)]);
-        assert_eq!(ledger.add(None, false), 5);
-    }
-
-    #[test]
-    fn retained_messages_are_counted_until_they_are_taken_care_of() {
-        let mut ledger = Ledger::default();
-        ledger.add(Some(AtLeastOnce(1)), true);
-        ledger.add(Some(AtLeastOnce(2)), false);
-        assert!(ledger.has_retained());
-        ledger.done_through(1);
-        due(&mut ledger);
-        assert!(!ledger.has_retained());
+        assert!(ledger.is_empty());
+        assert_eq!(ledger.add(None), 5);
+        assert!(!ledger.is_empty());
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum LinkError {
     Denied(String),
     #[error("does not let this client subscribe to `{filter}`: {reason}")]
     NotSubscribed { filter: String, reason: String },
+    #[error("does not show what it retains to the client `{client_id}`: it {why}")]
+    Snapshot { client_id: String, why: Box<Self> },
     #[error("has left {what} unanswered for {after:?}")]
     Silent { what: &'static str, after: Duration },
     #[error("has ended the connection: {}", .0.reason)]
@@ -47,6 +49,19 @@ pub(crate) enum LinkError {
 }
 
 impl LinkError {
+    /// What the answer to a subscription means.
+    pub(crate) fn of_refusals(filters: &[String], refusals: Vec<Option<String>>) -> Result<(), Self> {
+        let mut refused = filters.iter().zip(refusals).filter_map(|(filter, why)| Some((filter, why?)));
+        refused
+            .next()
+            .map_or(Ok(()), |(filter, reason)| Err(Self::NotSubscribed { filter: filter.clone(), reason }))
+    }
+
+    /// It happened to the connection that reads what is retained.
+    pub(crate) fn of_snapshot(self, client_id: &str) -> Self {
+        Self::Snapshot { client_id: client_id.to_owned(), why: Box::new(self) }
+    }
+
     /// Whether the broker ended a connection that was working: it may be back at once.
     pub(crate) fn is_end(&self) -> bool {
         matches!(self, Self::Closed | Self::Goodbye(_))
@@ -194,6 +209,11 @@ impl Link {
     /// The next packet that has come whole.
     pub(crate) fn next(&mut self) -> Result<Option<Received>, LinkError> {
         Ok(self.decoder.next(&mut self.incoming)?)
+    }
+
+    /// Whether a packet has come in part.
+    pub(crate) fn is_amid(&self) -> bool {
+        !self.incoming.is_empty() || self.decoder.is_amid()
     }
 
     /// Writes what is queued and, if asked to, reads; until something was read or all was written. May be cancelled at

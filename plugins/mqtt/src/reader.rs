@@ -149,7 +149,9 @@ impl Reader {
                 change.config_key(),
                 change.new_value().as_str(),
             ];
-            let event_id = derived_event_id(&parts.map(str::as_bytes));
+            let parts = parts.into_iter().chain(message.is_said_again.then_some("again"));
+            let parts: Vec<_> = parts.map(str::as_bytes).collect();
+            let event_id = derived_event_id(&parts);
             record.change_mut()?.set_event_id(Some(event_id));
         }
         Ok(true)

@@ -6,7 +6,7 @@ use crate::{
     inbox::{Arrival, Arrivals, Inbox, Place},
     metrics::SourceMetrics,
     reader::Reader,
-    subscriber::Subscriber,
+    subscriber::{Names, Subscriber},
     tls::TlsFiles,
 };
 use lockstep_plugin_api::prelude::*;
@@ -45,7 +45,7 @@ impl Source for MqttSource {
         if let Some(files) = &tls {
             files.connector()?;
         }
-        let client_id = broker.client_id.clone().unwrap_or_else(|| client_id(Side::Subscriber, context));
+        let names = names(broker.client_id.as_deref(), context);
         context.endpoint(&broker.endpoint());
         context.catching_up();
         let reader = Reader {
@@ -57,8 +57,8 @@ impl Source for MqttSource {
         };
         let (inbox, metrics) =
             (Arc::new(Inbox::new(Arrivals::default())), Arc::new(SourceMetrics::new(context)));
-        let span = info_span!("mqtt", client_id);
-        let subscriber = Subscriber::new(settings, tls, client_id, inbox.clone(), metrics.clone());
+        let span = info_span!("mqtt", client_id = names.client_id);
+        let subscriber = Subscriber::new(settings, tls, names, inbox.clone(), metrics.clone());
         context.spawn(subscriber.run().instrument(span));
         Ok(Self { inbox, reader, metrics, context: context.clone() })
     }
@@ -98,6 +98,18 @@ impl MqttSource {
         };
         self.metrics.bad.add(record.error().is_some().into());
         Some(record)
+    }
+}
+
+fn names(written: Option<&str>, context: &Context) -> Names {
+    match written {
+        Some(client_id) => {
+            Names { client_id: client_id.to_owned(), snapshot_id: format!("{client_id}_retained") }
+        }
+        None => Names {
+            client_id: client_id(Side::Subscriber, context),
+            snapshot_id: client_id(Side::Snapshot, context),
+        },
     }
 }
 

@@ -242,3 +242,54 @@ fn d_28_an_own_plain_message_is_passed_over() {
     assert_fields(&synced(&mut subscriber, "app.x"), &json!({ "new_value": 3, "old_value": 1 }));
     bridge.host.stop();
 }
+
+/// A broker that keeps 1,000 messages for a client, as Mosquitto does unless it is told otherwise.
+fn usual_mosquitto() -> Mosquitto {
+    Mosquitto::start(&MosquittoOptions { max_queued_messages: Some(1_000), ..MosquittoOptions::default() })
+}
+
+fn timed(key: &str, value: u64) -> String {
+    let timestamp = format!("2024-01-01T12:{:02}:{:02}", value / 60, value % 60);
+    json!({ "config_key": key, "new_value": value, "timestamp": timestamp }).to_string()
+}
+
+fn keys_of(host: &Host) -> usize {
+    host.get("/v1/keys?limit=10000&tenant=t1").json()["keys"].as_array().expect("a list").len()
+}
+
+#[test]
+fn r_11_a_new_host_has_every_retained_key_however_few_messages_the_broker_queues() {
+    const N_KEYS: usize = 3_000;
+    for protocol in ["5", "3.1.1"] {
+        let mosquitto = usual_mosquitto();
+        let mut client = MqttClient::connect(mosquitto.port);
+        let messages: Vec<_> = (0..N_KEYS)
+            .map(|n| (format!("apg/config/t1/app/n{n}"), payload(&format!("app.n{n}"), &json!(n))))
+            .collect();
+        let messages = messages.iter().map(|(topic, payload)| (topic.as_str(), payload.as_str()));
+        client.publish_all(messages, true);
+        let login = login(&mosquitto);
+        let mut bridge =
+            Bridge::start("node-mqtt", "mqtt", &format!("{login}, protocol: '{protocol}'"), &login);
+        assert_eq!(keys_of(&bridge.host), N_KEYS, "with {protocol}, as soon as it is ready");
+        client.publish("apg/config/t1/app/n1", payload("app.n1", &json!("live")), true);
+        bridge.host.wait_until("a live change", LIMIT, |host| value_of(host, "app.n1") == "live");
+        bridge.host.stop();
+    }
+}
+
+#[test]
+fn r_11_what_is_retained_is_no_older_and_no_newer_than_its_place_among_live_messages() {
+    let mosquitto = usual_mosquitto();
+    let login = login(&mosquitto);
+    let mut bridge = Bridge::start("node-mqtt", "mqtt", &login, &login);
+    bridge.host.kill();
+    let mut client = MqttClient::connect(mosquitto.port);
+    // All of these wait for the host, and the last is retained too; of the others only the last is known in the end.
+    (1..=50).for_each(|n| client.publish("apg/config/t1/app/few", timed("app.few", n), true));
+    (1..=1_500).for_each(|n| client.publish("apg/config/t1/app/many", timed("app.many", n), true));
+    let mut host = bridge.site.start();
+    host.wait_ready();
+    assert_eq!((value_of(&host, "app.few"), value_of(&host, "app.many")), (json!(50), json!(1_500)));
+    host.stop();
+}

@@ -21,6 +21,8 @@ pub struct MosquittoOptions {
     /// More lines of the access list, which already has `app` (everything) and `guest` (reads everything, writes below
     /// `apg/config/+/open/`).
     pub access: String,
+    /// How many messages wait for a client, other than a million; 1,000 is what Mosquitto does by itself.
+    pub max_queued_messages: Option<u32>,
 }
 
 /// A broker. Gone when it is dropped.
@@ -50,7 +52,7 @@ impl Mosquitto {
         write_passwords(&folder);
         let certificates = Certificates::shared();
         let settings = [
-            general(&folder),
+            general(&folder, options.max_queued_messages.unwrap_or(1_000_000)),
             format!("{}\nlistener {port} 127.0.0.1\n", options.settings),
             tls_listener(tls_port, &certificates.server),
             tls_listener(mtls_port, &certificates.server),
@@ -99,7 +101,7 @@ impl Mosquitto {
 
 /// Settings of the whole broker come before the first listener. The limit of queued messages is large and not 0, with which
 /// Mosquitto 2.0.11 ends the connection whose message it denies.
-fn general(folder: &Folder) -> String {
+fn general(folder: &Folder, max_queued_messages: u32) -> String {
     format!(
         "per_listener_settings false
 user root
@@ -109,7 +111,7 @@ acl_file {}
 persistence true
 persistence_location {}/
 autosave_interval 1
-max_queued_messages 1000000
+max_queued_messages {max_queued_messages}
 set_tcp_nodelay true
 log_dest file {}
 log_type error

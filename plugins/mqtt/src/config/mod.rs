@@ -124,9 +124,9 @@ component_config! {
         wildcards: Option<Wildcards> = None,
         /// Any topic filters, in place of `patterns`: messages are handed over as they are, with the topic as key.
         topics: Option<Vec<String>> = None,
-        /// Whether to read what the broker retains, at every connect.
+        /// Whether to read what the broker retains, at every connect, on a second connection.
         retain: bool = true,
-        /// How long no retained message may have come for all of them to have come.
+        /// How long no retained message may have come for all of them to have come, and none of those that the broker kept.
         retained_quiet: Millis = Millis(Duration::from_millis(500)),
         /// How long the broker keeps what comes while this source is away (MQTT 5).
         session_expiry: Seconds = Seconds(Duration::from_secs(24 * 3600)),

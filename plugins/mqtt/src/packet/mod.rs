@@ -87,6 +87,7 @@ pub(crate) enum Received {
     TooLarge {
         topic: String,
         ack: Option<Ack>,
+        is_retained: bool,
         n_bytes: usize,
     },
     PubAck {
@@ -149,6 +150,8 @@ pub(crate) struct Message {
     pub(crate) ack: Option<Ack>,
     /// The broker had kept it.
     pub(crate) is_retained: bool,
+    /// It was shown as retained before something older came, which stands now.
+    pub(crate) is_said_again: bool,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) content_type: Option<String>,
 }

@@ -61,6 +61,11 @@ impl Decoder {
         }
     }
 
+    /// Whether there is more to come of what is passed over.
+    pub(crate) fn is_amid(&self) -> bool {
+        self.n_passed_over > 0
+    }
+
     fn pass_over(&mut self, buffer: &mut BytesMut) {
         let n_here = self.n_passed_over.min(buffer.len());
         buffer.advance(n_here);
@@ -84,7 +89,8 @@ impl Decoder {
         let topic = topic.to_owned();
         self.n_passed_over = header.n_packet;
         self.pass_over(buffer);
-        Ok(Some(Received::TooLarge { topic, ack, n_bytes: header.n_packet }))
+        let is_retained = header.flags & 1 == 1;
+        Ok(Some(Received::TooLarge { topic, ack, is_retained, n_bytes: header.n_packet }))
     }
 }
 
@@ -129,6 +135,7 @@ fn read_v4(mut packet: BytesMut) -> Result<Received, Malformed> {
             topic: publish.topic,
             payload: publish.payload,
             is_retained: publish.retain,
+            is_said_again: false,
             properties: Vec::new(),
             content_type: None,
         }),
@@ -210,6 +217,7 @@ fn message_v5(publish: v5::Publish) -> Result<Message, Malformed> {
         topic: utf8(publish.topic)?,
         payload: publish.payload,
         is_retained: publish.retain,
+        is_said_again: false,
         properties: properties.user_properties,
         content_type: properties.content_type,
     })

@@ -70,7 +70,7 @@ fn a_message_that_is_too_large_costs_nothing_but_itself() {
             came.extend(decoder.next(&mut received).expect("packets"));
             assert!(received.len() < 100, "it is not kept");
         }
-        let [Received::TooLarge { topic, ack, n_bytes }, Received::Message(small)] = &came[..] else {
+        let [Received::TooLarge { topic, ack, n_bytes, .. }, Received::Message(small)] = &came[..] else {
             panic!("{came:?}")
         };
         assert_eq!((topic.as_str(), *ack), ("a/b", Some(Ack::AtLeastOnce(9))));

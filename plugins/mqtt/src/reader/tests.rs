@@ -19,6 +19,7 @@ fn message(topic: &str, payload: &str) -> Message {
         payload: payload.to_owned().into(),
         ack: None,
         is_retained: false,
+        is_said_again: false,
         properties: Vec::new(),
         content_type: None,
     }
@@ -64,6 +65,11 @@ fn a_second_sight_of_a_plain_message_has_the_same_name() {
     let topic = "apg/config/global/app/database/host";
     let live = id(message(topic, SEED)).expect("it has a time");
     assert_eq!(id(Message { is_retained: true, ..message(topic, SEED) }), Some(live.clone()));
+    let again = || id(Message { is_said_again: true, ..message(topic, SEED) });
+    assert!(
+        again() != Some(live.clone()) && again() == again(),
+        "something older stands since the first sight"
+    );
     assert_ne!(id(message("apg/config/t1/app/database/host", SEED)), Some(live));
     let timeless = r#"{"config_key":"app.x","new_value":1}"#;
     assert_eq!(id(message("apg/config/global/app/x", timeless)), None, "the same value may be set twice");
