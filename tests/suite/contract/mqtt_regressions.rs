@@ -254,7 +254,13 @@ fn timed(key: &str, value: u64) -> String {
 }
 
 fn keys_of(host: &Host) -> usize {
-    host.get("/v1/keys?limit=10000&tenant=t1").json()["keys"].as_array().expect("a list").len()
+    let (mut n_keys, mut after) = (0, String::new());
+    loop {
+        let page = host.get(&format!("/v1/keys?limit=1000&tenant=t1{after}")).json();
+        n_keys += page["keys"].as_array().expect("a list").len();
+        let Some(last) = page["next"].as_str() else { return n_keys };
+        after = format!("&after={last}");
+    }
 }
 
 #[test]
