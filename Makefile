@@ -6,6 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+NODE_ORACLES := ot-text-unicode@4.0.0 ot-json1@1.0.2
 PYTHON_PEERS := websockets==17.4 confluent-kafka==2.16.1 paho-mqtt==2.2.0 redis==8.1.0
 CARGO_TEST := cargo test --profile ci --workspace --locked --no-fail-fast
 
@@ -17,7 +18,7 @@ if [ $$code = 124 ]; then printf '==> ended after its limit of %s s: %s\n' '$(2)
 printf '==> %s s: %s\n' $$((SECONDS - start)) '$(1)'; exit $$code
 endef
 
-.PHONY: help run test soak bench lint tools servers peer kafka build changed-abi suite
+.PHONY: help run test soak bench lint tools servers peer kafka oracles build changed-abi suite
 
 help:
 	@sed -n 's/^# \(.*`make.*\)/\1/p' Makefile
@@ -36,11 +37,11 @@ run: tools
 	@printf '              README.md goes on from there\n\n'
 	@exec $(TARGET)/release/lockstep run pipelines/quickstart.yaml
 
-test: servers peer kafka
+test: servers peer kafka oracles
 	@$(call stage,checking the format of the code,60,cargo fmt --check)
 	@$(MAKE) --no-print-directory build changed-abi lint suite
 
-soak: servers peer kafka
+soak: servers peer kafka oracles
 	@LOCKSTEP_SCALE=full $(MAKE) --no-print-directory build changed-abi suite SUITE_LIMIT=14400
 
 bench: servers peer kafka
@@ -104,6 +105,7 @@ servers: tools
 	command -v mosquitto >/dev/null || echo mosquitto; \
 	command -v java >/dev/null || echo default-jre-headless; \
 	command -v mvn >/dev/null || echo maven; \
+	command -v npm >/dev/null || echo nodejs npm; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3 python3-venv),the tests)
 
 # The Python clients that the tests talk to.
@@ -114,6 +116,15 @@ $(TARGET)/venv/peers-$(subst $() ,-,$(PYTHON_PEERS)):
 	@rm -rf $(TARGET)/venv && mkdir -p $(TARGET)
 	@python3 -m venv $(TARGET)/venv
 	@$(TARGET)/venv/bin/pip install --quiet --disable-pip-version-check $(PYTHON_PEERS)
+	@touch '$@'
+
+# What operational transform is compared with.
+oracles: $(TARGET)/oracles/complete-$(subst $() ,-,$(NODE_ORACLES))
+
+$(TARGET)/oracles/complete-$(subst $() ,-,$(NODE_ORACLES)):
+	@printf '\n==> preparing what operational transform is compared with: %s\n' '$(NODE_ORACLES)'
+	@rm -rf $(TARGET)/oracles && mkdir -p $(TARGET)/oracles
+	@npm install --prefix $(TARGET)/oracles --no-audit --no-fund --loglevel=error $(NODE_ORACLES)
 	@touch '$@'
 
 # Apache Kafka, as jars.

@@ -78,6 +78,10 @@ impl Serialize for Json {
     }
 }
 
+fn not_text(error: &std::str::Utf8Error) -> Error {
+    Error::rejected("bad_message", format!("not UTF-8 (behind byte {})", error.valid_up_to()))
+}
+
 fn bad_message(error: serde_json::Error) -> Error {
     // serde_json quotes the offending text for some kinds of mistakes; a value may be a secret, its place is not.
     let what = match error.classify() {
@@ -87,6 +91,9 @@ fn bad_message(error: serde_json::Error) -> Error {
     };
     Error::rejected("bad_message", format!("{what} (line {}, column {})", error.line(), error.column()))
 }
+
+/// How deep a change's value may be: what programs that read it by recursion are sure to take.
+pub const MAX_DEPTH: usize = 128;
 
 /// How many arrays and objects lie inside each other in valid JSON.
 ///
@@ -192,7 +199,9 @@ macro_rules! change {
             /// # Errors
             /// `Rejected("bad_message")` if it is no JSON object with a `config_key`, or a field has the wrong type.
             pub fn from_json(buffer: &Bytes) -> Result<Self> {
-                let incoming: Incoming<'_> = serde_json::from_slice(buffer).map_err(bad_message)?;
+                // All of it: the parser would look at no more than the fields that it knows.
+                let text = std::str::from_utf8(buffer).map_err(|error| not_text(&error))?;
+                let incoming: Incoming<'_> = serde_json::from_str(text).map_err(bad_message)?;
                 let timestamp_us = incoming.timestamp.map(|text| time::parse_us(&text.0)).transpose()?;
                 Ok(Self {
                     config_key: Text::within(buffer, &incoming.config_key.0),
@@ -359,6 +368,18 @@ impl Change {
         &self.new_value
     }
 
+    /// Refuses a value deeper than [`MAX_DEPTH`]. Whatever takes changes in from outside asks.
+    ///
+    /// # Errors
+    /// `Rejected("bad_message")`.
+    pub fn check_depth(&self) -> Result<()> {
+        if depth(self.new_value.as_str()) <= MAX_DEPTH {
+            return Ok(());
+        }
+        let text = format!("the value has more than {MAX_DEPTH} arrays and objects inside each other");
+        Err(Error::rejected("bad_message", text))
+    }
+
     /// Replaces the value after the change.
     pub fn set_new_value(&mut self, new_value: Json) {
         self.new_value = new_value;
@@ -432,6 +453,25 @@ mod tests {
         assert_eq!(change.tenant_id(), None);
         assert!(change.old_value().is_none());
         assert_eq!(change.new_value().as_str(), "null");
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_no_change_wherever_it_is_not() {
+        for part in [&b"new_value"[..], b"nobody_knows"] {
+            let json = [b"{\"config_key\":\"app.x\",\"", part, b"\":\"\xff\"}"].concat();
+            let error = Change::from_json(&Bytes::from(json)).expect_err("no text");
+            assert_eq!(error.code(), Some("bad_message"));
+        }
+    }
+
+    #[test]
+    fn a_value_of_any_depth_is_read_and_one_too_deep_is_refused_by_whoever_asks() {
+        for (depth, is_taken) in [(128, true), (129, false), (20_000, false)] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let json = format!("{{\"config_key\":\"app.x\",\"new_value\":{open}{close}}}");
+            let change = Change::from_json(&Bytes::from(json)).expect("a change");
+            assert_eq!(change.check_depth().is_ok(), is_taken, "{depth}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ mod export;
 #[doc(hidden)]
 pub mod abi;
 
-pub use abi::{Bytes, Text};
+pub use abi::{Bytes, Text, guard::awaiting_panic};
 pub use advice::Advice;
 pub use change::{Change, Json};
 pub use context::Context;

@@ -49,6 +49,10 @@ pub const SESSION_HEADER: &str = "lockstep.session";
 /// it back. A transform that makes more of the change than its message said takes it away.
 pub const ENDPOINT_HEADER: &str = "lockstep.endpoint";
 
+/// The header by which a source says whose a record is where the value need not say it, such as an MQTT topic's tenant.
+/// Empty is the same as absent.
+pub const TENANT_HEADER: &str = "tenant_id";
+
 /// Where a record stands in its source: an opaque place in one lane.
 ///
 /// A lane is a part of the source with an order of its own, such as a Kafka partition; a source without such parts uses
@@ -243,16 +247,50 @@ impl Record {
         Ok(())
     }
 
-    /// The value as a configuration change; read from the bytes at the first call and kept.
+    /// The value as a configuration change; read from the bytes at the first call and kept. A change that names no tenant
+    /// is that of the header [`TENANT_HEADER`].
     ///
     /// # Errors
-    /// `Rejected("bad_message")` if the value is not a change.
+    /// `Rejected("bad_message")` if the value is not a change, or header and value name different tenants.
     pub fn change(&mut self) -> Result<&Change> {
         if self.change.is_none() {
-            let change = Change::from_json(self.raw_value().ok_or_else(Self::no_value)?)?;
+            let (change, is_as_written) = self.read_change()?;
+            if !is_as_written {
+                self.value = RNone;
+            }
             self.change = RSome(RBox::new(change));
         }
         Ok(self.change.as_ref().into_option().expect("it was made above"))
+    }
+
+    /// As [`Record::change`], for a record that cannot be borrowed to keep it.
+    ///
+    /// # Errors
+    /// As [`Record::change`].
+    pub fn to_change(&self) -> Result<Change> {
+        match self.known_change() {
+            Some(change) => Ok(change.clone()),
+            None => Ok(self.read_change()?.0),
+        }
+    }
+
+    /// The change in the value, and whether it is as it was written there.
+    fn read_change(&self) -> Result<(Change, bool)> {
+        let mut change = Change::from_json(self.raw_value().ok_or_else(Self::no_value)?)?;
+        let Some(tenant) = self.header(TENANT_HEADER).filter(|tenant| !tenant.is_empty()) else {
+            return Ok((change, true));
+        };
+        let own = change.tenant_id().filter(|own| !own.is_empty());
+        if own.is_some_and(|own| own.as_bytes() != &**tenant) {
+            return Err(Error::rejected("bad_message", "header and value name different tenants"));
+        }
+        let is_as_written = own.is_some();
+        if !is_as_written {
+            let tenant = std::str::from_utf8(tenant)
+                .map_err(|_| Error::rejected("bad_message", "the header `tenant_id` is not UTF-8"))?;
+            change.set_tenant_id(Some(tenant.into()));
+        }
+        Ok((change, is_as_written))
     }
 
     /// The value as a change if a component before this one read it as such; never reads it.
@@ -287,6 +325,11 @@ impl Record {
     /// Replaces every header of this name by one.
     pub fn set_header(&mut self, name: &str, value: impl Into<Bytes>) {
         self.remove_header(name);
+        self.push_header(name, value);
+    }
+
+    /// Adds a header, beside those of the same name.
+    pub fn push_header(&mut self, name: &str, value: impl Into<Bytes>) {
         self.headers.push(Header { name: RString::from(name), value: value.into() });
     }
 
@@ -370,6 +413,27 @@ mod tests {
         let written: serde_json::Value = record.json().expect("JSON");
         assert_eq!(written["user_id"], "eve");
         assert_eq!(written["new_value"], 1);
+    }
+
+    #[test]
+    fn d_19_a_change_is_of_the_tenant_that_header_or_value_name() {
+        let tenant = |header: &str, value: &str| {
+            let text = format!(r#"{{"config_key":"app.x","new_value":1,"tenant_id":{value}}}"#);
+            let mut record = Record::new(text);
+            record.set_header(TENANT_HEADER, header.to_owned());
+            let tenant = record.change()?.tenant_id().map(str::to_owned);
+            let written: serde_json::Value = record.json().expect("JSON");
+            assert_eq!(
+                written["tenant_id"].as_str().filter(|own| !own.is_empty()),
+                tenant.as_deref().filter(|own| !own.is_empty())
+            );
+            Ok::<_, Error>(tenant.unwrap_or_default())
+        };
+        for (header, value) in [("t1", "null"), ("t1", "\"\""), ("t1", "\"t1\""), ("", "\"t1\"")] {
+            assert_eq!(tenant(header, value).expect("a change"), "t1", "{header} {value}");
+        }
+        assert_eq!(tenant("", "null").expect("a change"), "");
+        assert_eq!(tenant("t2", "\"t1\"").expect_err("two tenants").code(), Some("bad_message"));
     }
 
     #[test]

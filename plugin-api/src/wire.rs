@@ -11,6 +11,8 @@ use crate::{
     record::Record,
     time,
 };
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// How changes are written for others.
@@ -86,6 +88,21 @@ fn with_extra(json: &[u8], extra: &[(&str, &str)]) -> Bytes {
     Bytes::from(text)
 }
 
+/// Whether a message says what the value is; `null` is one. A message that does not is a deletion, or somebody's mistake.
+pub fn says_value(json: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Said<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        new_value: Option<&'a RawValue>,
+    }
+    fn present<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Option<&'de RawValue>, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(Some)
+    }
+    serde_json::from_slice::<Said<'_>>(json).is_ok_and(|said| said.new_value.is_some())
+}
+
 /// The identity of a change whose author gave it none, alike on every host that sees the message: a UUID v5 of what makes
 /// the message this one, such as topic, publisher, time, key and value.
 pub fn derived_event_id(parts: &[&[u8]]) -> Text {
@@ -105,6 +122,13 @@ mod tests {
 
     fn written(text: &str, form: Form, extra: &[(&str, &str)]) -> serde_json::Value {
         serde_json::from_slice(&Record::new(text).wire(form, extra).expect("a change")).expect("JSON")
+    }
+
+    #[test]
+    fn null_is_a_value_and_nothing_is_none() {
+        let says = |json: &str| says_value(json.as_bytes());
+        assert!(says(r#"{"config_key":"a","new_value":null}"#) && says(r#"{"new_value":{"a":1}}"#));
+        assert!(!says(r#"{"config_key":"a","newvalue":1}"#) && !says("[]") && !says("{"));
     }
 
     #[test]

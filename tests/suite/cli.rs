@@ -280,3 +280,23 @@ fn a_command_for_a_running_host_says_so_when_there_is_none() {
     assert!(matches!(refused.code, Some(1 | 2)), "{refused:?}");
     assert!(refused.stderr.contains("data") || refused.stderr.contains("running"), "{refused:?}");
 }
+
+#[test]
+fn an_operation_of_a_plugin_is_called_without_a_host() {
+    let site = Site::new();
+    let call =
+        |operation: &str, arguments: &str| site.run(["plugins", "call", "resolver", operation, arguments]);
+    let changes =
+        r#"{"id":7,"base":{"a":1},"changes":[{"value":{"a":1,"b":2},"hlc":"1-0"},{"value":{},"hlc":"2-0"}]}"#;
+    let merged = serde_json::json!({ "id": 7, "value": { "b": 2 }, "conflicts": [] });
+    for name in ["merge", "resolver.merge"] {
+        assert_eq!(call(name, changes).expect_code(0).json(), merged);
+    }
+    let Finished { stderr, .. } = call("merge", "{}").expect_code(1);
+    assert!(stderr.contains("do not fit"), "{stderr}");
+    let Finished { stderr, .. } = call("mrege", "{}").expect_code(2);
+    assert!(stderr.contains("resolver.merge"), "it names what there is: {stderr}");
+    call("merge", "no JSON").expect_code(2);
+    site.run(["plugins", "call", "nobody", "merge"]).expect_code(2);
+    assert!(!site.path("data").join("admin.sock").exists(), "no host was started");
+}

@@ -95,6 +95,7 @@ fn what_is_guaranteed_depends_on_how_a_broker_is_used() {
         (&read(1), redis, "at_least_once"),
         (&read(2), file, "at_least_once"),
         (&read(0), redis, "at_most_once"),
+        (&mqtt(1, "topics: [any], session_expiry: 0s"), redis, "at_most_once"),
         (kafka, &written(1), "at_least_once"),
         (kafka, &written(0), "at_most_once"),
         ("{ plugin: file, config: { path: '-' } }", kafka, "at_most_once"),

@@ -2,11 +2,16 @@
 
 mod layers;
 mod pipelines;
+mod readmes;
 mod broker_pipelines;
 mod guide_config;
 mod all_transports;
+mod redis;
+mod redis_failover;
+mod redis_once;
 mod cli;
 mod commands;
+mod operational_transform;
 mod handshake;
 mod versions;
 mod servers;
@@ -30,3 +35,5 @@ mod disk_full;
 mod canary;
 mod admin;
 mod log_acceptance;
+mod contract;
+mod brokers;

@@ -111,6 +111,11 @@ impl Load {
 }
 
 impl Sent {
+    /// When it should have been sent.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
     /// From when it was due to its answer.
     pub fn latency(&self) -> Option<Duration> {
         self.answer.as_ref().map(|answer| answer.at - self.due)

@@ -14,6 +14,7 @@ mod status;
 mod probe;
 mod lines;
 mod ledger;
+mod key_ledger;
 mod websocket;
 mod connection;
 mod authors;
@@ -26,8 +27,10 @@ mod guide_lock;
 mod adders;
 mod servers;
 mod brokers;
+mod witness;
 mod python;
 mod peer;
+mod oracle;
 mod proxy;
 mod scale;
 
@@ -41,8 +44,10 @@ pub use connection::{Connection, Refused};
 pub use gate::{Quiet, quiet};
 pub use guide_lock::GuideWorkers;
 pub use host::Host;
+pub use key_ledger::{KeyLedger, Numbered};
 pub use ledger::Ledger;
 pub use lines::{append, key_of, lines, read};
+pub use oracle::{npm_answers, plugin_answers};
 pub use peer::PythonPeer;
 pub use ports::free_port;
 pub use probe::Probe;
@@ -50,7 +55,7 @@ pub use proxy::Proxy;
 pub use python::Python;
 pub use scale::{is_full, random, scale};
 pub use servers::{
-    Certificates, Cluster, Identity, Kafka, KafkaClient, KafkaMessage, KafkaReader, Mosquitto,
+    Certificates, Cluster, Identity, Kafka, KafkaClient, KafkaMessage, KafkaReader, KafkaRecord, Mosquitto,
     MosquittoOptions, MqttClient, MqttMessage, PASSWORD, Redis, RedisOptions, Sentinels, USER,
 };
 pub use site::{Finished, Site};
@@ -59,4 +64,5 @@ pub use subscriber::{Habit, Subscriber, Subscription};
 pub use wait::{LIMIT, eventually};
 pub use watch::{Committed, History, Observation, Seen, Session, Verdict, Violation, check};
 pub use websocket::{Frame, WsClient, runtime};
+pub use witness::{Arrival, Arrivals, Witness};
 pub use written::{last_revision, written, written_history};

@@ -157,7 +157,7 @@ impl Site {
 }
 
 /// Runs a command to its end, with its output read from files so that no pipe can fill up.
-fn finish(mut command: Command, limit: Duration) -> Finished {
+pub(crate) fn finish(mut command: Command, limit: Duration) -> Finished {
     let (stdout, stderr) = (tempfile::NamedTempFile::new(), tempfile::NamedTempFile::new());
     let (stdout, stderr) = (stdout.expect("a file"), stderr.expect("a file"));
     let shown = format!("{command:?}");

@@ -89,7 +89,8 @@ fn pipeline_check(pipeline: &PipelineStatus) -> Check {
 /// is nowhere yet, what a sink misses is kept by the source, or by the log.
 fn component_check(pipeline: &PipelineStatus, component: &ComponentStatus, now: Timestamp) -> Check {
     let away = component.not_connected_since.map(|since| now.duration_since(since));
-    let ok = component.kind != "source" || away.map_or(!component.is_catching_up, |away| away <= MAX_AWAY);
+    let is_up_to_date = !component.is_catching_up && away.is_none_or(|away| away <= MAX_AWAY);
+    let ok = component.kind != "source" || is_up_to_date;
     let is_down = match component.state {
         ComponentState::NotConnected
         | ComponentState::Failed
@@ -174,5 +175,13 @@ mod tests {
         let running = |components| [pipeline(PipelineState::Running, components)];
         check(Health::Ok, &running(vec![away("source", at(40)), away("sink", at(0))]), &[]);
         check(Health::Ok, &running(vec![away("source", at(39))]), &["source flow/in"]);
+    }
+
+    #[test]
+    fn a_source_that_still_reads_what_was_there_is_not_ready_whether_it_is_away_or_not() {
+        for since in [None, Some(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(99))] {
+            let source = ComponentStatus { is_catching_up: true, ..away("source", since) };
+            check(Health::Ok, &[pipeline(PipelineState::Running, vec![source])], &["source flow/in"]);
+        }
     }
 }

@@ -17,7 +17,7 @@ connected, no state is opened. All problems of all files are shown, each at its 
 it says what is guaranteed between each source and each sink.
 
 Exit codes:
-  0  every pipeline can be started
+  0  every pipeline can be started, unless a warning says otherwise
   2  something is wrong; with --json it is in `diagnostics`
 
 Examples:

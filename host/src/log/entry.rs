@@ -126,7 +126,7 @@ pub(super) fn decode(bytes: &[u8], epoch: &str, revision: u64) -> Option<Record>
         None => {}
     }
     for (name, value) in headers {
-        record.set_header(std::str::from_utf8(name).ok()?, value);
+        record.push_header(std::str::from_utf8(name).ok()?, value);
     }
     Some(record)
 }

@@ -26,7 +26,7 @@ impl<'a> View<'a> {
 
     fn change(&self) -> Option<&Change> {
         self.record.known_change().or_else(|| {
-            let read = || Change::from_json(self.record.raw_value()?).ok().map(Box::new);
+            let read = || self.record.to_change().ok().map(Box::new);
             self.change.get_or_init(read).as_deref()
         })
     }

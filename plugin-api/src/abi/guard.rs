@@ -9,7 +9,7 @@ use abi_stable::std_types::{RErr, ROk};
 use std::{
     any::Any,
     backtrace::Backtrace,
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     mem,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
@@ -29,6 +29,8 @@ struct Place {
 
 thread_local! {
     static LAST_PANIC: RefCell<Option<Place>> = const { RefCell::new(None) };
+    /// Whether a panic on this thread is awaited and means nothing.
+    static IS_AWAITED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Panics of runtime tasks surface on another thread, so their place is kept by task.
@@ -66,6 +68,9 @@ pub fn install_panic_hook(package: &'static str) {
 }
 
 fn remember(package: &str, panic: &PanicHookInfo<'_>) {
+    if IS_AWAITED.get() {
+        return;
+    }
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     // The payload's text is left out: it may quote a value. The error that carries it goes to status and dead letters,
     // where it is needed.
@@ -96,6 +101,17 @@ pub fn guard<T>(entry: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
         let place = LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_default();
         Err(panic_error(entry, payload, place))
     })
+}
+
+/// Runs something of another library that has no other way to refuse what it is given than to panic; `None` if it did.
+/// Nobody is told.
+///
+/// Only for what holds no state that a panic could leave half changed.
+pub fn awaiting_panic<T>(run: impl FnOnce() -> T) -> Option<T> {
+    let was_awaited = IS_AWAITED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    IS_AWAITED.set(was_awaited);
+    result.ok()
 }
 
 /// What a runtime task ended with, as an error if it panicked.
@@ -200,6 +216,18 @@ impl<T> Drop for Contained<T> {
 mod tests {
     use super::*;
     use crate::abi::runtime;
+
+    #[test]
+    fn a_panic_that_is_awaited_is_told_to_nobody() {
+        install_panic_hook("test");
+        assert_eq!(awaiting_panic(|| 1), Some(1));
+        assert_eq!(awaiting_panic(|| panic!("no UTF-8")), None::<()>);
+        assert!(LAST_PANIC.with(|last| last.borrow().is_none()), "the hook took no note of it");
+        let error = guard("poll", || -> Result<()> { panic!("a mistake") }).expect_err("a panic");
+        assert!(error.message().contains("guard.rs"), "{}", error.message());
+        // Other tests show their panics.
+        drop(std::panic::take_hook());
+    }
 
     #[test]
     fn the_places_of_panics_that_nobody_asks_for_are_bounded() {

@@ -23,9 +23,18 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the reason that a broker gave stands for why none can be reached.
 const REASON_LASTS: Duration = Duration::from_secs(60);
 
+/// How long it stands that the group cannot be joined.
+const DENIAL_LASTS: Duration = Duration::from_secs(10);
+
+/// How many kinds of lines are told apart.
+const MAX_KINDS: usize = 200;
+
 /// What librdkafka calls its lines about connections that failed, and about offsets that were out of range.
 const CONNECTION_FAILED: &str = "FAIL";
 const OFFSET_RESET: &str = "OFFSET";
+
+/// OpenSSL's words for a certificate that it does not take.
+const DISTRUSTED: &str = "certificate verify failed";
 
 /// What is known of a client's brokers.
 pub(crate) struct Health {
@@ -45,6 +54,8 @@ struct State {
     reason: Option<(Instant, String)>,
     /// Since when, and why, nothing works.
     trouble: Option<(Instant, String)>,
+    /// Why the group cannot be joined, although brokers answer.
+    denied: Option<(Instant, String)>,
     fatal: Option<String>,
     lines: HashMap<String, Line>,
 }
@@ -86,6 +97,12 @@ impl Health {
             if text.contains("uthentication") {
                 self.fail(self.refused(text));
             }
+            if text.contains(DISTRUSTED) {
+                self.fail(self.insecure(text));
+            }
+        }
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            return self.within(|| debug!(target: "librdkafka", facility, "{text}"));
         }
         if facility == OFFSET_RESET {
             (self.on_offset_reset)();
@@ -100,10 +117,7 @@ impl Health {
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
                 warn!(target: "librdkafka", facility, n_hidden, "{text}");
             }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                info!(target: "librdkafka", facility, n_hidden, "{text}");
-            }
-            RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{text}"),
+            _ => info!(target: "librdkafka", facility, n_hidden, "{text}"),
         });
     }
 
@@ -113,12 +127,24 @@ impl Health {
         match error.rdkafka_error_code() {
             Some(Code::AllBrokersDown) => self.fail(self.unreachable()),
             Some(Code::Authentication | Code::SaslAuthenticationFailed) => self.fail(self.refused(reason)),
-            Some(Code::SSL) => self.fail(format!("the TLS connection to {} failed: {reason}", self.servers)),
+            Some(Code::SSL) => self.fail(self.insecure(reason)),
+            Some(Code::GroupAuthorizationFailed) => {
+                let text = format!("the group does not let in {}: {reason}", self.user);
+                self.state().denied = Some((Instant::now(), text));
+            }
             Some(Code::Fatal) => self.state().fatal = Some(reason.to_owned()),
             Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => {
                 self.give_reason(reason);
             }
-            _ => {}
+            _ => self.complain(error, reason),
+        }
+    }
+
+    /// Something that concerns a topic or the group, such as that there is no such topic; it is said again and again.
+    fn complain(&self, error: &KafkaError, reason: &str) {
+        let kind = if self.state().lines.len() < MAX_KINDS { reason } else { "any other" };
+        if let Some(n_hidden) = self.is_due(kind) {
+            self.within(|| warn!(%error, n_hidden, "the Kafka client complains: {reason}"));
         }
     }
 
@@ -144,6 +170,16 @@ impl Health {
             }
             _ => format!("no broker of {} can be reached", self.servers),
         }
+    }
+
+    /// OpenSSL's words do not tell why a certificate is not trusted; librdkafka guesses at one reason.
+    fn insecure(&self, reason: &str) -> String {
+        let why = if reason.contains(DISTRUSTED) {
+            "the broker's certificate has expired, is for another name, or is by nobody whom `ssl_context.cafile` names"
+        } else {
+            reason
+        };
+        format!("the TLS connection to {} failed: {why}", self.servers)
     }
 
     fn refused(&self, reason: &str) -> String {
@@ -177,6 +213,12 @@ impl Health {
             }
             _ => format!("no answer from {}", self.servers),
         }
+    }
+
+    /// Why the group cannot be joined, if the client complained of that lately; it does so again and again.
+    pub(crate) fn denied(&self) -> Option<String> {
+        let state = self.state();
+        state.denied.as_ref().filter(|(at, _)| at.elapsed() < DENIAL_LASTS).map(|(_, text)| text.clone())
     }
 
     /// Why this client can do nothing any more and another one is needed.
@@ -253,6 +295,15 @@ mod tests {
         health.error(&all_down(), "1/1 brokers are down");
         let told = health.trouble_since(None).expect("trouble");
         assert_eq!(told, "the broker does not let in user `app` by PLAIN: Invalid username or password");
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_told_with_every_reason_there_can_be() {
+        let health = health();
+        let reason = "SSL handshake failed: certificate verify failed: verify that ssl.ca.location is correctly configured";
+        health.error(&KafkaError::Global(RDKafkaErrorCode::SSL), reason);
+        let told = health.trouble_since(None).expect("trouble");
+        assert!(told.contains("has expired") && told.contains("`ssl_context.cafile`"), "{told}");
     }
 
     #[test]

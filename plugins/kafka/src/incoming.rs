@@ -8,7 +8,7 @@ use lockstep_plugin_api::{
     change::CONFIG_DELETED,
     names::{key_problem, tenant_problem},
     prelude::*,
-    wire::derived_event_id,
+    wire::{derived_event_id, says_value},
 };
 
 /// What a message is.
@@ -31,24 +31,24 @@ impl Reader<'_> {
     /// Reads a message of `topic`.
     pub(crate) fn read(self, topic: &str, message: Record) -> Reading {
         let mut record = message.clone();
-        match self.change(topic, &mut record) {
+        match self.change(topic, &message, &mut record) {
             Ok(true) => Reading::Change(record),
             Ok(false) => Reading::Own,
             Err(error) => Reading::Unreadable(message, error),
         }
     }
 
-    /// Makes the record that of a change; false if it is this host's own.
-    fn change(self, topic: &str, record: &mut Record) -> Result<bool> {
+    /// Makes the record, so far a copy of the message, that of a change; false if it is this host's own.
+    fn change(self, topic: &str, message: &Record, record: &mut Record) -> Result<bool> {
         let size = record.raw_value().map_or(0, |value| value.len());
         if size as u64 > self.max_message_bytes {
             return Err(Error::rejected("too_large", "the message is larger than `max_message_bytes`"));
         }
         let tenant = header(record, TENANT_ID)?.map(str::to_owned);
         if record.raw_value().is_none() {
-            self.deletion(topic, record, tenant)?;
+            self.deletion(topic, message, record, tenant)?;
         } else {
-            self.written(topic, record, tenant)?;
+            self.written(topic, message, record, tenant)?;
         }
         let change = record.change()?;
         if change.dot().is_none() && change.source_node() == Some(self.node_id) {
@@ -60,6 +60,7 @@ impl Reader<'_> {
         if let Some(problem) = change.tenant_id().and_then(tenant_problem) {
             return Err(Error::rejected("bad_tenant", format!("the tenant {problem}")));
         }
+        change.check_depth()?;
         let key = change.config_key_text().as_bytes().clone();
         record.set_key(Some(key));
         // A sink says these anew.
@@ -68,8 +69,15 @@ impl Reader<'_> {
     }
 
     /// A message with a body.
-    fn written(self, topic: &str, record: &mut Record, tenant: Option<String>) -> Result<()> {
+    fn written(
+        self,
+        topic: &str,
+        message: &Record,
+        record: &mut Record,
+        tenant: Option<String>,
+    ) -> Result<()> {
         let event_type = header(record, EVENT_TYPE)?.map(str::to_owned);
+        let says_value = record.raw_value().is_some_and(|value| says_value(value));
         let change = record.change()?;
         let own = change.tenant_id().filter(|own| !own.is_empty());
         if tenant.as_deref().zip(own).is_some_and(|(tenant, own)| tenant != own) {
@@ -83,15 +91,24 @@ impl Reader<'_> {
             record.change_mut()?.set_event_type(event_type);
         }
         let change = record.change()?;
+        if !says_value && !change.is_deletion() {
+            return Err(Error::rejected("bad_message", "`new_value` is missing"));
+        }
         if change.dot().is_none() && change.event_id().is_none_or(str::is_empty) {
-            let event_id = event_id(topic, record)?;
+            let event_id = event_id(topic, message, change.source_node(), change.timestamp_us());
             record.change_mut()?.set_event_id(event_id);
         }
         Ok(())
     }
 
     /// A message without a body: some program wants the key to be gone from a compacted topic.
-    fn deletion(self, topic: &str, record: &mut Record, tenant: Option<String>) -> Result<()> {
+    fn deletion(
+        self,
+        topic: &str,
+        message: &Record,
+        record: &mut Record,
+        tenant: Option<String>,
+    ) -> Result<()> {
         let no_key = || {
             Error::rejected("bad_message", "the message has neither a value nor a key `tenant:config_key`")
         };
@@ -105,7 +122,7 @@ impl Reader<'_> {
         change.set_event_type(CONFIG_DELETED);
         change.set_tenant_id(tenant.as_deref().or(own).map(Text::from));
         change.set_timestamp_us(Some(record.timestamp_us()).filter(|made_at| *made_at > 0));
-        change.set_event_id(event_id(topic, record)?);
+        change.set_event_id(event_id(topic, message, None, None));
         record.set_value(Some(change.to_json()));
         Ok(())
     }
@@ -122,18 +139,14 @@ fn header<'a>(record: &'a Record, name: &str) -> Result<Option<&'a str>> {
     std::str::from_utf8(value).map(Some).map_err(not_text)
 }
 
-/// A name for a change whose author gave it none, the same at every sight of the message and on every host; none if the
-/// message has no time, so that its author may mean the same again.
-fn event_id(topic: &str, record: &mut Record) -> Result<Option<Text>> {
-    let message_time = record.timestamp_us();
-    let (key, value) = (record.key().cloned(), record.raw_value().cloned());
-    let change = if value.is_some() { Some(record.change()?) } else { None };
-    let time = change.and_then(Change::timestamp_us).or((message_time > 0).then_some(message_time));
-    let publisher = change.and_then(Change::source_node).unwrap_or_default();
-    Ok(time.map(|time| {
-        let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
-        derived_event_id(&[topic.as_bytes(), publisher.as_bytes(), time.to_string().as_bytes(), &key, &value])
-    }))
+/// A name for a change whose author gave it none, the same at every sight of the message and on every host; none if
+/// neither change nor message has a time, so that its author may mean the same again.
+fn event_id(topic: &str, message: &Record, publisher: Option<&str>, made_at: Option<i64>) -> Option<Text> {
+    let made_at = made_at.or(Some(message.timestamp_us()).filter(|sent_at| *sent_at > 0))?.to_string();
+    let bytes = |part: Option<&Bytes>| part.cloned().unwrap_or_default();
+    let (key, value) = (bytes(message.key()), bytes(message.raw_value()));
+    let publisher = publisher.unwrap_or_default();
+    Some(derived_event_id(&[topic.as_bytes(), publisher.as_bytes(), made_at.as_bytes(), &key, &value]))
 }
 
 #[cfg(test)]

@@ -137,20 +137,37 @@ impl Lane {
         self.next.max(self.handed).max(self.stored)
     }
 
-    /// The partition is this host's from here on, if that is known.
-    pub(crate) fn assign(&mut self, from: Option<i64>) {
+    /// The partition is this host's from here on, as far as that is known; it ends there.
+    pub(crate) fn assign(&mut self, from: Option<i64>, end: Option<i64>) {
         self.is_assigned = true;
-        self.end = End::Unknown;
         self.next = from.max(self.next);
         self.told = None;
+        self.end = End::Unknown;
+        if let Some(end) = end {
+            self.set_end(0, end);
+        }
+    }
+
+    /// Where the partition begins and ends now. A position behind its end is one of a topic that is no more, or of messages
+    /// that were lost: the client begins anew.
+    pub(crate) fn set_end(&mut self, first: i64, end: i64) {
+        if self.next.is_some_and(|next| next > end) {
+            self.forget();
+        }
+        let is_behind = self.next.unwrap_or(first).max(first) < end;
+        self.end = if is_behind { End::At(end) } else { End::Reached };
     }
 
     /// A message was read. One from further back means that the partition was begun anew: its positions were out of range.
     pub(crate) fn read(&mut self, offset: i64) {
         if self.next.is_some_and(|next| offset < next) {
-            (self.handed, self.stored, self.told) = (None, None, None);
+            self.forget();
         }
         self.next = Some(offset + 1);
+    }
+
+    fn forget(&mut self) {
+        (self.next, self.handed, self.stored, self.told) = (None, None, None, None);
     }
 
     pub(crate) fn revoke(&mut self) {
@@ -213,7 +230,7 @@ mod tests {
         read(&lanes, 10, true);
         lanes.table().store(0, 11);
         assert!(lanes.table().untold().is_empty(), "the partition is not assigned");
-        lanes.table().of("t", 0).assign(None);
+        lanes.table().of("t", 0).assign(None, None);
         assert_eq!(lanes.table().untold(), told(11));
         assert!(lanes.table().untold().is_empty(), "told once");
         read(&lanes, 11, true);
@@ -226,7 +243,7 @@ mod tests {
     #[test]
     fn what_was_passed_over_is_settled_when_everything_before_it_is() {
         let lanes = Lanes::default();
-        lanes.table().of("t", 0).assign(Some(0));
+        lanes.table().of("t", 0).assign(Some(0), None);
         read(&lanes, 0, true);
         read(&lanes, 1, false);
         assert_eq!(lanes.table().of("t", 0).settled(), None);
@@ -239,7 +256,7 @@ mod tests {
     #[test]
     fn a_partition_that_comes_back_goes_on_behind_what_was_handed_over() {
         let lanes = Lanes::default();
-        lanes.table().of("t", 0).assign(Some(5));
+        lanes.table().of("t", 0).assign(Some(5), None);
         read(&lanes, 8, true);
         assert_eq!(lanes.table().of("t", 0).known(), Some(9));
     }
@@ -247,7 +264,7 @@ mod tests {
     #[test]
     fn positions_of_a_topic_that_was_made_anew_are_forgotten() {
         let lanes = Lanes::default();
-        lanes.table().of("t", 0).assign(Some(90));
+        lanes.table().of("t", 0).assign(Some(90), None);
         read(&lanes, 99, true);
         lanes.table().store(0, 100);
         read(&lanes, 0, true);
@@ -260,11 +277,18 @@ mod tests {
     #[test]
     fn a_partition_is_caught_up_when_its_end_was_read() {
         let mut lane = Lane::default();
-        lane.assign(Some(3));
+        lane.assign(Some(3), None);
         assert!(!lane.is_caught_up());
         lane.end = End::At(5);
         assert!(!lane.is_caught_up());
         lane.next = Some(5);
+        assert!(lane.is_caught_up());
+        lane.assign(Some(5), Some(5));
+        assert_eq!(lane.end, End::Reached);
+        lane.assign(Some(100), Some(5));
+        assert!(!lane.is_caught_up(), "the partition was begun anew");
+        lane.read(0);
+        lane.read(4);
         assert!(lane.is_caught_up());
     }
 }

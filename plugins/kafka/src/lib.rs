@@ -20,6 +20,7 @@ mod catch_up;
 mod taken;
 mod incoming;
 mod dead_letters;
+mod passed_over;
 mod reader;
 mod keeper;
 mod source;

@@ -42,6 +42,8 @@ pub(crate) struct SourceMetrics {
     pub(crate) bad: Counter,
     /// Messages of this host that were passed over.
     pub(crate) own: Counter,
+    /// Topics that are not there, or may not be read.
+    pub(crate) missing: Gauge,
     /// Consumers that had to be replaced.
     pub(crate) replaced: Counter,
 }
@@ -53,6 +55,7 @@ impl SourceMetrics {
             received: context.counter("kafka_messages_received"),
             bad: context.counter("kafka_bad_messages"),
             own: context.counter("kafka_own_messages"),
+            missing: context.gauge("kafka_topics_missing"),
             replaced: context.counter("kafka_clients_replaced"),
         }
     }

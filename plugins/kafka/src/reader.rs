@@ -1,11 +1,11 @@
 //! The consumer and everything that is done with it, one caller at a time.
 //!
-//! Invariant: messages are taken only when the host asks for them. What waits lies with the client, within its bounds;
-//! not asking is all the backpressure there is.
+//! Invariant: messages are taken only when the host asks for them, and what was taken is handed over. What waits lies
+//! with the client, within its bounds; not asking is all the backpressure there is.
 
 use crate::{
     config::{Connection, KafkaSourceConfig, OffsetReset, resolved},
-    group::{Member, tell},
+    group::{Member, Name, partitions_of, tell},
     health::Health,
     lag::Lag,
     lanes::Lanes,
@@ -18,26 +18,35 @@ use lockstep_plugin_api::prelude::*;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    error::KafkaError,
 };
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::{BTreeSet, VecDeque},
+    mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tracing::{info, warn};
 
-/// How long without a message before the brokers are asked whether they are still there, and how long they may take.
-const PROBE_INTERVAL: Duration = Duration::from_secs(3);
-const PROBE_WAIT: Duration = Duration::from_secs(1);
+/// How often brokers are asked what there is to read, and without messages whether they are there at all.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long they may take, beside what a request for messages waits for some: a broker answers in turn.
+const LOOK_WAIT: Duration = Duration::from_secs(2);
+
+/// What librdkafka has for `fetch.wait.max.ms`.
+const FETCH_WAIT_MS: u64 = 500;
+
+/// How much may come while partitions are about to be held still.
+const MAX_LEFT_OVER: usize = 1000;
 
 /// A consumer, and what is needed to make it anew.
 pub(crate) struct Consumption {
     context: Context,
     connection: Connection,
     settings: ClientConfig,
+    /// Whether the group was named, so that others may be in it.
+    is_shared: bool,
     topics: Vec<String>,
     creation: Option<Creation>,
     otherwise: Offset,
@@ -48,14 +57,24 @@ pub(crate) struct Consumption {
     metrics: SourceMetrics,
     /// `None` only while it is made anew.
     consumer: Option<BaseConsumer<Member>>,
-    is_subscribed: bool,
+    has_joined: bool,
+    /// Every partition there is, where this host takes all of them.
+    all: Vec<Name>,
+    /// Partitions that were found since and are not taken yet.
+    found: Vec<Name>,
+    /// The topics that are not there, or may not be read.
+    missing: BTreeSet<usize>,
+    /// The topic to ask for next.
+    next_look: usize,
+    looked_at: Instant,
+    look_wait: Duration,
+    /// When a message came last, or a broker answered.
+    heard_at: Instant,
+    polled_at: Instant,
     /// Whether partitions are held still because the host has no room.
     is_paused: bool,
-    polled_at: Instant,
-    /// When a broker was heard of last.
-    heard_at: Instant,
-    /// What came while partitions were about to be held still.
-    left_over: Taken,
+    /// What came while partitions were about to be held still, one by one.
+    left_over: VecDeque<Taken>,
 }
 
 impl Consumption {
@@ -64,23 +83,31 @@ impl Consumption {
         let settings = config.consumer(context.node_id(), resolved(context));
         let is_from_start = context.through_log() || config.auto_offset_reset == OffsetReset::Earliest;
         let admin = config.dead_letter_producer(context.node_id(), resolved(context));
+        let now = Instant::now();
         let mut consumption = Self {
+            is_shared: config.group_id.is_some(),
             topics: config.topics(),
             creation: Creation::new(&connection, &admin),
             otherwise: if is_from_start { Offset::Beginning } else { Offset::End },
             tell_every: config.enable_auto_commit.then_some(config.auto_commit_interval_ms.0),
-            told_at: Instant::now(),
+            told_at: now,
+            look_wait: LOOK_WAIT + fetch_wait(&settings),
             context: context.clone(),
             connection,
             settings,
             lanes,
             metrics: SourceMetrics::new(context),
             consumer: None,
-            is_subscribed: false,
+            has_joined: false,
+            all: Vec::new(),
+            found: Vec::new(),
+            missing: BTreeSet::new(),
+            next_look: 0,
+            looked_at: now,
+            heard_at: now,
+            polled_at: now,
             is_paused: false,
-            polled_at: Instant::now(),
-            heard_at: Instant::now(),
-            left_over: Taken::default(),
+            left_over: VecDeque::new(),
         };
         consumption.consumer = Some(consumption.make()?);
         Ok(consumption)
@@ -94,8 +121,10 @@ impl Consumption {
             health: Arc::new(health),
             lag: Lag::new(&self.context),
             commits: self.tell_every.is_some(),
+            is_shared: self.is_shared,
+            wants_all: self.context.through_log(),
             otherwise: self.otherwise,
-            has_changed: AtomicBool::new(false),
+            topics: self.topics.clone(),
             rebalances: self.context.counter("kafka_rebalances"),
             failed_commits: self.context.counter("kafka_commits_failed"),
         };
@@ -117,21 +146,29 @@ impl Consumption {
     /// `NotConnected` if nothing came and no broker can be reached.
     pub(crate) fn take(&mut self, max: usize, wait: Duration) -> Result<Taken> {
         self.polled_at = Instant::now();
-        self.subscribe()?;
+        self.join()?;
+        self.take_found()?;
         self.go_on()?;
         self.tell()?;
-        let mut taken = std::mem::take(&mut self.left_over);
+        let mut taken = Taken::default();
+        while taken.len() < max
+            && let Some(left_over) = self.left_over.pop_front()
+        {
+            taken.append(left_over);
+        }
         if let Some(fatal) = self.fill(&mut taken, max, wait)? {
+            // What was taken is not handed over and will be read again.
             return Err(self.replace(&fatal));
         }
         self.metrics.received.add(taken.len() as u64);
-        if taken.is_empty() {
-            self.look_for_trouble()?;
-        } else {
+        if !taken.is_empty() {
             self.heard_at = Instant::now();
             self.consumer()?.context().health.is_well();
         }
-        Ok(taken)
+        match self.look(taken.is_empty()) {
+            Err(error) if taken.is_empty() => Err(error),
+            _ => Ok(taken),
+        }
     }
 
     /// Why the consumer is done for, if it is.
@@ -143,16 +180,17 @@ impl Consumption {
                 None => break,
                 Some(Ok(message)) => taken.push(&message, &mut self.lanes.table()),
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => return Ok(Some(code.to_string())),
-                Some(Err(error)) => self.complain(&error)?,
+                // `Health` was told, in more words.
+                Some(Err(_)) => {}
             }
             wait = Duration::ZERO;
         }
         Ok(consumer.context().health.fatal())
     }
 
-    /// Creates topics if that is wanted, then joins the group.
-    fn subscribe(&mut self) -> Result<()> {
-        if self.is_subscribed {
+    /// Creates topics if that is wanted, then joins the group or takes every partition.
+    fn join(&mut self) -> Result<()> {
+        if self.has_joined {
             return Ok(());
         }
         let consumer = self.consumer()?;
@@ -161,10 +199,34 @@ impl Consumption {
                 create(consumer, creation, topic)?;
             }
         }
-        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(Error::fatal)?;
-        self.is_subscribed = true;
+        if self.is_shared {
+            let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+            consumer.subscribe(&topics).map_err(Error::fatal)?;
+        } else {
+            let mut all = Vec::new();
+            for topic in 0..self.topics.len() {
+                let Some(partitions) = self.partitions(topic)? else {
+                    hear(self.consumer()?);
+                    return Err(self.away());
+                };
+                all.extend(partitions);
+            }
+            self.take_all(all, 0)?;
+        }
+        self.has_joined = true;
         Ok(())
+    }
+
+    fn take_all(&mut self, all: Vec<Name>, n_new: usize) -> Result<()> {
+        let consumer = self.consumer()?;
+        consumer.context().take_all(consumer, &all, n_new).map_err(Error::fatal)?;
+        self.all = all;
+        Ok(())
+    }
+
+    fn away(&self) -> Error {
+        let health = self.consumer.as_ref().map(|consumer| &consumer.context().health);
+        Error::not_connected(health.map_or_else(String::new, |health| health.silence()))
     }
 
     /// Tells the group how far the host has come, once in a while.
@@ -182,51 +244,60 @@ impl Consumption {
         Ok(())
     }
 
-    /// What a poll complains of, once in a while. What concerns every broker is known to `Health` by then.
-    fn complain(&self, error: &KafkaError) -> Result<()> {
-        use RDKafkaErrorCode as Code;
+    /// Is anybody there, and is there more to read than before?
+    fn look(&mut self, nothing_came: bool) -> Result<()> {
         let health = &self.consumer()?.context().health;
-        let what = match error.rdkafka_error_code() {
-            Some(Code::GroupAuthorizationFailed) => {
-                let group = self.settings.get("group.id").unwrap_or_default();
-                return Err(Error::not_connected(format!("this client may not use the group `{group}`")));
-            }
-            Some(
-                Code::AllBrokersDown
-                | Code::BrokerTransportFailure
-                | Code::Resolve
-                | Code::Authentication
-                | Code::SSL,
-            ) => return Ok(()),
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => "a topic does not exist",
-            Some(Code::TopicAuthorizationFailed) => "this client may not read a topic",
-            Some(Code::PollExceeded) => {
-                "the host took no messages for too long, the group was left; joining again"
-            }
-            _ => "the Kafka consumer complains",
+        if let Some(denied) = health.denied() {
+            return Err(Error::not_connected(denied));
+        }
+        let trouble = health.trouble_since(None);
+        let is_quiet = nothing_came && (trouble.is_some() || self.heard_at.elapsed() >= LOOK_INTERVAL);
+        let is_due = !self.is_shared && self.looked_at.elapsed() >= LOOK_INTERVAL;
+        if !is_quiet && !is_due {
+            return Ok(());
+        }
+        self.looked_at = Instant::now();
+        self.next_look = (self.next_look + 1) % self.topics.len();
+        let Some(partitions) = self.partitions(self.next_look)? else {
+            return Err(trouble.map_or_else(|| self.away(), Error::not_connected));
         };
-        if let Some(n_hidden) = health.is_due(what) {
-            warn!(%error, n_hidden, "{what}");
+        self.consumer()?.context().health.is_well();
+        self.heard_at = Instant::now();
+        if !self.is_shared {
+            self.found = partitions.into_iter().filter(|name| !self.all.contains(name)).collect();
         }
         Ok(())
     }
 
-    /// Nothing came: is anybody there?
-    fn look_for_trouble(&mut self) -> Result<()> {
-        let consumer = self.consumer()?;
-        let health = &consumer.context().health;
-        let trouble = health.trouble_since(None);
-        if trouble.is_none() && self.heard_at.elapsed() < PROBE_INTERVAL {
+    /// The partitions of a topic; `None` if nobody answers.
+    fn partitions(&mut self, topic: usize) -> Result<Option<Vec<Name>>> {
+        let name = &self.topics[topic];
+        let Ok(numbers) = partitions_of(self.consumer()?, name, self.look_wait) else { return Ok(None) };
+        let names: Vec<Name> = numbers.into_iter().map(|number| (name.clone(), number)).collect();
+        if names.is_empty() {
+            if self.missing.insert(topic) {
+                warn!(
+                    topic = name,
+                    "the topic does not exist or may not be read; it is read when that changes"
+                );
+            }
+        } else if self.missing.remove(&topic) {
+            info!(topic = name, "the topic is there now");
+        }
+        self.metrics.missing.set(self.missing.len() as i64);
+        Ok(Some(names))
+    }
+
+    /// Takes partitions that were not there before. All are assigned anew, so everything that was taken of the others has
+    /// to have been handed over.
+    fn take_found(&mut self) -> Result<()> {
+        let found = mem::take(&mut self.found);
+        if found.is_empty() {
             return Ok(());
         }
-        match consumer.fetch_metadata(self.topics.first().map(String::as_str), PROBE_WAIT) {
-            Ok(_) => {
-                health.is_well();
-                self.heard_at = Instant::now();
-                Ok(())
-            }
-            Err(_) => Err(Error::not_connected(trouble.unwrap_or_else(|| health.silence()))),
-        }
+        let n_new = found.len();
+        let all = self.all.iter().cloned().chain(found).collect();
+        self.take_all(all, n_new)
     }
 
     /// Makes another consumer; it begins where the host has come to.
@@ -235,7 +306,9 @@ impl Consumption {
         self.metrics.replaced.add(1);
         self.consumer = None;
         self.lanes.table().assigned().for_each(|lane| lane.revoke());
-        (self.is_subscribed, self.is_paused) = (false, false);
+        self.left_over.clear();
+        self.found.clear();
+        (self.has_joined, self.is_paused) = (false, false);
         match self.make() {
             Ok(consumer) => {
                 self.consumer = Some(consumer);
@@ -245,37 +318,35 @@ impl Consumption {
         }
     }
 
-    /// Whether partitions have come or gone since the last look.
-    pub(crate) fn has_changed(&self) -> bool {
-        self.consumer
-            .as_ref()
-            .is_some_and(|consumer| consumer.context().has_changed.swap(false, Ordering::AcqRel))
-    }
-
     /// Holds partitions still that the host has no room for, and does what the group wants.
     pub(crate) fn keep(&mut self, idle: Duration) {
-        if self.polled_at.elapsed() < idle || !self.is_subscribed {
+        // Nobody else waits for what is this host's own.
+        if !self.is_shared || !self.has_joined || self.polled_at.elapsed() < idle {
             return;
         }
-        if !self.is_paused {
-            info!("the host has no room: partitions are paused");
-            self.is_paused = true;
+        let was_paused = mem::replace(&mut self.is_paused, true);
+        let Ok(consumer) = self.consumer() else { return };
+        if !was_paused {
+            consumer.context().health.within(|| info!("the host has no room: partitions are paused"));
         }
         // Those too that were given since.
-        let Ok(consumer) = self.consumer() else { return };
         if let Err(error) = consumer.pause(&self.assigned()) {
             warn!(%error, "partitions could not be paused");
         }
-        let mut left_over = std::mem::take(&mut self.left_over);
-        let max = left_over.len() + 100;
-        // Errors come again when the host asks.
-        let _ = self.fill(&mut left_over, max, Duration::ZERO);
-        self.left_over = left_over;
+        while self.left_over.len() < MAX_LEFT_OVER {
+            let mut one = Taken::default();
+            // What is wrong is told when the host asks.
+            let _ = self.fill(&mut one, 1, Duration::ZERO);
+            if one.is_empty() {
+                return;
+            }
+            self.left_over.push_back(one);
+        }
     }
 
     /// Lets partitions go on that were held still.
     fn go_on(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.is_paused) {
+        if !mem::take(&mut self.is_paused) {
             return Ok(());
         }
         self.consumer()?.resume(&self.assigned()).map_err(Error::fatal)
@@ -289,27 +360,28 @@ impl Consumption {
         }
         list
     }
+}
 
-    /// How many partitions of each topic other members of the group have.
-    pub(crate) fn elsewhere(&self) -> KafkaResult<usize> {
-        let Some(consumer) = &self.consumer else { return Ok(0) };
-        let n_here = self.lanes.table().assigned().count();
-        let mut n_there = 0;
-        for topic in &self.topics {
-            let metadata = consumer.fetch_metadata(Some(topic), PROBE_WAIT)?;
-            n_there += metadata.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
+impl Drop for Consumption {
+    /// The own group is told where this host has come to; a shared one asks for it when it takes the partitions back.
+    fn drop(&mut self) {
+        if let (Some(consumer), Some(_), false) = (&self.consumer, self.tell_every, self.is_shared) {
+            let _ = tell(consumer, &self.lanes.table().untold());
         }
-        Ok(n_there.saturating_sub(n_here))
     }
+}
+
+/// How long a broker may wait for messages before it answers anything that was asked behind that.
+fn fetch_wait(settings: &ClientConfig) -> Duration {
+    let set = settings.get("fetch.wait.max.ms").and_then(|text| text.parse().ok());
+    Duration::from_millis(set.unwrap_or(FETCH_WAIT_MS))
 }
 
 fn create(consumer: &BaseConsumer<Member>, creation: &Creation, topic: &str) -> Result<()> {
     let away = |error: KafkaError| {
-        let health = &consumer.context().health;
-        let known = health.trouble_since(None);
-        Error::not_connected(
-            known.unwrap_or_else(|| format!("topic `{topic}` could not be made sure of: {error}")),
-        )
+        let known = consumer.context().health.trouble_since(None);
+        let text = || format!("topic `{topic}` could not be made sure of: {error}");
+        Error::not_connected(known.unwrap_or_else(text))
     };
     match topics::look_once(consumer.client(), topic).map_err(away)? {
         Found::Exists => Ok(()),
@@ -317,4 +389,9 @@ fn create(consumer: &BaseConsumer<Member>, creation: &Creation, topic: &str) -> 
         // Reading it will say so.
         Found::Refused(_) => Ok(()),
     }
+}
+
+/// A client that was given no partitions yet is not read; what it has to say about its brokers waits until somebody is.
+fn hear(consumer: &BaseConsumer<Member>) {
+    while let Some(Err(_)) = consumer.poll(Duration::ZERO) {}
 }

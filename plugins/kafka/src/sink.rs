@@ -44,6 +44,14 @@ struct Partial {
     next: usize,
 }
 
+/// What a look at the producer showed.
+struct Look {
+    /// Why it can do nothing any more.
+    done_for: Option<String>,
+    /// Why what it was given does not arrive.
+    trouble: Option<String>,
+}
+
 impl PipelinedSink for KafkaSink {
     type Config = KafkaSinkConfig;
 
@@ -53,7 +61,7 @@ impl PipelinedSink for KafkaSink {
 
     fn new(config: KafkaSinkConfig, context: &Context) -> Result<Self> {
         let connection = config.connection();
-        context.endpoint(&connection.endpoint());
+        context.endpoint(&config.endpoint());
         let settings = config.producer(context.node_id(), resolved(context));
         let metrics = SinkMetrics::new(context);
         let producer = Producer::open(&settings, &connection, "sink", &metrics)?;
@@ -79,6 +87,9 @@ impl PipelinedSink for KafkaSink {
     }
 
     fn put(&mut self, seq: u64, batch: Batch) -> Result<()> {
+        if let Some(reason) = self.look(Duration::ZERO)?.done_for {
+            return Err(self.replace(&reason));
+        }
         let (first, mut next) = match self.partial.take_if(|partial| partial.seq == seq) {
             Some(partial) => (partial.first, partial.next),
             // It is on its way, or finished and not told yet.
@@ -101,19 +112,8 @@ impl PipelinedSink for KafkaSink {
     }
 
     fn acked(&mut self, wait: Duration) -> Result<Acked> {
-        let producer = self.producer()?;
-        let news = producer.flight.news(wait);
-        let has_progress = news.through > self.acked.through_seq;
-        let broken = news.broken.or_else(|| producer.fatal());
-        let trouble = if has_progress { None } else { producer.trouble() };
-        let is_topic_lost = producer.is_topic_lost();
-        self.acked.through_seq = self.acked.through_seq.max(news.through);
-        self.fail(&news.failed);
-        self.acked.failed.extend(news.failed);
-        if is_topic_lost {
-            self.topics.look_again();
-        }
-        if let Some(reason) = broken {
+        let Look { done_for, trouble } = self.look(wait)?;
+        if let Some(reason) = done_for {
             return Err(self.replace(&reason));
         }
         if let Some(trouble) = trouble {
@@ -143,6 +143,23 @@ impl KafkaSink {
         self.producer.as_ref().ok_or_else(|| Error::fatal("the client could not be made anew"))
     }
 
+    /// Takes in what has become of what was sent, waiting for it.
+    fn look(&mut self, wait: Duration) -> Result<Look> {
+        let producer = self.producer()?;
+        let news = producer.flight.news(wait);
+        let has_come_further = news.through > self.acked.through_seq;
+        let done_for = news.broken.or_else(|| producer.fatal());
+        let trouble = if has_come_further { None } else { producer.trouble() };
+        if producer.is_topic_lost() {
+            self.topics.look_again();
+        }
+        self.metrics.failed.add(news.failed.len() as u64);
+        news.failed.iter().for_each(|(_, error)| log_failure(error));
+        self.acked.through_seq = self.acked.through_seq.max(news.through);
+        self.acked.failed.extend(news.failed);
+        Ok(Look { done_for, trouble })
+    }
+
     /// Sends one record; why it was not, inside.
     fn send(&mut self, record: &Record, number: usize) -> Result<Result<(), Unsent>> {
         let message = match self.writer.message(record) {
@@ -157,12 +174,6 @@ impl KafkaSink {
             Err(error) => return Ok(Err(Unsent::Away(error))),
         }
         Ok(producer.send(self.topics.name(message.topic), message, number))
-    }
-
-    /// Takes note of records that were not written.
-    fn fail(&self, failed: &[(u64, Error)]) {
-        self.metrics.failed.add(failed.len() as u64);
-        failed.iter().for_each(|(_, error)| log_failure(error));
     }
 
     /// Makes another producer; the host gives it everything that is not finished.
@@ -181,3 +192,6 @@ impl KafkaSink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,12 +10,14 @@ use crate::{
     incoming::{Reader, Reading},
     keeper::Keeper,
     lanes::Lanes,
+    passed_over::PassedOver,
     position::Place,
     reader::Consumption,
     taken::{Origin, Taken},
 };
 use lockstep_plugin_api::prelude::*;
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -43,6 +45,7 @@ pub(crate) struct KafkaSource {
 struct Changes {
     max_message_bytes: u64,
     dead_letters: Option<DeadLetters>,
+    passed_over: PassedOver,
 }
 
 impl Source for KafkaSource {
@@ -53,10 +56,11 @@ impl Source for KafkaSource {
     }
 
     fn new(config: KafkaSourceConfig, context: &Context) -> Result<Self> {
-        context.endpoint(&config.connection().endpoint());
+        context.endpoint(&config.endpoint());
         let lanes = Arc::new(Lanes::of_positions(context.positions()));
+        let changes = context.through_log().then(|| Changes::new(&config, context, &lanes)).transpose()?;
         let consumption = Consumption::open(&config, context, lanes.clone())?;
-        if context.through_log() {
+        if changes.is_some() {
             context.catching_up();
             warn_of_sharing(&config, context);
         }
@@ -66,10 +70,7 @@ impl Source for KafkaSource {
             consumption,
             lanes,
             catch_up: CatchUp::new(config.topics(), context.through_log()),
-            changes: context.through_log().then(|| Changes {
-                max_message_bytes: config.max_message_bytes.0,
-                dead_letters: DeadLetters::new(&config, context),
-            }),
+            changes,
             max_poll_records: config.max_poll_records as usize,
             context: context.clone(),
         })
@@ -86,6 +87,16 @@ impl Source for KafkaSource {
 
     fn replies(&mut self) -> Box<dyn Replies> {
         Box::new(Stored(self.lanes.clone()))
+    }
+}
+
+impl Changes {
+    fn new(config: &KafkaSourceConfig, context: &Context, lanes: &Lanes) -> Result<Self> {
+        Ok(Self {
+            max_message_bytes: config.max_message_bytes.0,
+            dead_letters: DeadLetters::new(config, context),
+            passed_over: PassedOver::recall(context, lanes)?,
+        })
     }
 }
 
@@ -116,8 +127,8 @@ impl KafkaSource {
         let metrics = consumption.metrics();
         metrics.bad.add(letters.len() as u64);
         metrics.own.add(read.iter().filter(|(_, reading)| matches!(reading, Reading::Own)).count() as u64);
-        let passed_over = self.dead_letter(&letters, &read);
-        self.hand_over(read, &passed_over)
+        let dead = self.dead_letter(&letters, &read);
+        self.hand_over(read, &dead)
     }
 
     /// Sends what cannot be read to its topic; gives the places of what arrived there.
@@ -133,30 +144,35 @@ impl KafkaSource {
     }
 
     /// What the host is given; the lanes take note of it.
-    fn hand_over(&self, read: Vec<(Origin, Reading)>, passed_over: &[usize]) -> Vec<Record> {
+    fn hand_over(&self, read: Vec<(Origin, Reading)>, dead: &[usize]) -> Vec<Record> {
         let mut table = self.lanes.table();
         let mut records = Vec::with_capacity(read.len());
+        let mut passed_over = BTreeSet::new();
         for (place, (origin, reading)) in read.into_iter().enumerate() {
             let lane = table.lane(origin.lane);
             lane.read(origin.offset);
             let record = match reading {
                 Reading::Own => continue,
-                Reading::Unreadable(..) if passed_over.binary_search(&place).is_ok() => continue,
+                Reading::Unreadable(..) if dead.binary_search(&place).is_ok() => {
+                    passed_over.insert(origin.lane);
+                    continue;
+                }
                 Reading::Unreadable(record, error) => record.with_error(error),
                 Reading::Change(record) => record,
             };
             lane.handed = lane.next;
             records.push(record);
         }
+        drop(table);
+        if let Some(changes) = &self.changes {
+            changes.passed_over.remember(&passed_over, &self.lanes);
+        }
         records
     }
 
-    /// Looks whether everything is read that was there, and what else has changed.
+    /// Looks whether everything is read that was there.
     fn look_around(&mut self, consumption: &Consumption, nothing_came: bool) -> Result<()> {
-        if consumption.has_changed() && self.context.through_log() {
-            warn_of_others(consumption);
-        }
-        match self.catch_up.step(consumption.consumer()?, &self.lanes) {
+        match self.catch_up.step(consumption.consumer()?, &self.lanes, nothing_came) {
             Step::UnderWay => {}
             Step::Over => self.context.caught_up(),
             Step::NoTopics(problem) => {
@@ -199,11 +215,5 @@ fn warn_of_sharing(config: &KafkaSourceConfig, context: &Context) {
     }
 }
 
-fn warn_of_others(consumption: &Consumption) {
-    if let Ok(n_partitions @ 1..) = consumption.elsewhere() {
-        warn!(
-            n_partitions,
-            "other members of the group have partitions: this host gets a part of the changes only"
-        );
-    }
-}
+#[cfg(test)]
+mod tests;

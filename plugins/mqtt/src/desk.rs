@@ -16,6 +16,9 @@ use tracing::debug;
 const MIN_WAIT: Duration = Duration::from_millis(100);
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
+/// How many connections in a row may end at once before the broker counts as away.
+const MOST_SHORT: u32 = 3;
+
 /// How long a connection must last to count as one.
 const LASTING: Duration = Duration::from_secs(1);
 
@@ -131,12 +134,14 @@ impl<T> Desk<T> {
     pub(crate) async fn lost(&self, broker: &Broker, error: LinkError, attempts: &mut Attempts) {
         let why = format!("the MQTT broker at {} {error}", broker.address());
         debug!("{why}");
-        if !error.is_end() {
+        let wait = attempts.next_wait();
+        // A connection that worked may be back at once; one that never lasts is none.
+        if !error.is_end() || attempts.n_short > MOST_SHORT {
             self.lock().away = Some(why);
             self.tell();
         }
         select! {
-            () = sleep(attempts.next_wait()) => {}
+            () = sleep(wait) => {}
             () = self.stopping() => {}
         }
     }
@@ -153,11 +158,13 @@ impl<T> Desk<T> {
 pub(crate) struct Attempts {
     backoff: Backoff,
     begun: tokio::time::Instant,
+    /// How many in a row did not last.
+    n_short: u32,
 }
 
 impl Attempts {
     pub(crate) fn new() -> Self {
-        Self { backoff: Backoff::new(MIN_WAIT, MAX_WAIT), begun: tokio::time::Instant::now() }
+        Self { backoff: Backoff::new(MIN_WAIT, MAX_WAIT), begun: tokio::time::Instant::now(), n_short: 0 }
     }
 
     /// One begins.
@@ -166,8 +173,10 @@ impl Attempts {
     }
 
     fn next_wait(&mut self) -> Duration {
+        self.n_short += 1;
         if self.begun.elapsed() > LASTING {
             self.backoff.reset();
+            self.n_short = 0;
         }
         self.backoff.next_wait()
     }

@@ -71,6 +71,14 @@ fn contains(outer: &str, inner: &str) -> bool {
     }
 }
 
+/// Whether messages of the topic come to who subscribes to the filter. Of what begins with `$` brokers have their own
+/// understanding, so nothing is held against it.
+pub(crate) fn lets_through(filter: &str, topic: &str) -> bool {
+    let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    let filter = shared.map_or(filter, |(_, filter)| filter);
+    filter.starts_with('$') || contains(filter, topic)
+}
+
 /// Why this cannot be subscribed to; `None` if it can.
 pub(crate) fn filter_problem(filter: &str) -> Option<&'static str> {
     let mut levels = filter.split('/').rev();
@@ -149,11 +157,6 @@ mod tests {
             assert!(topic_problem(topic).is_some(), "{topic:?}");
         }
         assert_eq!(topic_problem("a/b%2F"), None);
-    }
-
-    /// As a broker matches.
-    fn lets_through(filter: &str, topic: &str) -> bool {
-        contains(filter, topic)
     }
 
     proptest! {

@@ -14,10 +14,10 @@ use std::{collections::VecDeque, fmt, str::FromStr, time::Duration};
 /// How many messages may wait.
 const MOST_MESSAGES: usize = 4096;
 
-/// How many bytes of payload may wait; one message may go beyond.
+/// How many bytes of messages may wait; one message may go beyond.
 const MOST_BYTES: usize = 8 << 20;
 
-/// How many bytes of payload one poll takes; one message may go beyond.
+/// How many bytes of messages one poll takes; one message may go beyond.
 const POLL_BYTES: usize = 4 << 20;
 
 /// Where a message stands: the how many-th of which connection.
@@ -63,9 +63,10 @@ pub(crate) struct Delivered {
 }
 
 impl Arrival {
-    fn n_bytes(&self) -> usize {
+    /// About how much memory it takes.
+    pub(crate) fn n_bytes(&self) -> usize {
         match self {
-            Self::Message(message) => message.payload.len() + message.topic.len(),
+            Self::Message(message) => message.n_bytes(),
             Self::TooLarge { topic, .. } => topic.len(),
         }
     }
@@ -292,6 +293,18 @@ mod tests {
         assert_eq!(places(&inbox, 9).len(), 1);
         let error = inbox.take(9, Duration::ZERO).expect_err("away");
         assert_eq!((error.kind(), error.message()), (ErrorKind::NOT_CONNECTED, "it is away"));
+    }
+
+    #[test]
+    fn what_messages_carry_beside_their_payload_fills_the_inbox_too() {
+        let inbox = Inbox::new(Arrivals::default());
+        let Arrival::Message(plain) = message("t") else { panic!("a message") };
+        let properties = (0..100_000).map(|_| (String::new(), String::new())).collect();
+        for _ in 0..2 {
+            let arrival = Arrival::Message(Message { properties: Vec::clone(&properties), ..plain.clone() });
+            inbox.push(&mut vec![Delivered { arrival, ack: None, is_retained: false }]);
+        }
+        assert!(!inbox.has_room());
     }
 
     #[test]

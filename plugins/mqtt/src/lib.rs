@@ -12,6 +12,7 @@ mod filter;
 mod packet;
 mod config;
 mod tls;
+mod pulse;
 mod link;
 mod desk;
 mod metrics;
@@ -27,10 +28,12 @@ mod inbox;
 mod reader;
 mod subscriber;
 mod source;
+#[cfg(test)]
+mod conversation;
 
 use lockstep_plugin_api::prelude::*;
 
 export_plugin! {
-    source "mqtt" => source::MqttSource,
+    source "mqtt" (may_replay) => source::MqttSource,
     pipelined_sink "mqtt" => sink::MqttSink,
 }

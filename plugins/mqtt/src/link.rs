@@ -6,6 +6,7 @@
 use crate::{
     config::Broker,
     packet::{ConnAck, Connect, Decoder, Denial, Goodbye, Malformed, Protocol, Publish, Received, Sent},
+    pulse::Pulse,
     tls::{self, TlsFiles},
 };
 use bytes::{Buf, BytesMut};
@@ -209,7 +210,8 @@ impl Link {
             return Poll::Ready(Err(error));
         }
         match self.poll_write(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // What was read comes first; the next attempt to write fails again.
+            Poll::Ready(Err(error)) if read.is_pending() => Poll::Ready(Err(error)),
             Poll::Ready(Ok(true)) => Poll::Ready(Ok(())),
             _ => read,
         }
@@ -237,6 +239,9 @@ impl Link {
             }
             self.outgoing.advance(n_written);
             self.written_at = Instant::now();
+            if !self.outgoing.is_empty() {
+                self.pulse.progressed(self.written_at);
+            }
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.is_flushed = true;
@@ -300,86 +305,5 @@ fn reason_of(denial: Denial, broker: &Broker) -> String {
         Denial::Version => "it does not speak this version of MQTT; try `protocol: \"3.1.1\"`".to_owned(),
         Denial::Unavailable => "it is not available now".to_owned(),
         Denial::Other(reason) => reason.to_owned(),
-    }
-}
-
-/// Whether the other end is alive: a ping when nothing came for a while, and the end when nothing came after that.
-#[derive(Debug)]
-struct Pulse {
-    ping_after: Duration,
-    answer_timeout: Duration,
-    heard_at: Instant,
-    pinged_at: Option<Instant>,
-    /// What is not read cannot be missed.
-    is_reading: bool,
-}
-
-impl Pulse {
-    fn new(answer_timeout: Duration, keepalive: Duration, now: Instant) -> Self {
-        let half = keepalive / 2;
-        let ping_after = if half.is_zero() { answer_timeout } else { answer_timeout.min(half) };
-        Self { ping_after, answer_timeout, heard_at: now, pinged_at: None, is_reading: true }
-    }
-
-    fn heard(&mut self, now: Instant) {
-        self.heard_at = now;
-        self.pinged_at = None;
-    }
-
-    fn set_reading(&mut self, reads: bool, now: Instant) {
-        if reads && !self.is_reading {
-            // Nobody looked, so nothing is late.
-            self.heard(now);
-        }
-        self.is_reading = reads;
-    }
-
-    fn due(&self) -> Instant {
-        match self.pinged_at {
-            Some(pinged_at) if self.is_reading => pinged_at + self.answer_timeout,
-            Some(pinged_at) => pinged_at + self.ping_after,
-            None => self.heard_at + self.ping_after,
-        }
-    }
-
-    /// Whether it is time for a ping.
-    fn beat(&mut self, now: Instant) -> Result<bool, LinkError> {
-        if now < self.due() {
-            return Ok(false);
-        }
-        if self.is_reading && self.pinged_at.is_some() {
-            return Err(LinkError::Silent { what: "a ping", after: self.answer_timeout });
-        }
-        self.pinged_at = Some(now);
-        Ok(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_broker_that_says_nothing_is_asked_and_then_given_up() {
-        let start = Instant::now();
-        let mut pulse = Pulse::new(3 * SECOND, 60 * SECOND, start);
-        assert!(!pulse.beat(start + 2 * SECOND).expect("alive"));
-        assert!(pulse.beat(start + 3 * SECOND).expect("asked"));
-        assert!(!pulse.beat(start + 5 * SECOND).expect("there is time"));
-        assert!(matches!(pulse.beat(start + 6 * SECOND), Err(LinkError::Silent { .. })));
-    }
-
-    #[test]
-    fn who_does_not_read_pings_on_and_misses_nothing() {
-        let start = Instant::now();
-        let mut pulse = Pulse::new(3 * SECOND, 4 * SECOND, start);
-        pulse.set_reading(false, start);
-        for n in 1..10 {
-            assert!(pulse.beat(start + 2 * n * SECOND).expect("nothing is missed"), "twice per keepalive");
-        }
-        pulse.set_reading(true, start + 20 * SECOND);
-        assert!(!pulse.beat(start + 20 * SECOND).expect("it begins anew"));
     }
 }

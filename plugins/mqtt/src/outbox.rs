@@ -7,6 +7,9 @@ use crate::desk::Desk;
 use lockstep_plugin_api::prelude::*;
 use std::{collections::VecDeque, mem, time::Duration};
 
+/// How many bytes of records are taken at a time; one record may go beyond.
+const MOST_BYTES: usize = 256 << 10;
+
 /// One record: its batch and its place in that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Token {
@@ -83,15 +86,17 @@ impl Outbox {
         laid.what.next = Token { seq: laid.what.through_seq + 1, index: 0 };
     }
 
-    /// The next records to publish, in order.
+    /// The next records to publish, in order; few if they are large.
     pub(crate) fn take(&self, max: usize) -> Vec<(Token, Record)> {
         let mut taken = Vec::new();
         if max == 0 {
             return taken;
         }
         let mut laid = self.lock();
-        while taken.len() < max {
+        let mut n_bytes = 0;
+        while taken.len() < max && n_bytes < MOST_BYTES {
             let Some(next) = laid.what.take_next() else { break };
+            n_bytes += next.1.size();
             taken.push(next);
         }
         taken
@@ -250,6 +255,18 @@ pub(crate) mod tests {
         assert_eq!((acked(&outbox), taken(&outbox, 9).0), ((7, vec![]), vec![]));
         outbox.set_away("again");
         assert_eq!(acked(&outbox), (7, vec![]), "nothing is unanswered");
+    }
+
+    #[test]
+    fn large_records_are_taken_one_by_one() {
+        let outbox = Outbox::new(Batches::default());
+        let large = |id| {
+            let mut record = Record::new(vec![0; 1 << 20]);
+            record.set_id(id);
+            record
+        };
+        outbox.put(1, Batch::new((1..=3).map(large).collect()));
+        assert_eq!([taken(&outbox, 9).0, taken(&outbox, 9).0], [[1], [2]]);
     }
 
     #[test]

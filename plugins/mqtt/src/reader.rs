@@ -5,6 +5,7 @@
 
 use crate::{
     config::Wanted,
+    filter::lets_through,
     identity::is_own_publisher,
     packet::Message,
     topic::{About, Levels, Tree},
@@ -22,6 +23,9 @@ use tracing::error;
 
 /// How deep JSON may be nested: further than most programs read it.
 const MAX_DEPTH: usize = 128;
+
+/// How many user properties a message may have; each is looked for among those before it when it becomes a header.
+const MOST_PROPERTIES: usize = 1000;
 
 /// How the messages of one source are read.
 #[derive(Debug)]
@@ -54,7 +58,13 @@ impl Reader {
     /// The record of a message; `None` if it is not for this pipeline.
     pub(crate) fn read(&self, message: Message) -> Option<Record> {
         let place = match &self.wanted {
-            Wanted::Anything => None,
+            Wanted::Topics(filters) => {
+                // The broker may remember what was subscribed to under another configuration.
+                if !filters.iter().any(|filter| lets_through(filter, &message.topic)) {
+                    return None;
+                }
+                None
+            }
             Wanted::Changes(globs) => match self.tree.read(&message.topic) {
                 About::Else => return None,
                 About::Change { tenant, levels } => {
@@ -67,10 +77,11 @@ impl Reader {
                 }
             },
         };
-        if !self.through_log {
-            return Some(as_it_is(&message, place));
-        }
-        match self.change(&message, place) {
+        let read = match self.through_log {
+            true => self.change(&message, place),
+            false => as_it_is(&message, place).map(Some),
+        };
+        match read {
             Ok(record) => record,
             Err(error) => {
                 error!(topic = message.topic, code = error.code(), "Error processing MQTT message: {error}");
@@ -185,7 +196,10 @@ fn with_key(record: &Record, levels: Levels<'_>) -> Option<Record> {
 }
 
 /// A message of any kind, for pipelines that pass on what they are given.
-fn as_it_is(message: &Message, place: Option<(Option<&str>, Levels<'_>)>) -> Record {
+fn as_it_is(message: &Message, place: Option<(Option<&str>, Levels<'_>)>) -> Result<Record> {
+    if message.properties.len() > MOST_PROPERTIES {
+        return Err(bad("it has more than 1000 user properties"));
+    }
     let mut record = Record::new(copied(&message.payload));
     for (name, value) in message.properties.iter().filter(|(name, _)| !name.starts_with("lockstep.")) {
         record.set_header(name, value.as_str());
@@ -197,7 +211,7 @@ fn as_it_is(message: &Message, place: Option<(Option<&str>, Levels<'_>)>) -> Rec
     if let Some((tenant, _)) = place {
         record.set_header("tenant_id", tenant.unwrap_or_default());
     }
-    record.with_key(key.as_deref().unwrap_or(&message.topic))
+    Ok(record.with_key(key.as_deref().unwrap_or(&message.topic)))
 }
 
 fn is_too_deep(payload: &[u8]) -> bool {

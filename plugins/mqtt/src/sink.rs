@@ -29,6 +29,12 @@ impl PipelinedSink for MqttSink {
         config.settings().map(drop)
     }
 
+    fn advise(config: &SinkConfig, advice: &mut Advice) {
+        if !config.is_answered() {
+            advice.at_most_once();
+        }
+    }
+
     fn new(config: SinkConfig, context: &Context) -> Result<Self> {
         let settings = config.settings()?;
         let SinkSettings { broker, in_flight, status, .. } = &settings;
@@ -39,6 +45,7 @@ impl PipelinedSink for MqttSink {
         let client_id = broker.client_id.clone().unwrap_or_else(|| client_id(Side::Publisher, context));
         register_publisher(context.pipeline(), &client_id);
         context.endpoint(&broker.endpoint());
+        let span = info_span!("mqtt", client_id);
         let outbox = Arc::new(Outbox::new(Batches::default()));
         let publisher = Publisher {
             composer: Composer::new(&settings, &client_id),
@@ -51,7 +58,6 @@ impl PipelinedSink for MqttSink {
             heartbeat: status.then(|| context.sync().heartbeat_interval),
             suspicion: Suspicion::default(),
         };
-        let span = info_span!("mqtt", pipeline = context.pipeline(), component = context.component());
         context.spawn(publisher.run().instrument(span));
         Ok(Self { outbox })
     }

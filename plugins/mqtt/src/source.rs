@@ -31,6 +31,13 @@ impl Source for MqttSource {
         config.settings().map(drop)
     }
 
+    fn advise(config: &SourceConfig, advice: &mut Advice) {
+        match config.comes_again() {
+            true => advice.at_least_once(),
+            false => advice.at_most_once(),
+        }
+    }
+
     fn new(config: SourceConfig, context: &Context) -> Result<Self> {
         let mut settings = config.settings()?;
         let SourceSettings { broker, .. } = &settings;
@@ -43,15 +50,15 @@ impl Source for MqttSource {
         context.catching_up();
         let reader = Reader {
             tree: broker.tree.clone(),
-            wanted: std::mem::replace(&mut settings.wanted, Wanted::Anything),
+            wanted: std::mem::replace(&mut settings.wanted, Wanted::Topics(Vec::new())),
             through_log: context.through_log(),
             pipeline: context.pipeline().to_owned(),
             node_id: context.node_id().to_owned(),
         };
         let (inbox, metrics) =
             (Arc::new(Inbox::new(Arrivals::default())), Arc::new(SourceMetrics::new(context)));
+        let span = info_span!("mqtt", client_id);
         let subscriber = Subscriber::new(settings, tls, client_id, inbox.clone(), metrics.clone());
-        let span = info_span!("mqtt", pipeline = context.pipeline(), component = context.component());
         context.spawn(subscriber.run().instrument(span));
         Ok(Self { inbox, reader, metrics, context: context.clone() })
     }

@@ -103,11 +103,11 @@ impl Subscriber {
         match session.receive_all().await {
             Ok(()) => {
                 let _ = timeout(FAREWELL, session.link.close()).await;
-                debug!(client_id = self.client_id, "subscriber disconnected");
+                debug!("subscriber disconnected");
                 Ok(())
             }
             Err(error) => {
-                warn!(client_id = self.client_id, %error, "subscriber lost its connection");
+                warn!(%error, "subscriber lost its connection");
                 Err(error)
             }
         }
@@ -143,7 +143,11 @@ impl Session<'_> {
         let Subscriber { filters, broker, reads_retained, .. } = &*self.subscriber;
         let (quality, reads_retained) = (broker.qos, *reads_retained);
         self.link.send(&Sent::Subscribe { id: SUBSCRIBE_ID, filters, quality, reads_retained });
-        self.subscribing_until = Some(Instant::now() + broker.answer_timeout);
+        self.subscribing_until = Some(self.answer_due());
+    }
+
+    fn answer_due(&self) -> Instant {
+        Instant::now() + self.subscriber.broker.answer_timeout
     }
 
     /// Receives until the inbox is stopped.
@@ -154,6 +158,10 @@ impl Session<'_> {
             let reads = self.subscriber.inbox.has_room();
             if holds_retained || !reads {
                 self.quiet_since = Instant::now();
+            }
+            if !reads {
+                // The answer may be among what is not read.
+                self.subscribing_until = self.subscribing_until.map(|_| self.answer_due());
             }
             let until = [self.subscribing_until, self.quiet_at()].into_iter().flatten();
             let until = until.fold(self.link.beat_at(), Instant::min);
@@ -206,14 +214,16 @@ impl Session<'_> {
         }
     }
 
-    /// Takes a packet in and says how many bytes of payload it has.
+    /// Takes a packet in and says how many bytes the message in it has.
     fn take(&mut self, packet: Received) -> Result<usize, LinkError> {
         match packet {
             Received::Message(message) => {
-                let (ack, is_retained, n_bytes) = (message.ack, message.is_retained, message.payload.len());
+                let (ack, is_retained, n_bytes) = (message.ack, message.is_retained, message.n_bytes());
                 if is_retained {
                     self.quiet_since = Instant::now();
                 }
+                // What the broker has kept may come before the answer, and take its time.
+                self.subscribing_until = self.subscribing_until.map(|_| self.answer_due());
                 // 3.1.1 cannot be told to leave them out.
                 if is_retained && !self.subscriber.reads_retained {
                     self.acks.extend(ack);
@@ -239,9 +249,9 @@ impl Session<'_> {
         if let Some((filter, reason)) = refused.filter_map(|(filter, why)| Some((filter, why?))).next() {
             return Err(LinkError::NotSubscribed { filter: filter.clone(), reason });
         }
-        let Subscriber { client_id, broker, inbox, .. } = &*self.subscriber;
+        let Subscriber { broker, inbox, .. } = &*self.subscriber;
         let session_present = self.link.terms.session_present;
-        info!(client_id, broker = broker.address(), session_present, "subscriber connected");
+        info!(broker = broker.address(), session_present, "subscriber connected");
         inbox.well();
         self.subscribing_until = None;
         self.quiet_since = Instant::now();

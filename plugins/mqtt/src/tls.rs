@@ -68,8 +68,8 @@ impl TlsFiles {
             .map_err(|error| unreadable("ssl_context.keyfile", keyfile, &error))?;
         builder.with_client_auth_cert(chain, key).map_err(|error| {
             let (certificate, key) = (certfile.display(), keyfile.display());
-            Error::config(format!("the key in {key} does not fit the certificate in {certificate}: {error}"))
-                .at("ssl_context.keyfile")
+            Error::config(format!("{certificate} and {key} cannot be used together: {error}"))
+                .at("ssl_context.certfile")
         })
     }
 }
@@ -103,7 +103,7 @@ pub(crate) async fn connect(
 pub(crate) fn failure(error: &io::Error) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
     Some(match error {
-        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "shows a certificate that no trusted authority has signed: is `ssl_context.cafile` the broker's?"
                 .into()
         }
@@ -135,6 +135,10 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
             | AlertDescription::HandshakeFailure
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,10 @@
 //! Invariant: a cell is replaced only by a state that knows everything the cell showed. What a cell shows and its writer
 //! does not know goes the other way first: it is taken in like a record, and the state that knows both is written then.
 
-use lockstep_plugin_api::{causality::Shown, prelude::*};
+use lockstep_plugin_api::{
+    causality::{Dot, Shown},
+    prelude::*,
+};
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
@@ -56,6 +59,24 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// Whether the stream may never have been told of a state that the cell knows and more: a host that died wrote the
+    /// cell with a later one before it came to tell of either. Who gave one of the two its dot tells of it, perhaps again.
+    pub(crate) fn leaves_untold(self, node: &str, author: Option<&str>, cell: &[u8]) -> bool {
+        if self != Self::Newer {
+            return false;
+        }
+        let is_own = |author: &str| author.rsplit_once('@').is_some_and(|(name, _)| name == node);
+        let of_cell = Change::from_json(&Bytes::copy_from_slice(cell)).ok().as_ref().and_then(author_of);
+        author.is_some_and(is_own) || of_cell.as_deref().is_some_and(is_own)
+    }
+}
+
+/// Who gave a change its dot, as `name@incarnation`.
+pub(crate) fn author_of(change: &Change) -> Option<Text> {
+    serde_json::from_str::<Dot>(change.dot()?.as_str()).ok().map(|dot| dot.node)
+}
+
 /// A key of a tenant, as a number; another one in every process.
 pub(crate) type KeyNumber = u64;
 
@@ -72,23 +93,23 @@ impl KeyNumbers {
 /// The cells as they were seen last. Forgets what was not used for long: a cell that is not known here is read before it
 /// is replaced, which costs one more round trip. Two keys with one number cost the same, for their cells differ.
 #[derive(Debug)]
-pub(crate) struct Seen {
-    young: HashMap<KeyNumber, Digest>,
-    old: HashMap<KeyNumber, Digest>,
+pub(crate) struct Seen<T = Digest> {
+    young: HashMap<KeyNumber, T>,
+    old: HashMap<KeyNumber, T>,
     most_young: usize,
 }
 
-impl Seen {
+impl<T: Copy> Seen<T> {
     /// Remembers at least `n_cells / 2` and at most `n_cells`.
     pub(crate) fn new(n_cells: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), most_young: (n_cells / 2).max(1) }
     }
 
-    pub(crate) fn get(&self, key: KeyNumber) -> Option<Digest> {
+    pub(crate) fn get(&self, key: KeyNumber) -> Option<T> {
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
     }
 
-    pub(crate) fn set(&mut self, key: KeyNumber, cell: Digest) {
+    pub(crate) fn set(&mut self, key: KeyNumber, cell: T) {
         if self.young.len() >= self.most_young && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }

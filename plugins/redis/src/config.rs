@@ -5,6 +5,7 @@
 use crate::{
     connection::{Address, Login, ServerSettings, Timeouts},
     names::{Names, tenant_of_text},
+    sink::once::{can_count, hash_tag},
 };
 use lockstep_plugin_api::{config::ClientTls, prelude::*};
 use std::time::Duration;
@@ -12,6 +13,10 @@ use std::time::Duration;
 /// A call of the host may take 10 s; what a command waits for ends well before.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(8);
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// For how long a record that is applied once may be remembered.
+const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
+const LONGEST_MEMORY: Duration = Duration::from_secs(366 * 24 * 3600);
 
 const MAX_POOL: u16 = 256;
 
@@ -135,7 +140,7 @@ connection! {
         /// How long an entry that another consumer of the group took may go unacknowledged before it is taken over.
         claim_idle: Seconds = Seconds(Duration::from_secs(30)),
         /// How often new tenants are looked for, besides what the channels tell; every time all names in the database are
-        /// gone through.
+        /// gone through. A stream that the server does not let be read is tried again as often.
         discover_interval: Seconds = Seconds(Duration::from_secs(10)),
     }
 }
@@ -151,6 +156,26 @@ connection! {
         /// Writes every record as it is to this one stream, as fields `key` and `value` and one `header:` field per header;
         /// in direct pipelines only.
         stream: Option<String> = None,
+        /// Applies every record once, however often it is read: in direct pipelines, with `stream` or `replicate: false`.
+        /// Each record needs an `event_id`.
+        once: Option<OnceConfig> = None,
+    }
+}
+
+/// How records are applied once.
+#[config]
+#[serde(default)]
+#[derive(Clone, Copy)]
+pub(crate) struct OnceConfig {
+    /// How long an `event_id` is remembered; a record that comes again after that is applied again. 1 s to 366 days,
+    /// default 24 h.
+    #[serde(rename = "for")]
+    pub(crate) remembered: Seconds,
+}
+
+impl Default for OnceConfig {
+    fn default() -> Self {
+        Self { remembered: Seconds(Duration::from_secs(24 * 3600)) }
     }
 }
 
@@ -224,11 +249,11 @@ impl RedisSourceConfig {
             return Err(Error::config("`streams` names none").at("streams"));
         }
         for (i, name) in self.streams.iter().flatten().enumerate() {
-            check_stream(name).map_err(|why| Error::config(why).at(format!("streams[{i}]")))?;
+            check_stream(name).map_err(|why| Error::config(why).at(format!("streams.{i}")))?;
         }
         for (i, tenant) in self.tenants.iter().flatten().enumerate() {
             tenant_of_text(tenant)
-                .map_err(|why| Error::config(format!("a tenant {why}")).at(format!("tenants[{i}]")))?;
+                .map_err(|why| Error::config(format!("a tenant {why}")).at(format!("tenants.{i}")))?;
         }
         if self.group.as_deref() == Some("") {
             return Err(Error::config("`group` must not be empty").at("group"));
@@ -250,10 +275,42 @@ impl RedisSinkConfig {
         if self.stream_max_len == 0 {
             return Err(Error::config("`stream_max_len` must be above 0").at("stream_max_len"));
         }
+        if let Some(name) = &self.stream {
+            check_stream(name).map_err(|why| Error::config(why).at("stream"))?;
+        }
+        self.once.map_or(Ok(()), |once| self.check_once(once))
+    }
+
+    fn check_once(&self, once: OnceConfig) -> Result<()> {
+        if !(SHORTEST_MEMORY..=LONGEST_MEMORY).contains(&once.remembered.0) {
+            return Err(Error::config("`for` must lie between 1s and 366 days").at("once.for"));
+        }
         match &self.stream {
-            Some(name) => check_stream(name).map_err(|why| Error::config(why).at("stream")),
+            Some(name) if can_count(name) => Ok(()),
+            Some(_) => Err(Error::config(
+                "with `once` the name of a stream has braces only around its hash tag, as in `{orders}:new`",
+            )
+            .at("stream")),
+            None if self.replicate => Err(Error::config(
+                "`once` needs `stream` or `replicate: false`: what hosts tell each other they know by its dot",
+            )
+            .at("once")),
+            None if self.cluster.is_some() && !self.has_one_slot() => Err(Error::config(
+                "in a cluster `once` needs one hash tag in `stream_prefix` and `cache_prefix`, as in `{apg-config}:log:`",
+            )
+            .at("once")),
+            None if !can_count(&self.stream_prefix) => Err(Error::config(
+                "with `once` a prefix has braces only around its hash tag, as in `{apg-config}:log:`",
+            )
+            .at("stream_prefix")),
             None => Ok(()),
         }
+    }
+
+    /// Whether everything about a change lies on one node of a cluster.
+    fn has_one_slot(&self) -> bool {
+        let tag = hash_tag(&self.stream_prefix);
+        tag.is_some() && tag == hash_tag(&self.cache_prefix)
     }
 }
 
@@ -394,7 +451,7 @@ fn nodes(field: &str, nodes: &[String]) -> Result<Vec<(String, u16)>> {
         let parts = node.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         match parts {
             Some((host, port)) if !host.is_empty() => Ok((host.trim_matches(['[', ']']).to_owned(), port)),
-            _ => Err(Error::config("a node is written `host:port`").at(format!("{field}.nodes[{i}]"))),
+            _ => Err(Error::config("a node is written `host:port`").at(format!("{field}.nodes.{i}"))),
         }
     };
     let mut nodes = nodes.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;

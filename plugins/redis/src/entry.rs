@@ -10,6 +10,8 @@ use std::{fmt, str::FromStr};
 
 /// The whole change as JSON.
 pub(crate) const DATA: &str = "data";
+/// The name of the change.
+pub(crate) const EVENT_ID: &str = "event_id";
 const CONFIG_KEY: &str = "config_key";
 const NEW_VALUE: &str = "new_value";
 const KEY: &str = "key";
@@ -47,7 +49,7 @@ impl FromStr for EntryId {
 /// The fields that stand beside `data`.
 pub(crate) fn fields_of(change: &Change) -> Vec<(&'static str, Text)> {
     let known = [
-        ("event_id", change.event_id()),
+        (EVENT_ID, change.event_id()),
         ("event_type", Some(change.event_type())),
         ("tenant_id", change.tenant_id()),
         (CONFIG_KEY, Some(change.config_key())),
@@ -108,17 +110,15 @@ impl Entry {
         self.text(CONFIG_KEY)
     }
 
-    /// The record of a change: from `data`, or put together from the fields.
-    ///
-    /// # Errors
-    /// The record with everything the entry says as its value, and why it is no change.
-    pub(crate) fn into_change(mut self) -> Result<Record, (Record, Error)> {
+    /// The record of a change: from `data`, or put together from the fields. Where they make none, a record with
+    /// everything the entry says as its value, and why.
+    pub(crate) fn into_change(mut self) -> Record {
         if let Some(data) = self.take(DATA) {
-            return Ok(Record::new(data));
+            return Record::new(data);
         }
         match self.change() {
-            Ok(change) => Ok(Record::from_change(change)),
-            Err(error) => Err((Record::new(self.as_json()), error)),
+            Ok(change) => Record::from_change(change),
+            Err(error) => Record::new(self.as_json()).with_error(error),
         }
     }
 
@@ -144,7 +144,7 @@ impl Entry {
         change.set_tenant_id(text("tenant_id"));
         change.set_user_id(text("user_id"));
         change.set_source_node(text("source_node"));
-        change.set_event_id(text("event_id"));
+        change.set_event_id(text(EVENT_ID));
         Ok(change)
     }
 
@@ -165,7 +165,7 @@ impl Entry {
         for (name, value) in self.fields {
             let Ok(name) = String::from_utf8(name) else { continue };
             if !matches!(name.as_str(), DATA | VALUE | KEY | NEW_VALUE) {
-                record.set_header(name.strip_prefix(HEADER).unwrap_or(&name), value);
+                record.push_header(name.strip_prefix(HEADER).unwrap_or(&name), value);
             }
         }
         record
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_change_is_read_from_data_or_from_its_fields() {
         let data = r#"{"config_key":"app.x","new_value":1}"#;
-        let mut record = entry(&[("config_key", "app.x"), ("data", data)]).into_change().expect("a change");
+        let mut record = entry(&[("config_key", "app.x"), ("data", data)]).into_change();
         assert_eq!(&*record.value().expect("bytes"), data.as_bytes());
         assert_eq!(record.change().expect("a change").config_key(), "app.x");
 
@@ -254,14 +254,12 @@ mod tests {
             ("user_id", "eve"),
             ("timestamp", "2024-01-01T12:00:00"),
         ])
-        .into_change()
-        .expect("a change");
+        .into_change();
         let change = record.change().expect("a change");
         assert_eq!((change.new_value().as_str(), change.user_id()), (r#"{"a":1}"#, Some("eve")));
         assert_eq!(change.timestamp_us(), Some(1_704_110_400_000_000));
 
-        let mut record =
-            entry(&[("config_key", "k"), ("event_type", "config_deleted")]).into_change().expect("one");
+        let mut record = entry(&[("config_key", "k"), ("event_type", "config_deleted")]).into_change();
         assert!(record.change().expect("a change").is_deletion());
     }
 
@@ -273,11 +271,18 @@ mod tests {
             &[("config_key", "app.x"), ("new_value", "plain words")],
             &[("config_key", "app.x"), ("new_value", "1"), ("timestamp", "soon")],
         ] {
-            let (record, error) = entry(fields).into_change().expect_err("no change");
-            assert_eq!(error.code(), Some("bad_message"));
+            let record = entry(fields).into_change();
+            assert_eq!(record.error().and_then(Error::code), Some("bad_message"));
             let text = String::from_utf8(record.value().expect("a value").to_vec()).expect("UTF-8");
             assert!(fields.iter().all(|(name, value)| text.contains(name) && text.contains(value)), "{text}");
         }
+    }
+
+    #[test]
+    fn very_many_fields_become_headers_in_time_that_grows_with_them() {
+        let fields = (0..200_000).map(|n| (format!("header:{n}").into_bytes(), b"x".to_vec()));
+        let record = Entry::new(EntryId::default(), fields.collect()).into_record();
+        assert_eq!(record.headers().len(), 200_000);
     }
 
     #[test]

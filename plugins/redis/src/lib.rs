@@ -19,6 +19,6 @@ mod source;
 use lockstep_plugin_api::prelude::*;
 
 export_plugin! {
-    source "redis" => source::RedisSource,
+    source "redis" (replays) => source::RedisSource,
     pipelined_sink "redis" => sink::RedisSink,
 }

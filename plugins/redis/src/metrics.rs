@@ -32,6 +32,7 @@ impl SourceMetrics {
 #[derive(Debug, Clone)]
 pub(crate) struct SinkMetrics {
     pub(crate) written: Counter,
+    pub(crate) known: Counter,
     pub(crate) refused: Counter,
     pub(crate) received: Counter,
     pub(crate) covered: Counter,
@@ -43,6 +44,7 @@ impl SinkMetrics {
     pub(crate) fn new(context: &Context) -> Self {
         Self {
             written: context.counter("redis_records_written"),
+            known: context.counter("redis_records_known"),
             refused: context.counter("redis_cells_refused"),
             received: context.counter("redis_cells_received"),
             covered: context.counter("redis_cells_covered"),

@@ -1,14 +1,20 @@
 //! What `plugin: resolver` accepts under `config:`, and which strategy a key has.
 
-use crate::strategy::Strategy;
+use crate::{
+    merge::{Numbers, Policy},
+    strategy::Strategy,
+};
 use lockstep_plugin_api::prelude::*;
 use std::time::Duration;
 
 #[config]
 pub struct ResolverConfig {
-    /// How concurrent changes of a key are resolved: `last_write_wins` or `first_write_wins`.
+    /// How concurrent changes of a key are resolved.
     #[serde(default)]
     pub strategy: Strategy,
+    /// How `merge_strategies` merges the parts of a value.
+    #[serde(default)]
+    pub merge: Policy,
     /// Other strategies for some keys; the first rule whose `match` fits counts.
     #[serde(default)]
     pub strategies: Vec<StrategyRule>,
@@ -25,6 +31,9 @@ pub struct StrategyRule {
     pub pattern: String,
     /// The strategy for them.
     pub strategy: Strategy,
+    /// How their parts are merged, if that differs; for `merge_strategies` alone.
+    #[serde(default)]
+    pub merge: Option<Policy>,
 }
 
 /// The longest `max_clock_ahead`: stamps are for ordering, and a day is no skew any more.
@@ -37,6 +46,13 @@ impl ResolverConfig {
         for (i, rule) in self.strategies.iter().enumerate() {
             check_strategy(rule.strategy, &format!("strategies.{i}.strategy"))?;
             rule.glob(i)?;
+            if rule.merge.is_some() && !matches!(rule.strategy, Strategy::MergeStrategies(_)) {
+                let message = format!(
+                    "`merge` says how `merge_strategies` merges; the strategy here is `{}`",
+                    rule.strategy
+                );
+                return Err(Error::config(message).at(format!("strategies.{i}.merge")));
+            }
         }
         if self.max_clock_ahead.0 > FURTHEST {
             return Err(Error::config("`max_clock_ahead` is at most one day").at("max_clock_ahead"));
@@ -65,7 +81,8 @@ pub fn refuse_missing(strategy: Strategy) -> Result<()> {
         return Ok(());
     }
     Err(Error::config(format!(
-        "`{strategy}` comes with the next version of the resolver; this one has `last_write_wins` and `first_write_wins`"
+        "`{strategy}` comes with the next version of the resolver; this one has `last_write_wins`, `first_write_wins`, \
+         `operational_transform` and `merge_strategies`"
     )))
 }
 
@@ -82,19 +99,32 @@ impl Strategies {
     /// # Errors
     /// `Config` if a `match` is no glob.
     pub fn new(config: &ResolverConfig) -> Result<Self> {
-        let rules = config.strategies.iter().enumerate();
-        let rules = rules.map(|(i, rule)| Ok((rule.glob(i)?, rule.strategy))).collect::<Result<_>>()?;
-        Ok(Self { rules, otherwise: config.strategy })
+        let merged = |strategy: Strategy, policy: Policy| match strategy {
+            Strategy::MergeStrategies(_) => Strategy::MergeStrategies(policy),
+            other => other,
+        };
+        let rule = |(i, rule): (usize, &StrategyRule)| {
+            Ok((rule.glob(i)?, merged(rule.strategy, rule.merge.unwrap_or(config.merge))))
+        };
+        let rules = config.strategies.iter().enumerate().map(rule).collect::<Result<_>>()?;
+        Ok(Self { rules, otherwise: merged(config.strategy, config.merge) })
     }
 
-    /// The strategy of the first rule that fits the key.
+    /// The strategy of the first rule that fits the key. Numbers that name something have no average.
     pub fn of(&self, key: &str) -> Strategy {
-        self.rules
-            .iter()
-            .find(|(keys, _)| keys.matches(key))
-            .map_or(self.otherwise, |(_, strategy)| *strategy)
+        let found = self.rules.iter().find(|(keys, _)| keys.matches(key));
+        let is_name = || key.rsplit('.').next().is_some_and(|last| NAMES.contains(&last));
+        match found.map_or(self.otherwise, |(_, strategy)| *strategy) {
+            Strategy::MergeStrategies(policy) if policy.numbers.is_none() && is_name() => {
+                Strategy::MergeStrategies(Policy { numbers: Some(Numbers::LastWriteWins), ..policy })
+            }
+            strategy => strategy,
+        }
     }
 }
+
+/// The last segments of keys whose numbers name something.
+const NAMES: [&str; 3] = ["port", "id", "version"];
 
 fn max_clock_ahead() -> Seconds {
     Seconds(Duration::from_millis(500))

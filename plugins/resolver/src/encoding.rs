@@ -137,7 +137,7 @@ fn write(writer: &mut Writer, sibling: &Sibling) {
     sibling.ctx.newest().iter().for_each(|dot| writer.dot(dot));
     writer.number(sibling.hlc.bits());
     writer.text(&sibling.event_id);
-    writer.number(sibling.strategy as u64);
+    writer.number(sibling.strategy.number());
     let texts = texts(sibling);
     let flags = texts.iter().filter(|(_, text)| text.is_some()).map(|(flag, _)| flag);
     let timestamp = sibling.timestamp_us.map_or(0, |_| TIMESTAMP);
@@ -173,7 +173,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Sibling, Unreadable> {
     let ctx: Known = (0..reader.number()?).map(|_| reader.dot()).collect::<Result<_, _>>()?;
     let hlc = Hlc::from_bits(reader.number()?);
     let event_id = reader.text()?;
-    let strategy = usize::try_from(reader.number()?).ok().and_then(|at| Strategy::ALL.get(at).copied());
+    let strategy = Strategy::from_number(reader.number()?);
     let flags = reader.number()?;
     let mut text = |flag| if flags & flag == 0 { Ok(None) } else { reader.text().map(Some) };
     Ok(Sibling {
@@ -195,7 +195,10 @@ fn read(reader: &mut Reader<'_>) -> Result<Sibling, Unreadable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::siblings::tests::sibling;
+    use crate::{
+        merge::{Numbers, Policy},
+        siblings::tests::sibling,
+    };
 
     #[test]
     fn what_is_written_is_read_and_shares_the_buffer() {
@@ -206,6 +209,7 @@ mod tests {
             timestamp_us: Some(-5),
             base_hash: Some("ab".into()),
             ops: Some("[]".into()),
+            strategy: Strategy::MergeStrategies(Policy { numbers: Some(Numbers::Min), ..Policy::DEFAULT }),
             ..sibling("a@1", 7, &[("b@2", 3), ("c@1", 300)], 90_000)
         };
         let deleted = Sibling { value: None, ..sibling("b@2", 4, &[], 5) };

@@ -7,9 +7,15 @@
 // `pub(crate)`, because the benchmark compiles this file as a module of its own.
 pub(crate) mod config;
 pub(crate) mod clock;
+pub(crate) mod value;
+pub(crate) mod ot;
+pub(crate) mod conflict;
+pub(crate) mod merge;
 pub(crate) mod strategy;
 pub(crate) mod siblings;
 pub(crate) mod wire;
+pub(crate) mod draft;
+pub(crate) mod carry;
 pub(crate) mod turn;
 pub(crate) mod encoding;
 pub(crate) mod ingested;
@@ -17,7 +23,7 @@ pub(crate) mod node;
 pub(crate) mod ledger;
 pub(crate) mod report;
 pub(crate) mod metrics;
-pub(crate) mod guide;
+pub(crate) mod calls;
 pub(crate) mod sweep;
 pub(crate) mod transform;
 

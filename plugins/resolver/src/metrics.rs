@@ -6,7 +6,7 @@ use lockstep_plugin_api::prelude::*;
 impl Counts {
     /// The counts after this turn.
     pub fn after(self, turn: &Turn) -> Self {
-        let is_conflict = u64::from(turn.is_conflict());
+        let is_conflict = u64::from(turn.outcome().is_some());
         // Every strategy of this version decides on the spot.
         let is_resolved = is_conflict;
         let moved = |count: u64, before: u64, after: u64| (count + after).saturating_sub(before);

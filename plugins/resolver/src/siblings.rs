@@ -3,7 +3,10 @@
 //! A join-semilattice: whatever the order, the path and the repetitions in which changes come, the same changes make the
 //! same set, and the value that is shown is a function of the set alone. Deletions are changes like any other and stay.
 
-use crate::{clock::Hlc, strategy::Strategy};
+use crate::{
+    clock::Hlc,
+    strategy::{Contender, Resolution, Strategy},
+};
 use lockstep_plugin_api::{
     Text,
     causality::{Dot, Known},
@@ -41,6 +44,16 @@ impl Sibling {
         [&self.value, &self.old_value, &self.ops].into_iter().flatten().map(|text| text.len()).sum()
     }
 
+    /// What a strategy sees of it.
+    fn contender(&self) -> Contender<'_> {
+        Contender {
+            value: self.value.as_ref(),
+            old_value: self.old_value.as_ref(),
+            base_hash: self.base_hash.as_ref(),
+            ops: self.ops.as_ref(),
+        }
+    }
+
     /// Whether the author of this change had seen the other one.
     pub fn knew(&self, other: &Self) -> bool {
         self.ctx.covers(&other.dot)
@@ -53,12 +66,13 @@ impl Sibling {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Siblings(Vec<Sibling>);
 
-/// What a key shows, and why.
+/// What a key shows that several changes stand at, and why.
 #[derive(Debug)]
-pub struct Shown<'a> {
-    pub winner: &'a Sibling,
-    pub discarded: Vec<&'a Sibling>,
+pub struct Outcome {
     pub strategy: Strategy,
+    pub resolution: Resolution,
+    /// The changes that were resolved: their event ids, by their places in the resolution.
+    pub changes: Vec<Text>,
 }
 
 impl Siblings {
@@ -94,6 +108,11 @@ impl Siblings {
         known
     }
 
+    /// Whether somebody who sees the other set knows every change that stands in this one.
+    pub fn is_known_to(&self, other: &Self) -> bool {
+        self.0.iter().all(|sibling| other.knows(&sibling.dot))
+    }
+
     /// The siblings, by stamp.
     pub fn list(&self) -> &[Sibling] {
         &self.0
@@ -120,21 +139,25 @@ impl Siblings {
         contenders
     }
 
-    /// What is shown, by the strategy stamped on the greatest sibling; `None` if the key never had a change.
-    pub fn shown(&self) -> Option<Shown<'_>> {
+    /// What is shown and why, by the strategy stamped on the greatest sibling; `None` if the key never had a change.
+    pub fn outcome(&self) -> Option<Outcome> {
         let contenders = self.contenders();
         let strategy = contenders.last()?.strategy.in_force();
-        let stamps: Vec<_> = contenders.iter().map(|sibling| sibling.stamp()).collect();
-        let choice = strategy.choose(&stamps).ok()?;
-        let discarded = choice.discarded.into_iter().map(|at| contenders[at]).collect();
-        Some(Shown { winner: contenders[choice.winner], discarded, strategy })
+        let seen: Vec<_> = contenders.iter().map(|sibling| sibling.contender()).collect();
+        let resolution = strategy.resolve(&seen)?;
+        let changes = contenders.iter().map(|sibling| sibling.event_id.clone()).collect();
+        Some(Outcome { strategy, resolution, changes })
     }
 
     /// The shown value's JSON text; `None` if the key is not there.
-    pub fn value(&self) -> Option<&Text> {
-        match self.0.as_slice() {
-            [alone] => alone.value.as_ref(),
-            _ => self.shown()?.winner.value.as_ref(),
+    pub fn value(&self) -> Option<Text> {
+        match self.contenders().as_slice() {
+            [] => None,
+            [alone] => alone.value.clone(),
+            several @ [.., last] => {
+                let seen: Vec<_> = several.iter().map(|sibling| sibling.contender()).collect();
+                last.strategy.value(&seen)
+            }
         }
     }
 

@@ -80,7 +80,10 @@ fn announce(ledger: Ledger<'_>, key: &Bytes, entry: &Bytes, interval: Duration, 
     let Some(place) = Place::of_open(key).filter(|_| is_due && !open.is_announced) else { return Ok(false) };
     let Some(names) = place.names() else { return Ok(false) };
     let siblings = ledger.siblings(&place)?;
-    let Some(notice) = report::detected(names, &siblings, Some(since_us))? else { return Ok(false) };
+    let Some(notice) = report::detected(names, &siblings, siblings.outcome().as_ref(), Some(since_us))?
+    else {
+        return Ok(false);
+    };
     let announced = Open { is_announced: true, ..open };
     let commit =
         StateCommit::new().expect(key, Some(entry.clone())).put(key, announced.encode()).notice(notice);

@@ -1,14 +1,16 @@
 //! The transform: reads the key's state, lets the change meet it, stages what becomes of both, and says so.
 
 use crate::{
+    calls, carry,
     config::{ResolverConfig, Strategies},
-    guide,
+    draft::Wish,
     ingested::Ingested,
     ledger::{Ledger, Open, Place},
     metrics::Metrics,
     node::Node,
     report,
     siblings::{Sibling, Siblings},
+    strategy::Strategy,
     sweep,
     turn::{self, Stamp, Turn},
     wire::{self, Base},
@@ -109,7 +111,7 @@ impl Transform for Resolver {
     }
 
     fn operations(&mut self) -> Operations {
-        guide::operations(&self.context)
+        calls::operations(&self.context)
     }
 }
 
@@ -165,10 +167,25 @@ impl Resolver {
             return Ok(None);
         }
         let base = self.base(change)?;
-        let seen = base.as_ref().unwrap_or(&before);
+        let seen = base.as_ref().map_or(&before, |base| &base.siblings);
         if change.is_deletion() && before.value().is_none() && !before.is_conflict() {
+            // Nobody awaits an answer to what was read somewhere: the key is gone, as it was to be.
+            if change.event_id().and_then(Ingested::name).is_some() {
+                return Ok(None);
+            }
             return Err(Error::rejected("not_found", "there is no such key"));
         }
+        let strategy = self.strategies.of(change.config_key());
+        let shown = seen.value();
+        let draft = Wish::of(change).draft(shown.as_deref(), strategy)?;
+        let is_behind = !before.is_known_to(seen);
+        let carried = match &base {
+            Some(base) if is_behind && strategy == Strategy::OperationalTransform => {
+                let seen = (shown.as_deref(), base.revision);
+                carry::forward(&self.context, change, seen, &before, &draft)?
+            }
+            _ => None,
+        };
         let now_us = time::now_us();
         // The author's own stamp, if it has one, is met like any other: it cannot run away from this host's clock.
         if let Some(hlc) = change.hlc().and_then(|text| text.parse().ok()) {
@@ -176,22 +193,24 @@ impl Resolver {
         }
         let (dot, hlc) = node.stamp(now_ms(now_us));
         let event_id = change.event_id().map_or_else(|| Uuid::now_v7().to_string().into(), Text::from);
-        let strategy = self.strategies.of(change.config_key());
         let stamp = Stamp { dot, hlc, event_id, strategy, node_id: self.context.node_id(), now_us };
-        let authored = turn::authored(change, seen, stamp);
+        let (seen, draft) =
+            carried.as_ref().map_or((seen, draft), |carried| (&before, carried.draft.clone()));
+        let authored = turn::authored(change, seen, draft, stamp);
         let dot = authored.dot.clone();
-        let unseen = before.list().iter().filter(|standing| !authored.knew(standing));
-        let (n_unseen, n_bytes) =
-            unseen.fold((0, authored.n_bytes()), |(n, bytes), standing| (n + 1, bytes + standing.n_bytes()));
-        if n_unseen >= MOST_SIBLINGS || (n_unseen > 0 && n_bytes > MOST_SIBLING_BYTES) {
-            let message = "too many concurrent changes stand against each other: read the key again";
-            return Err(Error::rejected("conflict", message));
-        }
-        Ok(Turn::take(before, [authored].into_iter().collect(), dot))
+        refuse_too_many(&before, &authored)?;
+        let Some(mut turn) = Turn::take(before, [authored].into_iter().collect(), dot) else {
+            return Ok(None);
+        };
+        turn.base_revision = base.map(|base| base.revision);
+        Ok(Some(match carried {
+            Some(carried) => turn.carried(carried),
+            None => turn,
+        }))
     }
 
     /// What the author says it had seen; `None` if it says nothing, which means what is current.
-    fn base(&self, change: &Change) -> Result<Option<Siblings>> {
+    fn base(&self, change: &Change) -> Result<Option<Seen>> {
         let Some(base) = change.base() else { return Ok(None) };
         let (epoch, revision) = match base.read()? {
             Base::Here(revision) => (None, revision),
@@ -201,28 +220,48 @@ impl Resolver {
         if epoch.is_some_and(|epoch| epoch != log.epoch) || revision > log.head {
             return Err(unknown_base(&log));
         }
-        let entry = match self.context.entry_at(change.tenant_id(), change.config_key(), revision)? {
-            EntryAt::Absent => return Ok(Some(Siblings::default())),
-            EntryAt::Compacted => return Err(unknown_base(&log)),
+        let siblings = match self.context.entry_at(change.tenant_id(), change.config_key(), revision)? {
+            EntryAt::Absent => Some(Siblings::default()),
+            EntryAt::Compacted => None,
             EntryAt::Entry(mut entry) => wire::state_of(entry.change()?)?,
         };
-        entry.map(Some).ok_or_else(|| unknown_base(&log))
+        siblings.map(|siblings| Some(Seen { siblings, revision })).ok_or_else(|| unknown_base(&log))
     }
 
     /// Tells everybody who has to know what the change did to others.
     fn announce(&self, turn: &Turn, place: &Place, out: &mut Output) -> Result<()> {
         let Some(names) = place.names() else { return Ok(()) };
-        if let Some(notice) = report::detected(names, &turn.after, None)? {
+        if let Some(notice) = report::detected(names, &turn.after, turn.outcome(), None)? {
             self.context.publish(notice)?;
-            self.context.audit(&report::audit_entry(names, turn)?)?;
-            report::log_resolved(names, turn);
-            out.tell(&report::told(turn))?;
         } else if turn.ends_conflict() {
             self.context.publish(report::resolved(names, turn)?)?;
             report::log_closed(names, turn);
         }
+        if let Some(outcome) = turn.outcome() {
+            self.context.audit(&report::audit_entry(names, turn, outcome)?)?;
+            report::log_resolved(names, outcome);
+            out.tell(&report::told(turn, outcome)?)?;
+        }
         Ok(())
     }
+}
+
+/// What an author says it had seen.
+struct Seen {
+    siblings: Siblings,
+    revision: u64,
+}
+
+/// Refuses a change if too many stand already that its author had not seen.
+fn refuse_too_many(before: &Siblings, authored: &Sibling) -> Result<()> {
+    let unseen = before.list().iter().filter(|standing| !authored.knew(standing));
+    let (n_unseen, n_bytes) =
+        unseen.fold((0, authored.n_bytes()), |(n, bytes), standing| (n + 1, bytes + standing.n_bytes()));
+    if n_unseen >= MOST_SIBLINGS || (n_unseen > 0 && n_bytes > MOST_SIBLING_BYTES) {
+        let message = "too many concurrent changes stand against each other: read the key again";
+        return Err(Error::rejected("conflict", message));
+    }
+    Ok(())
 }
 
 /// Remembers the names of messages without dots that have become changes of the key, here or elsewhere.
@@ -239,7 +278,7 @@ fn stage_ingested(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> 
 }
 
 fn stage_open(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> {
-    match (turn.before.is_conflict(), turn.is_conflict()) {
+    match (turn.before.is_conflict(), turn.after.is_conflict()) {
         (false, true) => {
             let since_ms = now_ms(time::now_us());
             ledger.stage_open(place, Some(Open { since_ms, is_announced: false }))

@@ -3,9 +3,11 @@
 //! Pure: nothing here reads a clock or the store, so every host that has the same changes writes the same.
 
 use crate::{
+    carry::Carried,
     clock::Hlc,
-    siblings::{Shown, Sibling, Siblings},
-    strategy::Strategy,
+    draft::Draft,
+    siblings::{Outcome, Sibling, Siblings},
+    strategy::{Method, Resolution, Strategy},
     wire,
 };
 use lockstep_plugin_api::{
@@ -19,6 +21,13 @@ use lockstep_plugin_api::{
 pub struct Turn {
     pub before: Siblings,
     pub after: Siblings,
+    /// What the key showed, and what it shows now; `None` if it is not there.
+    old_value: Option<Text>,
+    new_value: Option<Text>,
+    /// How what it shows came about, if that took more than one change.
+    outcome: Option<Outcome>,
+    /// The revision that the record's author said it had seen.
+    pub base_revision: Option<u64>,
     /// The change that the record stands for; it is one of `after`.
     subject: Dot,
 }
@@ -38,22 +47,50 @@ impl Turn {
         let newest = newest?;
         let is_news = before.get(&own).is_none() && after.get(&own).is_some();
         let subject = if is_news { own } else { newest };
-        Some(Self { before, after, subject })
+        let outcome = if after.is_conflict() { after.outcome() } else { None };
+        let new_value = match &outcome {
+            Some(outcome) => outcome.resolution.value.clone(),
+            None => after.value(),
+        };
+        let old_value = before.value();
+        Some(Self { before, after, old_value, new_value, outcome, base_revision: None, subject })
     }
 
-    /// What the key shows now.
-    pub fn shown(&self) -> Shown<'_> {
-        self.after.shown().expect("a turn leaves at least the change it took")
+    /// The record's change was carried forward to what was current: it met others, and none of them stands beside it.
+    #[must_use]
+    pub fn carried(mut self, carried: Carried) -> Self {
+        let mut changes = carried.over;
+        changes.push(self.subject().event_id.clone());
+        let n_changes = changes.len();
+        let method = Method::OperationalTransform {
+            operations_applied: n_changes,
+            base_value: Some(carried.base_value),
+        };
+        let resolution = Resolution {
+            value: self.new_value.clone(),
+            method,
+            winner: None,
+            applied: (0..n_changes).collect(),
+            discarded: Vec::new(),
+            conflicts: carried.conflicts,
+        };
+        self.outcome = Some(Outcome { strategy: Strategy::OperationalTransform, resolution, changes });
+        self
+    }
+
+    /// How what the key shows came about; `None` if the record's change met no concurrent one.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// What the key shows now, as JSON text; `None` if it is not there.
+    pub fn new_value(&self) -> Option<&Text> {
+        self.new_value.as_ref()
     }
 
     /// The change that the record stands for.
     pub fn subject(&self) -> &Sibling {
         self.after.get(&self.subject).expect("the subject is one of the siblings")
-    }
-
-    /// Whether the record's change met one that did not know it and that it did not know.
-    pub fn is_conflict(&self) -> bool {
-        self.after.is_conflict()
     }
 
     /// Whether the record's change was made with everything in view that stood against each other.
@@ -67,7 +104,7 @@ impl Turn {
     }
 
     fn event_type(&self) -> &'static str {
-        match (self.before.value(), self.after.value()) {
+        match (&self.old_value, &self.new_value) {
             (_, None) => CONFIG_DELETED,
             (None, Some(_)) => CONFIG_CREATED,
             (Some(_), Some(_)) => CONFIG_UPDATED,
@@ -79,22 +116,22 @@ impl Turn {
     /// # Errors
     /// If a stored value is no JSON, which it was when it was taken in.
     pub fn write(&self, change: &mut Change) -> Result<()> {
-        let (subject, shown) = (self.subject(), self.shown());
+        let subject = self.subject();
         if !is_about(change, &self.subject) {
             if change.dot().is_some() {
                 forget_own(change);
             }
             write_identity(change, subject)?;
         }
-        let value = shown.winner.value.as_deref().unwrap_or("null");
+        let value = self.new_value.as_deref().unwrap_or("null");
         if change.new_value().as_str() != value {
             change.set_new_value(Json::parse(value)?);
         }
         change.set_event_type(self.event_type());
-        change.set_old_value(json(self.before.value())?);
+        change.set_old_value(json(self.old_value.as_ref())?);
         // What the author saw before its change is part of the change. Where this host saw something else, the two are
         // told apart by naming the sibling even if it stands alone.
-        let is_plain = self.after.list().len() == 1 && same_old(self.before.value(), subject);
+        let is_plain = self.after.list().len() == 1 && same_old(self.old_value.as_ref(), subject);
         change.set_siblings(if is_plain { None } else { Some(wire::siblings_json(&self.after)?) });
         change.set_revision(None);
         change.set_epoch(None);
@@ -124,7 +161,7 @@ fn write_identity(change: &mut Change, sibling: &Sibling) -> Result<()> {
     change.set_ctx(Some(Json::write(&sibling.ctx)?));
     change.set_hlc(Some(sibling.hlc.to_string().into()));
     change.set_event_id(Some(sibling.event_id.clone()));
-    change.set_strategy(Some(sibling.strategy.name().into()));
+    change.set_strategy(Some(sibling.strategy.to_string().into()));
     change.set_source_node(sibling.source_node.clone());
     change.set_user_id(sibling.user_id.clone());
     change.set_timestamp_us(sibling.timestamp_us);
@@ -149,21 +186,20 @@ pub struct Stamp<'a> {
     pub now_us: i64,
 }
 
-/// A change without a dot becomes one of this host's, made by somebody who had seen `base`.
-pub fn authored(change: &Change, base: &Siblings, stamp: Stamp<'_>) -> Sibling {
-    let old_value = base.value().filter(|value| value.as_str() != "null");
+/// A change without a dot becomes one of this host's, made by somebody who had seen `base` and made `draft` of it.
+pub fn authored(change: &Change, base: &Siblings, draft: Draft, stamp: Stamp<'_>) -> Sibling {
     Sibling {
         dot: stamp.dot,
         ctx: base.known(),
         hlc: stamp.hlc,
         event_id: stamp.event_id,
         strategy: stamp.strategy,
-        value: wire::value_of(change),
-        old_value: old_value.cloned(),
+        value: draft.value,
+        old_value: base.value().filter(|value| value.as_str() != "null"),
         user_id: change.user_id().map(Text::from),
         source_node: Some(change.source_node().unwrap_or(stamp.node_id).into()),
         timestamp_us: Some(change.timestamp_us().unwrap_or(stamp.now_us)),
-        base_hash: change.base_hash().map(Text::from),
-        ops: change.ops().map(|ops| ops.as_str().into()),
+        base_hash: draft.base_hash,
+        ops: draft.ops,
     }
 }

@@ -154,7 +154,7 @@ fn element(sibling: &Sibling) -> Result<Element<'_>> {
         event_type: if sibling.value.is_some() { CONFIG_UPDATED } else { CONFIG_DELETED }.into(),
         new_value: raw(&sibling.value)?,
         old_value: raw(&sibling.old_value)?,
-        strategy: Some(sibling.strategy.name().into()),
+        strategy: Some(sibling.strategy.to_string().into()),
         user_id: sibling.user_id.as_deref().map(Cow::from),
         source_node: sibling.source_node.as_deref().map(Cow::from),
         timestamp: sibling.timestamp_us.map(|us| time::format_us(us).into()),
@@ -170,7 +170,10 @@ fn raw(text: &Option<Text>) -> Result<Option<&RawValue>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::siblings::tests::sibling;
+    use crate::{
+        merge::{Depth, Policy},
+        siblings::tests::sibling,
+    };
 
     fn read(text: &str) -> Result<Option<Siblings>> {
         state_of(&Change::from_json(&Bytes::from(text)).expect("a change"))
@@ -185,7 +188,7 @@ mod tests {
             timestamp_us: Some(1_700_000_000_000_000),
             base_hash: Some("ab".into()),
             ops: Some(r#"[1,"x"]"#.into()),
-            strategy: Strategy::FirstWriteWins,
+            strategy: Strategy::MergeStrategies(Policy { depth: Depth::Shallow, ..Policy::DEFAULT }),
             ..sibling("a@1", 7, &[("b@2", 3)], 9)
         };
         let deleted = Sibling { value: None, ..sibling("b@2", 4, &[], 5) };

@@ -33,7 +33,7 @@ impl Sink for WebSocketSink {
             let change = match record.known_change() {
                 Some(change) => Ok(change),
                 None => {
-                    read = to_change(record);
+                    read = record.to_change();
                     read.as_ref().map_err(Clone::clone)
                 }
             };
@@ -44,11 +44,6 @@ impl Sink for WebSocketSink {
         }
         Ok(())
     }
-}
-
-fn to_change(record: &Record) -> Result<Change> {
-    let value = record.value().ok_or_else(|| Error::rejected("bad_message", "the record has no value"))?;
-    Change::from_json(&value)
 }
 
 impl WebSocketSink {

@@ -7,6 +7,7 @@ Reads one command per line from standard input and writes one JSON object per li
 """
 import json
 import sys
+from contextlib import ExitStack
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -21,12 +22,12 @@ def receive(connection, seconds):
         return {"closed": closed.rcvd.code if closed.rcvd else None}
 
 
-def main():
+def main(connections):
     connection = None
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
         if command == "connect":
-            connection = connect(argument, open_timeout=10)
+            connection = connections.enter_context(connect(argument, open_timeout=10))
             answer = receive(connection, 10)
         elif command == "send":
             connection.send(argument)
@@ -38,4 +39,5 @@ def main():
         print(json.dumps(answer), flush=True)
 
 
-main()
+with ExitStack() as connections:
+    main(connections)

@@ -73,6 +73,11 @@ impl Kafka {
         Self { daemon: recipe.start(), ports, client: OnceLock::new(), _folder: folder }
     }
 
+    /// The port of the listener without any security.
+    pub fn port(&self) -> u16 {
+        self.ports.plaintext
+    }
+
     /// `bootstrap.servers` of the listener without any security.
     pub fn plaintext(&self) -> String {
         bootstrap(self.ports.plaintext)

@@ -34,6 +34,14 @@ impl ProducerContext for Reports {
     }
 }
 
+/// A record to be written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KafkaRecord {
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
 /// A producer, an administrator and a maker of readers.
 pub struct KafkaClient {
     config: ClientConfig,
@@ -105,7 +113,7 @@ impl KafkaClient {
         headers: &[(&str, &[u8])],
     ) -> Written {
         let (waiting, report) = mpsc::sync_channel(1);
-        self.send(topic, key, value.as_ref(), headers, waiting)?;
+        self.send(topic, key.map(str::as_bytes), value.as_ref(), headers, waiting)?;
         report.recv_timeout(LIMIT).expect("librdkafka reports every record")
     }
 
@@ -114,12 +122,29 @@ impl KafkaClient {
     /// # Panics
     /// If one was not written.
     pub fn produce_all<'a>(&self, topic: &str, records: impl IntoIterator<Item = (&'a str, String)>) {
+        self.produce_records(
+            topic,
+            records.into_iter().map(|(key, value)| KafkaRecord {
+                key: Some(key.into()),
+                value: value.into(),
+                headers: Vec::new(),
+            }),
+        );
+    }
+
+    /// The same with any bytes for a key, and headers.
+    ///
+    /// # Panics
+    /// If one was not written.
+    pub fn produce_records(&self, topic: &str, records: impl IntoIterator<Item = KafkaRecord>) {
         let (waiting, reports) = mpsc::sync_channel(AT_ONCE);
         let mut records = records.into_iter();
         loop {
             let mut n_sent = 0;
-            for (key, value) in records.by_ref().take(AT_ONCE) {
-                let sent = self.send(topic, Some(key), value.as_bytes(), &[], waiting.clone());
+            for KafkaRecord { key, value, headers } in records.by_ref().take(AT_ONCE) {
+                let headers: Vec<(&str, &[u8])> =
+                    headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+                let sent = self.send(topic, key.as_deref(), &value, &headers, waiting.clone());
                 sent.unwrap_or_else(|error| panic!("{topic}: {error}"));
                 n_sent += 1;
             }
@@ -136,14 +161,14 @@ impl KafkaClient {
     fn send(
         &self,
         topic: &str,
-        key: Option<&str>,
+        key: Option<&[u8]>,
         value: &[u8],
         headers: &[(&str, &[u8])],
         waiting: mpsc::SyncSender<Written>,
     ) -> Result<(), String> {
         let named = headers.iter().map(|(key, value)| Header { key, value: Some(*value) });
         let headers = named.fold(OwnedHeaders::new(), OwnedHeaders::insert);
-        let mut record = BaseRecord::<str, [u8], _>::with_opaque_to(topic, Box::new(waiting))
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, Box::new(waiting))
             .payload(value)
             .headers(headers);
         if let Some(key) = key {

@@ -1,6 +1,6 @@
 //! Reads a topic from its beginning, without a group, so that nothing it does is seen by anybody.
 
-use crate::wait::LIMIT;
+use crate::wait::{LIMIT, eventually};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -107,11 +107,14 @@ impl KafkaReader {
         partitions
     }
 
+    /// A topic that was made a moment ago is known a moment later.
     fn partitions(&self) -> BTreeSet<i32> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), LIMIT).expect("the broker answers");
-        let topic = &metadata.topics()[0];
-        assert!(topic.error().is_none(), "{}: {:?}", self.topic, topic.error());
-        topic.partitions().iter().map(|partition| partition.id()).collect()
+        let known = eventually(LIMIT, || {
+            let metadata = self.consumer.fetch_metadata(Some(&self.topic), LIMIT).ok()?;
+            let topic = metadata.topics().first().filter(|topic| topic.error().is_none())?;
+            Some(topic.partitions().iter().map(|partition| partition.id()).collect())
+        });
+        known.unwrap_or_else(|| panic!("the broker does not know {}", self.topic))
     }
 
     /// What was read so far, in the order of each partition.

@@ -21,7 +21,7 @@ mod cluster;
 pub use certificates::{Certificates, Identity};
 pub use cluster::Cluster;
 pub use kafka::Kafka;
-pub use kafka_client::KafkaClient;
+pub use kafka_client::{KafkaClient, KafkaRecord};
 pub use kafka_reader::{KafkaMessage, KafkaReader};
 pub use keeper::spawn;
 pub use mosquitto::{Mosquitto, MosquittoOptions};

@@ -155,11 +155,16 @@ impl MqttClient {
     ///
     /// # Panics
     /// If the connection ends.
-    pub fn publish_all<'a>(&mut self, messages: impl IntoIterator<Item = (&'a str, String)>, retain: bool) {
+    pub fn publish_all<'a, P: Into<Vec<u8>>>(
+        &mut self,
+        messages: impl IntoIterator<Item = (&'a str, P)>,
+        retain: bool,
+    ) {
         let mut n_unanswered = 0_usize;
         let answered = |heard| matches!(heard, Heard::Published(_)).then_some(());
         for (topic, payload) in messages {
-            self.client.publish(topic, QoS::AtLeastOnce, retain, payload).expect("the connection is there");
+            let published = self.client.publish(topic, QoS::AtLeastOnce, retain, payload.into());
+            published.expect("the connection is there");
             n_unanswered += 1;
             // Answers are taken in time, so that nothing piles up on the way.
             if n_unanswered >= 50 {

@@ -171,8 +171,19 @@ fn told(answer: &Value) -> String {
         (Some(method), Some(false)) => {
             format!("revision {revision}; by {method}, a concurrent change is shown instead")
         }
-        (Some(method), _) => {
+        (Some(method), Some(true)) => {
             format!("revision {revision}; by {method}, it is shown before concurrent changes")
+        }
+        (Some(method), None) => {
+            let places = resolution["conflicts"].as_array().into_iter().flatten();
+            let places: Vec<&str> = places.filter_map(|conflict| conflict["path"].as_str()).collect();
+            let conflicts = match places.is_empty() {
+                true => String::new(),
+                false => format!("; not everybody had their way at: {}", places.join(" ")),
+            };
+            format!(
+                "revision {revision}; by {method}, it is shown together with concurrent changes{conflicts}"
+            )
         }
         (None, _) => format!("revision {revision}"),
     }

@@ -1,9 +1,11 @@
 //! The fields of every client of a cluster, and the settings of librdkafka that they become.
 
-use super::{Compression, Properties, Scope, within};
+use super::{
+    Compression, DATABASE_TOPIC, FEATURES_TOPIC, GENERAL_TOPIC, Properties, SECURITY_TOPIC, Scope, within,
+};
 use lockstep_plugin_api::prelude::*;
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 /// How brokers are talked to.
 #[config]
@@ -152,12 +154,16 @@ impl Connection {
         Err(Error::config(text).at(field))
     }
 
-    /// The place that source and sink of one cluster share.
-    pub(crate) fn endpoint(&self) -> String {
-        let mut servers: Vec<&str> = self.bootstrap_servers.iter().map(String::as_str).collect();
-        servers.sort_unstable();
-        servers.dedup();
-        format!("kafka:{}", servers.join(","))
+    /// The place that source and sink of the same topics of one cluster share; the guide's topics go without saying. What
+    /// was read in one topic is not in another one of the same cluster yet.
+    pub(crate) fn endpoint<'a>(&self, topics: impl IntoIterator<Item = &'a str>) -> String {
+        let servers = BTreeSet::from_iter(self.bootstrap_servers.iter().map(String::as_str));
+        let topics = BTreeSet::from_iter(topics);
+        let joined = |names: BTreeSet<&str>| Vec::from_iter(names).join(",");
+        if topics == BTreeSet::from([DATABASE_TOPIC, SECURITY_TOPIC, FEATURES_TOPIC, GENERAL_TOPIC]) {
+            return format!("kafka:{}", joined(servers));
+        }
+        format!("kafka:{}/{}", joined(servers), joined(topics))
     }
 
     /// Who is authenticated how, for messages; never the password.

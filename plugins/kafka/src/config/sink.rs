@@ -113,6 +113,11 @@ impl KafkaSinkConfig {
         }
     }
 
+    /// The place that is written.
+    pub(crate) fn endpoint(&self) -> String {
+        self.connection().endpoint(self.routes().iter().map(|route| route.topic.as_str()))
+    }
+
     /// The producer's settings.
     pub(crate) fn producer(&self, node_id: &str, resolve: impl Fn(&str) -> String) -> ClientConfig {
         let connection = self.connection();

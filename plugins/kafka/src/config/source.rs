@@ -125,6 +125,11 @@ impl KafkaSourceConfig {
         }
     }
 
+    /// The place that is read.
+    pub(crate) fn endpoint(&self) -> String {
+        self.connection().endpoint(self.topics().iter().map(String::as_str))
+    }
+
     /// The consumer group.
     pub(crate) fn group(&self, node_id: &str) -> String {
         self.group_id.clone().unwrap_or_else(|| format!("apg-config-{node_id}"))

@@ -115,9 +115,27 @@ fn properties_come_last_and_only_where_they_belong() {
 
 #[test]
 fn one_cluster_is_one_endpoint_however_it_is_written() {
-    let endpoint = |json: &str| sink(json).expect(json).connection().endpoint();
+    let endpoint = |json: &str| sink(json).expect(json).endpoint();
     assert_eq!(endpoint(r#"{"bootstrap_servers":["b:1","a:2"]}"#), "kafka:a:2,b:1");
     assert_eq!(endpoint("{}"), "kafka:127.0.0.1:9092");
+}
+
+/// What is read from one topic has to reach another one of the same cluster.
+#[test]
+fn other_topics_of_a_cluster_are_another_endpoint() {
+    let written = |json: &str| sink(json).expect(json).endpoint();
+    let read = |json: &str| source(json).expect(json).endpoint();
+    assert_eq!(read("{}"), written("{}"));
+    let one = r#"{"topic":"a"}"#;
+    assert_eq!(read(one), "kafka:127.0.0.1:9092/a");
+    assert_eq!(read(one), written(one));
+    assert_ne!(read(one), written("{}"));
+    assert_eq!(
+        read(r#"{"topics":["b","a"]}"#),
+        written(r#"{"topics":[{"prefix":"x","topic":"a"},{"topic":"b"}]}"#)
+    );
+    let guide = r#"{"topics":["apg-config-security","apg-config-general","apg-config-features","apg-config-database"]}"#;
+    assert_eq!(read(guide), written("{}"));
 }
 
 #[test]

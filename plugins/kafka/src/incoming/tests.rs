@@ -38,10 +38,11 @@ fn d_18_what_is_not_a_change_is_refused_with_its_reason() {
         (r#"{"config_key":5}"#, "bad_message"),
         (r#"{"config_key":"app.x","timestamp":"yesterday"}"#, "bad_message"),
         (r#"{"config_key":"app.x","tenant_id":7}"#, "bad_message"),
-        (r#"{"config_key":"app..x"}"#, "bad_key"),
-        (r#"{"config_key":""}"#, "bad_key"),
-        (r#"{"config_key":"app.x","tenant_id":"a:b"}"#, "bad_tenant"),
-        (r#"{"config_key":"app.x","tenant_id":"global"}"#, "bad_tenant"),
+        (r#"{"config_key":"app.x","newvalue":1}"#, "bad_message"),
+        (r#"{"config_key":"app..x","new_value":1}"#, "bad_key"),
+        (r#"{"config_key":"","new_value":1}"#, "bad_key"),
+        (r#"{"config_key":"app.x","tenant_id":"a:b","new_value":1}"#, "bad_tenant"),
+        (r#"{"config_key":"app.x","tenant_id":"global","new_value":1}"#, "bad_tenant"),
     ] {
         assert_eq!(refusal(message(Some(value), &[])), code, "{value}");
     }
@@ -72,19 +73,22 @@ fn d_19_the_header_wins_an_empty_one_is_absent_and_a_contradiction_is_refused() 
 
     let deleted = change(json!({"config_key": "app.x"}), &[("event_type", b"config_deleted")]);
     assert!(deleted.known_change().expect("read").is_deletion());
-    let own = change(json!({"config_key": "app.x", "event_type": "config_created"}), &[("event_type", b"")]);
+    let own = change(
+        json!({"config_key": "app.x", "new_value": 1, "event_type": "config_created"}),
+        &[("event_type", b"")],
+    );
     assert_eq!(own.known_change().expect("read").event_type(), "config_created");
 }
 
 /// KF-10.
 #[test]
 fn d_20_a_plain_message_of_this_host_is_passed_over_and_one_with_a_dot_is_not() {
-    let own = json!({"config_key": "app.x", "source_node": "node-1"});
+    let own = json!({"config_key": "app.x", "new_value": 1, "source_node": "node-1"});
     assert!(matches!(READER.read("t", message(Some(&own.to_string()), &[])), Reading::Own));
-    let dotted = json!({"config_key": "app.x", "source_node": "node-1", "dot": {"node": "node-1@a", "seq": 1}, "ctx": {}});
+    let dotted = json!({"config_key": "app.x", "new_value": 1, "source_node": "node-1", "dot": {"node": "node-1@a", "seq": 1}, "ctx": {}});
     let record = change(dotted.clone(), &[("event_type", b"config_updated"), ("tenant_id", b"")]);
     assert_eq!(record.raw_value().expect("as it was"), dotted.to_string().as_bytes());
-    change(json!({"config_key": "app.x", "source_node": "node-2"}), &[]);
+    change(json!({"config_key": "app.x", "new_value": 1, "source_node": "node-2"}), &[]);
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn a_message_without_a_name_is_given_the_same_one_at_every_sight() {
         first,
         name(change(json!({"config_key": "app.x", "new_value": 2, "source_node": "legacy"}), &[]))
     );
-    let named = change(json!({"config_key": "app.x", "event_id": "mine"}), &[]);
+    let named = change(json!({"config_key": "app.x", "new_value": 1, "event_id": "mine"}), &[]);
     assert_eq!(named.known_change().expect("read").event_id(), Some("mine"));
     let mut timeless = message(Some(&value.to_string()), &[]);
     timeless.set_timestamp_us(0);
@@ -130,4 +134,17 @@ fn the_record_is_that_of_the_change_whatever_its_message_looked_like() {
     assert_eq!(record.key_str(), Some("app.x"));
     assert_eq!(record.headers().map(|(name, _)| name).collect::<Vec<_>>(), ["traceparent"]);
     assert_eq!(record.timestamp_us(), 1_700_000_000_000_000);
+}
+
+#[test]
+fn what_headers_add_hides_nothing_of_what_a_message_is_named_by() {
+    let name = |value: u32, headers: &[(&str, &[u8])]| {
+        let body = json!({"config_key": "app.x", "new_value": value, "source_node": "legacy"});
+        change(body, headers).known_change().expect("read").event_id().expect("a name").to_owned()
+    };
+    let both: [(&str, &[u8]); 2] = [("tenant_id", b"t1"), ("event_type", b"config_created")];
+    for headers in [&both[..1], &both[1..], &both] {
+        assert_ne!(name(1, headers), name(2, headers), "two changes within one millisecond");
+        assert_eq!(name(1, headers), name(1, headers));
+    }
 }

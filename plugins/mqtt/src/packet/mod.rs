@@ -153,6 +153,17 @@ pub(crate) struct Message {
     pub(crate) content_type: Option<String>,
 }
 
+impl Message {
+    /// About how much memory it takes.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let property =
+            |(name, value): &(String, String)| size_of::<(String, String)>() + name.len() + value.len();
+        let beside: usize = self.properties.iter().map(property).sum();
+        let content_type = self.content_type.as_ref().map_or(0, String::len);
+        self.payload.len() + self.topic.len() + beside + content_type
+    }
+}
+
 /// What the broker waits for after a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ack {

@@ -170,7 +170,7 @@ fn d_27_only_keys_that_were_asked_for_come_through() {
 
 #[test]
 fn a_direct_pipeline_is_given_messages_as_they_are() {
-    let direct = Reader { through_log: false, wanted: Wanted::Anything, ..reader(&["*"]) };
+    let direct = Reader { through_log: false, wanted: Wanted::Topics(vec!["#".into()]), ..reader(&["*"]) };
     let properties =
         vec![("unit".to_owned(), "C".to_owned()), ("lockstep.session".to_owned(), "x".to_owned())];
     let record = direct
@@ -185,4 +185,16 @@ fn a_direct_pipeline_is_given_messages_as_they_are() {
     assert_eq!(record.key_str(), Some("app.x"));
     assert_eq!(record.header("tenant_id").map(|tenant| tenant.to_vec()), Some(b"t1".to_vec()));
     assert!(changes.read(message("apg/config/status/a", "online")).is_none());
+}
+
+#[test]
+fn a_message_of_thousands_of_properties_is_set_aside_at_once() {
+    let direct = Reader { through_log: false, ..reader(&["*"]) };
+    let properties = (0..30_000).map(|n| (n.to_string(), String::new())).collect();
+    let message = Message { properties, ..message("apg/config/global/app/x", "21.5") };
+    let begun = std::time::Instant::now();
+    let record = direct.read(message).expect("a record");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(record.error().and_then(Error::code), Some("bad_message"));
+    assert_eq!((&*record.value().expect("bytes"), record.headers().count()), (&b"21.5"[..], 0));
 }

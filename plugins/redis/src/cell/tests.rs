@@ -45,6 +45,24 @@ fn a_cell_is_older_the_same_newer_beside_or_foreign() {
     }
 }
 
+#[test]
+fn what_a_newer_cell_hides_is_told_by_who_made_either() {
+    let cell = |node: &str| format!(r#"{{"config_key":"k","dot":{{"node":"{node}","seq":2}},"ctx":{{}}}}"#);
+    for (finding, author, in_cell, is_untold) in [
+        (Finding::Newer, "here@1", "here@1", true),
+        (Finding::Newer, "there@1", "here@2", true),
+        (Finding::Newer, "here@1", "there@1", true),
+        (Finding::Newer, "there@1", "there@1", false),
+        (Finding::Newer, "where@1", "here", false),
+        (Finding::Same, "here@1", "here@1", false),
+        (Finding::Beside, "here@1", "here@1", false),
+    ] {
+        let untold = finding.leaves_untold("here", Some(author), cell(in_cell).as_bytes());
+        assert_eq!(untold, is_untold, "{finding:?} {author} {in_cell}");
+    }
+    assert!(!Finding::Newer.leaves_untold("here", None, b"no JSON"));
+}
+
 /// A key's state as a host keeps it: the changes that stand, each with what its author knew.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct State(BTreeMap<(u8, u64), BTreeMap<u8, u64>>);
@@ -179,11 +197,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..40)
 }
 
+/// Changes by host and number.
+type Dots = BTreeSet<(u8, u64)>;
+
 /// Runs the steps, lets everybody write what is owed, and gives what the cell and what all hosts together know.
-fn run(
-    steps: &[Step],
-    write: fn(&mut Host, &mut Option<String>),
-) -> (BTreeSet<(u8, u64)>, BTreeSet<(u8, u64)>) {
+fn run(steps: &[Step], write: fn(&mut Host, &mut Option<String>)) -> (Dots, Dots) {
     let (mut hosts, mut cell) = ([Host::default(), Host::default(), Host::default()], None);
     let mut all = State::default();
     for (seq, step) in (1_u64..).zip(steps) {
@@ -228,4 +246,73 @@ fn a_blind_write_loses_a_change_that_stood_beside() {
     assert_eq!((cell.len(), all.len()), (1, 2));
     let (cell, all) = run(&steps, Host::write);
     assert_eq!(cell, all);
+}
+
+/// A life of a host that owes what was not acked: how many cells it writes before it tells of any, how many it tells of
+/// then, and whether it comes to ack them.
+type Life = (usize, usize, bool);
+
+/// The stream's states, told by a host that is killed in the middle of its groups and at last is not.
+fn told_over_lives(n_states: u64, lives: &[Life], is_untold: fn(Finding, &str) -> bool) -> Vec<u64> {
+    let state = |seq: u64| {
+        format!(
+            r#"{{"config_key":"k","dot":{{"node":"here@1","seq":{seq}}},"ctx":{{"here@1":{}}}}}"#,
+            seq - 1
+        )
+    };
+    let (mut cell, mut stream, mut acked) = (None, Vec::new(), 0);
+    for (n_cells, n_told, is_acked) in lives.iter().copied().chain([(usize::MAX, usize::MAX, true)]) {
+        let mut to_tell = Vec::new();
+        let mut seen = None;
+        for seq in (acked + 1..=n_states).take(n_cells) {
+            let new = state(seq);
+            let expected = seen.replace(Digest::of(new.as_bytes()));
+            let Err(there) = compare_and_set(&mut cell, &new, expected) else {
+                to_tell.push(seq);
+                continue;
+            };
+            match Finding::of(&shown(&new), there.as_bytes()) {
+                Finding::Older => {
+                    let again = compare_and_set(&mut cell, &new, Some(Digest::of(there.as_bytes())));
+                    again.expect("nobody else writes");
+                    to_tell.push(seq);
+                }
+                finding if is_untold(finding, &there) => to_tell.push(seq),
+                finding => assert_eq!(finding, Finding::Newer),
+            }
+        }
+        let n_in_group = to_tell.len();
+        stream.extend(to_tell.iter().take(n_told));
+        if is_acked && n_told >= n_in_group {
+            acked = to_tell.last().copied().unwrap_or(acked);
+        }
+    }
+    assert_eq!(cell, Some(state(n_states)), "the cell ends with the newest state");
+    stream
+}
+
+/// Every number, whatever came twice, and in order when it came first.
+fn firsts(stream: &[u64]) -> Vec<u64> {
+    let mut seen = BTreeSet::new();
+    stream.iter().copied().filter(|seq| seen.insert(*seq)).collect()
+}
+
+proptest! {
+    #[test]
+    fn what_a_killed_host_wrote_over_is_told_when_it_is_back(
+        n_states in 1..12_u64,
+        lives in proptest::collection::vec((0..12_usize, 0..12_usize, any::<bool>()), 0..6),
+    ) {
+        let is_untold =
+            |finding: Finding, cell: &str| finding.leaves_untold("here", Some("here@1"), cell.as_bytes());
+        let stream = told_over_lives(n_states, &lives, is_untold);
+        prop_assert_eq!(firsts(&stream), (1..=n_states).collect::<Vec<_>>());
+    }
+}
+
+/// The negative control: to leave it to whoever wrote the cell.
+#[test]
+fn a_state_that_is_left_to_whoever_wrote_the_cell_is_told_by_nobody() {
+    let stream = told_over_lives(3, &[(3, 0, false)], |_, _| false);
+    assert_eq!(stream, [3]);
 }

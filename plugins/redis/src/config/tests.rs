@@ -69,7 +69,7 @@ fn what_cannot_work_is_refused_where_it_is_written() {
         (r#"{"host": "a", "cluster": {"nodes": ["a:1"]}}"#, "cluster"),
         (r#"{"port": 1, "sentinel": {"master_name": "m", "nodes": ["a:1"]}}"#, "sentinel"),
         (r#"{"cluster": {"nodes": []}}"#, "cluster.nodes"),
-        (r#"{"cluster": {"nodes": ["a"]}}"#, "cluster.nodes[0]"),
+        (r#"{"cluster": {"nodes": ["a"]}}"#, "cluster.nodes.0"),
         (r#"{"cluster": {"nodes": ["a:1"]}, "db": 1}"#, "db"),
         (r#"{"sentinel": {"master_name": "", "nodes": ["a:1"]}}"#, "sentinel.master_name"),
         (r#"{"username": "app"}"#, "username"),
@@ -85,7 +85,7 @@ fn what_cannot_work_is_refused_where_it_is_written() {
         assert_eq!(source(json).expect_err(json).detail(), field, "{json}");
     }
     for (json, field) in [
-        (r#"{"tenants": ["acme", "a:b"]}"#, "tenants[1]"),
+        (r#"{"tenants": ["acme", "a:b"]}"#, "tenants.1"),
         (r#"{"tenants": ["acme"], "streams": ["s"]}"#, "streams"),
         (r#"{"streams": []}"#, "streams"),
         (r#"{"group": ""}"#, "group"),
@@ -96,6 +96,19 @@ fn what_cannot_work_is_refused_where_it_is_written() {
     }
     assert_eq!(sink(r#"{"stream_max_len": 0}"#).expect_err("none kept").detail(), "stream_max_len");
     assert_eq!(sink(r#"{"stream": ""}"#).expect_err("no name").detail(), "stream");
+    for (json, field) in [
+        (r#"{"once": {}}"#, "once"),
+        (r#"{"stream": "s", "once": {"for": 0}}"#, "once.for"),
+        (r#"{"stream": "s", "once": {"for": "9000h"}}"#, "once.for"),
+        (r#"{"stream": "a}b", "once": {}}"#, "stream"),
+        (r#"{"replicate": false, "stream_prefix": "a{b:", "once": {}}"#, "stream_prefix"),
+        (r#"{"replicate": false, "cluster": {"nodes": ["a:1"]}, "once": {}}"#, "once"),
+    ] {
+        assert_eq!(sink(json).expect_err(json).detail(), field, "{json}");
+    }
+    sink(r#"{"stream": "s", "once": {"for": "24h"}}"#).expect("a stream of records that are applied once");
+    sink(r#"{"replicate": false, "stream_prefix": "{a}:log:", "cache_prefix": "{a}:cache:", "cluster": {"nodes": ["a:1"]}, "once": {}}"#)
+        .expect("one slot");
     sink(r#"{"colour": "red"}"#).expect_err("an unknown field");
     sink(r#"{"group": "g"}"#).expect_err("a field of the source");
 }

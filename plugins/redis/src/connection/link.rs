@@ -3,7 +3,12 @@
 use super::{Away, Fault, Refusal};
 use futures_util::future::join_all;
 use lockstep_plugin_api::prelude::*;
-use redis::{Cmd, Pipeline, RedisError, Value, aio::MultiplexedConnection, cluster_async::ClusterConnection};
+use redis::{
+    Cmd, Pipeline, RedisError, Value,
+    aio::MultiplexedConnection,
+    cluster_async::ClusterConnection,
+    cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo},
+};
 
 /// A connection that was logged in. To be dropped after the first [`Away`]: what was sent may still arrive.
 pub(crate) struct Link {
@@ -38,7 +43,7 @@ impl Link {
         set_name.arg("SETNAME").arg(name);
         for command in [set_name, redis::cmd("PING")] {
             // A user may be allowed neither, and still be allowed what matters.
-            if let Err(Fault::Away(away)) = self.call(&command).await {
+            if let Err(Fault::Away(away)) = self.call_masters(&command).await {
                 return Err(away);
             }
         }
@@ -55,6 +60,16 @@ impl Link {
         answer.map_err(Fault::of)
     }
 
+    /// Sends one command to every master of a cluster, or to the one server. The client would send some commands to the
+    /// replicas too, and one that is stopped or still loads would keep everybody out.
+    pub(crate) async fn call_masters(&mut self, command: &Cmd) -> Result<(), Fault> {
+        let To::Cluster(connection) = &mut self.to else { return self.call(command).await.map(drop) };
+        self.operations.add(1);
+        let masters = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::AllSucceeded));
+        let routing = RoutingInfo::MultiNode(masters);
+        connection.route_command(command.clone(), routing).await.map(drop).map_err(Fault::of)
+    }
+
     /// Sends commands in one go and gives each its answer, in their order. Those of one place are carried out in it.
     ///
     /// # Errors
@@ -63,6 +78,9 @@ impl Link {
         &mut self,
         commands: Vec<Placed<'_>>,
     ) -> Result<Vec<Result<Value, Refusal>>, Away> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
         self.operations.add(commands.len() as u64);
         let answers = match &mut self.to {
             To::One(connection) => {

@@ -27,6 +27,10 @@ impl Server {
     /// # Errors
     /// `Config`, if a file cannot be read.
     pub(crate) fn open(settings: ServerSettings, operations: Counter, context: &Context) -> Result<Self> {
+        if settings.is_tls {
+            // Another one may be there only if an earlier component of this library has set it, and that is the same.
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        }
         let certificates = match (&settings.tls, settings.is_tls) {
             (Some(files), true) => Some(certificates(files, context)?),
             _ => None,
@@ -189,7 +193,10 @@ impl Server {
     fn unreachable(&self, error: &RedisError) -> Away {
         let (address, user) = (&self.settings.address, self.settings.user());
         if error.kind() == Kind::AuthenticationFailed {
-            return Away(format!("{address} refuses the login of user `{user}`: {}", Away::of(error)));
+            let why = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+            return Away(format!(
+                "{address} refuses the login of user `{user}` (wrong password, or no such user){why}"
+            ));
         }
         Away(format!("{address}: {}", Away::of(error)))
     }

@@ -1,9 +1,9 @@
 //! One record on its way to the server.
 
-use super::tally::Ticket;
+use super::{once, renewal::Renewal, tally::Ticket};
 use crate::{
-    cell::{KeyNumber, KeyNumbers},
-    entry::{fields_of, raw_fields},
+    cell::{KeyNumber, KeyNumbers, author_of},
+    entry::{DATA, EVENT_ID, fields_of, raw_fields},
 };
 use lockstep_plugin_api::{
     causality::Shown,
@@ -19,6 +19,10 @@ pub(crate) struct Job {
     pub(crate) tickets: Vec<Ticket>,
     pub(crate) key: KeyNumber,
     pub(crate) write: Write,
+    /// By what the record is known, if it is to be applied once.
+    pub(crate) once: Option<Bytes>,
+    /// If only the cell is to be written.
+    pub(crate) renewal: Option<Renewal>,
 }
 
 /// What becomes of a record on the server.
@@ -39,6 +43,22 @@ pub(crate) struct ChangeWrite {
     /// What stands beside `data` in the entry.
     pub(crate) fields: Vec<(&'static str, Text)>,
     pub(crate) cell: CellWrite,
+    /// Of its entry in the log; nothing in a direct pipeline.
+    pub(crate) revision: Option<u64>,
+    /// Who gave it its dot.
+    pub(crate) author: Option<Text>,
+}
+
+impl ChangeWrite {
+    pub(crate) fn event_id(&self) -> Option<&str> {
+        self.fields.iter().find(|(name, _)| *name == EVENT_ID).map(|(_, value)| value.as_str())
+    }
+
+    /// The fields of its entry.
+    pub(crate) fn entry(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let beside = self.fields.iter().map(|(name, value)| (*name, value.as_str().as_bytes()));
+        beside.chain([(DATA, &self.data[..])])
+    }
 }
 
 /// How the cell is written.
@@ -69,6 +89,8 @@ impl Job {
 pub(crate) struct JobMaker {
     pub(crate) form: Form,
     pub(crate) is_raw: bool,
+    /// Whether a record is applied once.
+    pub(crate) is_once: bool,
     pub(crate) keys: KeyNumbers,
 }
 
@@ -77,9 +99,10 @@ impl JobMaker {
     /// `Rejected`, if the record is no change and only changes are written, or its key or tenant cannot be one.
     pub(crate) fn job(&self, ticket: Ticket, record: &Record) -> Result<Job> {
         let tickets = vec![ticket];
+        let once = if self.is_once { Some(once::id_of(record)?) } else { None };
         if self.is_raw {
             let key = self.keys.of(None, record.key().map_or(&[][..], |key| key));
-            return Ok(Job { tickets, key, write: Write::Raw(raw_fields(record)) });
+            return Ok(Job { tickets, key, write: Write::Raw(raw_fields(record)), once, renewal: None });
         }
         let mut record = record.clone();
         let change = record.change().map_err(|error| match error.code() {
@@ -104,10 +127,11 @@ impl JobMaker {
         };
         let config_key = change.config_key_text().clone();
         let key = self.keys.of(tenant.as_deref(), config_key.as_str().as_bytes());
-        let fields = fields_of(change);
+        let (fields, revision) = (fields_of(change), change.revision());
+        let author = author_of(change);
         let data = record.wire(self.form, &[])?;
-        let change = ChangeWrite { tenant, config_key, data, fields, cell };
-        Ok(Job { tickets, key, write: Write::Change(Box::new(change)) })
+        let change = ChangeWrite { tenant, config_key, data, fields, cell, revision, author };
+        Ok(Job { tickets, key, write: Write::Change(Box::new(change)), once, renewal: None })
     }
 }
 
@@ -118,7 +142,8 @@ mod tests {
     const TICKET: Ticket = Ticket { seq: 1, id: 1 };
 
     fn maker(replicate: bool, is_raw: bool) -> JobMaker {
-        JobMaker { form: Form { replicate, ..Form::default() }, is_raw, keys: KeyNumbers::default() }
+        let form = Form { replicate, ..Form::default() };
+        JobMaker { form, is_raw, is_once: false, keys: KeyNumbers::default() }
     }
 
     fn change(replicate: bool, json: &str) -> ChangeWrite {

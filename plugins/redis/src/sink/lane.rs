@@ -4,15 +4,17 @@
 //! one before it is answered, and when the connection is lost it is sent again before anything else.
 
 use super::{
-    commands::{Answer, Commands, Places},
-    job::{CellWrite, ChangeWrite, Job, Write},
+    commands::Commands,
+    exchange::Fate,
+    job::Job,
     queue::Queue,
     reception::{Received, Receptions},
+    renewal::Outcome,
     tally::Tally,
 };
 use crate::{
-    cell::{Digest, Finding, Seen},
-    connection::{Away, Link, Placed, Server},
+    cell::Seen,
+    connection::{Away, Link, Server},
     meeting::{Meeting, Met},
     metrics::SinkMetrics,
     names::Names,
@@ -28,18 +30,22 @@ const GROUP_BYTES: usize = 4 << 20;
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// How many cells one connection remembers.
-const SEEN_CELLS: usize = 65_536;
+/// How many cells all connections together remember.
+const SEEN_CELLS: usize = 131_072;
 
 /// What all connections of a sink share.
 pub(crate) struct Shared {
     pub(crate) server: Server,
+    pub(crate) pool_size: usize,
     /// How the connections are called at the server.
     pub(crate) client_name: String,
     pub(crate) names: Names,
+    /// How this host is called.
+    pub(crate) node: String,
     /// The stream of records that are written as they are.
     pub(crate) raw_stream: Option<String>,
     pub(crate) commands: Commands,
+    pub(crate) needs_script: bool,
     pub(crate) tally: Tally,
     pub(crate) metrics: SinkMetrics,
     pub(crate) meeting: Meeting,
@@ -48,33 +54,22 @@ pub(crate) struct Shared {
 /// The state of one connection's task.
 pub(crate) struct Lane {
     index: usize,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     queue: Arc<Queue>,
     /// To be written next, before what is queued.
     ready: VecDeque<Job>,
     link: Option<Link>,
     backoff: Backoff,
-    is_away: bool,
-    seen: Seen,
+    pub(super) seen: Seen,
     receptions: Receptions,
-}
-
-/// What became of a job that was sent.
-enum Fate {
-    Done,
-    /// The cell is written, entry and message are not.
-    ToTell,
-    Again,
-    Failed(Error),
-    /// The cell shows what has to be received first.
-    Receive {
-        cell: Vec<u8>,
-        is_foreign: bool,
-    },
+    /// The revisions that cells show by a renewal: what is older needs no cell.
+    pub(super) renewed: Seen<u64>,
 }
 
 impl Lane {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, queue: Arc<Queue>, receptions: Receptions) -> Self {
+        let (seen, renewed) =
+            (Seen::new(SEEN_CELLS / shared.pool_size), Seen::new(SEEN_CELLS / shared.pool_size));
         Self {
             index,
             shared,
@@ -82,8 +77,8 @@ impl Lane {
             ready: VecDeque::new(),
             link: None,
             backoff: Backoff::new(RECONNECT_MIN, RECONNECT_MAX),
-            is_away: false,
-            seen: Seen::new(SEEN_CELLS),
+            seen,
+            renewed,
             receptions,
         }
     }
@@ -113,7 +108,7 @@ impl Lane {
     async fn connect(&mut self) -> bool {
         let connecting = async {
             let mut link = self.shared.server.connect(&self.shared.client_name).await?;
-            if self.shared.raw_stream.is_none() {
+            if self.shared.needs_script {
                 self.shared.commands.load(&mut link).await?;
             }
             Ok(link)
@@ -125,12 +120,10 @@ impl Lane {
         match connected {
             Ok(link) => {
                 self.link = Some(link);
-                self.backoff.reset();
                 self.shared.metrics.connections.add(1);
-                if std::mem::take(&mut self.is_away) {
-                    info!(connection = self.index, "connected to Redis again");
+                if self.shared.tally.is_back(self.index) {
+                    info!("connected to Redis again");
                 }
-                self.shared.tally.set_away(self.index, None);
                 true
             }
             Err(away) => {
@@ -145,10 +138,9 @@ impl Lane {
         if self.link.take().is_some() {
             self.shared.metrics.connections.add(-1);
         }
-        if !std::mem::replace(&mut self.is_away, true) {
-            warn!(connection = self.index, error = %away, "lost Redis, reconnecting");
+        if self.shared.tally.is_away(self.index, away.clone()) {
+            warn!(error = %away, "lost Redis, reconnecting");
         }
-        self.shared.tally.set_away(self.index, Some(away));
         tokio::select! {
             () = tokio::time::sleep(self.backoff.next_wait()) => {}
             () = self.queue.closed() => {}
@@ -159,10 +151,14 @@ impl Lane {
     async fn write(&mut self) {
         let mut group = Vec::new();
         let mut n_bytes = 0;
-        while let Some(job) =
-            self.ready.pop_front_if(|job| n_bytes == 0 || n_bytes + job.size() <= GROUP_BYTES)
-        {
+        let mut has_renewals = false;
+        // What comes behind a renewal has to know what became of it.
+        let fits = |job: &Job, n_bytes: usize, has_renewals: bool| {
+            (n_bytes == 0 || n_bytes + job.size() <= GROUP_BYTES) && (job.renewal.is_some() || !has_renewals)
+        };
+        while let Some(job) = self.ready.pop_front_if(|job| fits(job, n_bytes, has_renewals)) {
             n_bytes += job.size();
+            has_renewals |= job.renewal.is_some();
             group.push(job);
         }
         if group.is_empty() {
@@ -170,7 +166,10 @@ impl Lane {
         }
         let Some(mut link) = self.link.take() else { return give_back(&mut self.ready, group) };
         let fates = match self.send(&mut link, &group).await {
-            Ok(fates) => fates,
+            Ok(fates) => {
+                self.backoff.reset();
+                fates
+            }
             Err(away) => {
                 give_back(&mut self.ready, group);
                 self.link = Some(link);
@@ -183,114 +182,23 @@ impl Lane {
         }
     }
 
-    async fn send(&mut self, link: &mut Link, group: &[Job]) -> Result<Vec<Fate>, Away> {
-        let places: Vec<Option<Places>> = group.iter().map(|job| self.places(job)).collect();
-        let expected: Vec<Option<Digest>> = group.iter().map(|job| self.expect(job)).collect();
-        let parts = group.iter().zip(&places).zip(expected);
-        let commands =
-            parts.map(|((job, places), expected)| self.command(job, places.as_ref(), expected)).collect();
-        let answers = link.send(commands).await?;
-        let mut needs_script = false;
-        let mut fates = Vec::with_capacity(group.len());
-        for (job, answer) in group.iter().zip(answers) {
-            let fate = match &job.write {
-                Write::Raw(_) => answer.map_or_else(|refusal| Fate::Failed(refusal.error()), |_| Fate::Done),
-                Write::Change(change) => {
-                    let answer = Answer::of(answer);
-                    needs_script |= matches!(answer, Answer::NoScript);
-                    self.fate(job, change, answer)
-                }
-            };
-            fates.push(fate);
-        }
-        if needs_script {
-            self.shared.commands.load(link).await?;
-        }
-        tell(&self.shared, link, group, &places, &mut fates).await?;
-        Ok(fates)
-    }
-
-    fn places(&self, job: &Job) -> Option<Places> {
-        match &job.write {
-            Write::Change(change) => Some(Places::of(&self.shared.names, change.tenant.as_deref())),
-            Write::Raw(_) => None,
-        }
-    }
-
-    /// What the cell should hold. From here on it is taken to be what the job writes, so that the next one of its key can
-    /// go in the same group; if that is wrong, the next one is refused as well.
-    fn expect(&mut self, job: &Job) -> Option<Digest> {
-        let Write::Change(change) = &job.write else { return None };
-        let expected = self.seen.get(job.key);
-        if matches!(change.cell, CellWrite::State(_)) {
-            self.seen.set(job.key, Digest::of(&change.data));
-        }
-        expected
-    }
-
-    fn command<'a>(&'a self, job: &Job, places: Option<&'a Places>, expected: Option<Digest>) -> Placed<'a> {
-        match (&job.write, places) {
-            (Write::Change(change), Some(places)) => self.shared.commands.change(change, places, expected),
-            (Write::Raw(fields), _) => {
-                let stream = self.shared.raw_stream.as_deref().unwrap_or_default();
-                self.shared.commands.raw(stream, fields)
-            }
-            (Write::Change(_), None) => unreachable!("a change has its places"),
-        }
-    }
-
-    fn fate(&mut self, job: &Job, change: &ChangeWrite, answer: Answer) -> Fate {
-        match (answer, &change.cell) {
-            (Answer::Taken { is_told }, _) => {
-                self.shared.metrics.untold.add(u64::from(!is_told));
-                self.written()
-            }
-            (Answer::Refused(refusal), _) => Fate::Failed(refusal.error()),
-            (Answer::NoScript, _) => Fate::Again,
-            (Answer::Holds(cell), CellWrite::State(shown)) => {
-                self.shared.metrics.refused.add(1);
-                let finding = Finding::of(shown, &cell);
-                self.meet(job, cell, finding)
-            }
-            (Answer::Holds(_), CellWrite::Blind | CellWrite::Remove) => Fate::Again,
-        }
-    }
-
-    fn written(&self) -> Fate {
-        if self.shared.commands.is_one_step { Fate::Done } else { Fate::ToTell }
-    }
-
-    /// The cell holds something else than was expected.
-    fn meet(&mut self, job: &Job, cell: Vec<u8>, finding: Finding) -> Fate {
-        let has_source = !matches!(self.shared.meeting.source(), Met::Nobody);
-        match finding {
-            Finding::Same => {
-                self.shared.metrics.covered.add(1);
-                // Who wrote it in two steps may have ended between them.
-                self.written()
-            }
-            Finding::Newer if !has_source => {
-                self.shared.metrics.covered.add(1);
-                Fate::Done
-            }
-            Finding::Newer | Finding::Beside if has_source => Fate::Receive { cell, is_foreign: false },
-            Finding::Foreign if has_source => Fate::Receive { cell, is_foreign: true },
-            Finding::Older | Finding::Newer | Finding::Beside | Finding::Foreign => {
-                self.seen.set(job.key, Digest::of(&cell));
-                Fate::Again
-            }
-        }
-    }
-
     /// Acks what is done, keeps what is not. Everything is kept if a cell has to be received and its source has ended.
     fn settle(&mut self, group: Vec<Job>, fates: Vec<Fate>) -> Result<(), Away> {
         let (mut done, mut again, mut ended) = (Vec::new(), Vec::new(), None);
-        for (job, fate) in group.into_iter().zip(fates) {
+        for (mut job, fate) in group.into_iter().zip(fates) {
             match fate {
-                Fate::Done => done.extend(job.tickets),
+                Fate::Done => {
+                    done.extend(job.tickets);
+                    job.renewal.into_iter().for_each(|renewal| renewal.tell(Outcome::Shown));
+                }
                 Fate::Again | Fate::ToTell => again.push(job),
-                Fate::Failed(error) => self.failed(&job, &error),
-                Fate::Receive { cell, is_foreign } => {
+                Fate::Replace(cell) => {
+                    job.renewal.iter_mut().for_each(|renewal| renewal.expected = Some(cell));
+                    again.push(job);
+                }
+                Fate::NotYet => job.renewal.into_iter().for_each(|renewal| renewal.tell(Outcome::NotYet)),
+                Fate::Failed(error) => self.failed(job, error),
+                Fate::Receive { cell, is_foreign, .. } => {
                     if let Err((job, away)) = self.receive(job, cell, is_foreign) {
                         again.push(job);
                         ended = Some(away);
@@ -306,7 +214,10 @@ impl Lane {
         ended.map_or(Ok(()), Err)
     }
 
-    fn failed(&self, job: &Job, error: &Error) {
+    fn failed(&self, job: Job, error: Error) {
+        if let Some(renewal) = job.renewal {
+            return renewal.tell(Outcome::Refused(error));
+        }
         error!(code = error.code().unwrap_or("failed"), "Failed to write record to Redis: {error}");
         job.tickets.iter().for_each(|ticket| self.shared.tally.failed(*ticket, error.clone()));
     }
@@ -341,35 +252,4 @@ impl Lane {
 /// Puts jobs in front, in their order.
 fn give_back(ready: &mut VecDeque<Job>, jobs: Vec<Job>) {
     jobs.into_iter().rev().for_each(|job| ready.push_front(job));
-}
-
-/// Entries and messages of the cells that were written, where that is a second step.
-async fn tell(
-    shared: &Shared,
-    link: &mut Link,
-    group: &[Job],
-    places: &[Option<Places>],
-    fates: &mut [Fate],
-) -> Result<(), Away> {
-    let mut told = Vec::new();
-    let mut commands = Vec::new();
-    for (i, (job, places)) in group.iter().zip(places).enumerate() {
-        if let (Fate::ToTell, Write::Change(change), Some(places)) = (&fates[i], &job.write, places) {
-            told.push(i);
-            commands.extend(shared.commands.tell(change, places));
-        }
-    }
-    if commands.is_empty() {
-        return Ok(());
-    }
-    let mut answers = link.send(commands).await?.into_iter();
-    for i in told {
-        let (added, published) = (answers.next(), answers.next());
-        shared.metrics.untold.add(u64::from(matches!(published, Some(Err(_)))));
-        fates[i] = match added {
-            Some(Err(refusal)) => Fate::Failed(refusal.error()),
-            _ => Fate::Done,
-        };
-    }
-    Ok(())
 }

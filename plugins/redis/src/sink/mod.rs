@@ -1,13 +1,17 @@
 //! The sink: records become cells, entries and messages.
 //!
-//! `job` says what is to be written for a record, `lane` writes it over one connection, `commands` is how that looks to
-//! the server, `reception` is what happens when a cell knows more than we do, and `tally` tells the host how far it is.
+//! `job` says what is to be written for a record, `lane` writes it over one connection, group by group (`exchange`),
+//! `commands` is how that looks to the server, `reception` is what happens when a cell knows more than we do, `renewal`
+//! writes a cell alone, and `tally` tells the host how far it is.
 
 mod commands;
+mod exchange;
 mod job;
 mod lane;
+pub(crate) mod once;
 mod queue;
 mod reception;
+pub(crate) mod renewal;
 mod tally;
 
 use crate::{
@@ -22,13 +26,14 @@ use job::{Job, JobMaker};
 use lane::{Lane, Shared};
 use lockstep_plugin_api::{prelude::*, wire::Form};
 use queue::Queue;
-use reception::{Newest, Receptions};
+use reception::Receptions;
+use renewal::{Newest, Renewals};
 use std::{
     sync::{Arc, Once, mpsc},
     time::Duration,
 };
 use tally::Ticket;
-use tracing::info;
+use tracing::{Instrument, info, info_span};
 
 /// How long an ending sink waits for what was sent and not answered, so that nothing of it comes after a successor's.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -38,6 +43,8 @@ pub(crate) struct RedisSink {
     shared: Arc<Shared>,
     queues: Vec<Arc<Queue>>,
     maker: JobMaker,
+    /// The source of this place finds it while the sink is there.
+    _renewals: Arc<Renewals>,
     /// Closed when every connection has ended.
     ended: mpsc::Receiver<()>,
     through_log: bool,
@@ -56,20 +63,27 @@ impl PipelinedSink for RedisSink {
             let why = "through the log everything is a change and goes to its tenant's stream; `stream` is for direct pipelines";
             return Err(Error::config(why).at("stream"));
         }
+        if config.once.is_some() && context.through_log() {
+            let why = "through the log a change is known by its `event_id` and its dot; `once` is for direct pipelines";
+            return Err(Error::config(why).at("once"));
+        }
         let settings = config.settings()?;
         let meeting = Meeting { pipeline: context.pipeline().to_owned(), endpoint: settings.endpoint() };
         context.endpoint(&meeting.endpoint);
-        meeting.enter();
         let server = Server::open(settings.server, operations(context), context)?;
         let maker = JobMaker {
             form: Form { naive_timestamps: settings.naive_timestamps, replicate: config.replicate },
             is_raw: config.stream.is_some(),
+            is_once: config.once.is_some(),
             keys: KeyNumbers::default(),
         };
         let shared = Arc::new(Shared {
-            commands: Commands::new(config.stream_max_len, !server.is_cluster()),
+            needs_script: config.stream.is_none() || config.once.is_some(),
+            commands: Commands::new(config.stream_max_len, config.once.map(|once| once.remembered.0)),
+            node: context.node_id().to_owned(),
             client_name: client_name(context.component()),
             server,
+            pool_size: settings.pool_size,
             names: settings.names,
             raw_stream: config.stream,
             tally: tally::Tally::new(settings.pool_size),
@@ -77,17 +91,22 @@ impl PipelinedSink for RedisSink {
             meeting,
         });
         let queues: Vec<Arc<Queue>> = (0..settings.pool_size).map(|_| Arc::default()).collect();
+        let newest = Newest::new(context.clone(), maker.clone());
+        let renewals = Arc::new(Renewals::new(newest.clone(), queues.clone()));
+        shared.meeting.enter(&renewals);
         let (ending, ended) = mpsc::sync_channel::<()>(1);
+        let span = info_span!("redis");
         for (index, queue) in queues.iter().enumerate() {
-            let receptions = Receptions::new(Newest::new(context.clone(), maker.clone()));
-            let lane = Lane::new(index, shared.clone(), queue.clone(), receptions);
+            let lane = Lane::new(index, shared.clone(), queue.clone(), Receptions::new(newest.clone()));
             let ending = ending.clone();
-            context.spawn(async move {
+            let running = async move {
                 lane.run().await;
                 drop(ending);
-            });
+            };
+            context.spawn(running.instrument(span.clone()));
         }
-        Ok(Self { shared, queues, maker, ended, through_log: context.through_log(), told: Once::new() })
+        let (through_log, told) = (context.through_log(), Once::new());
+        Ok(Self { shared, queues, maker, _renewals: renewals, ended, through_log, told })
     }
 
     fn put(&mut self, seq: u64, batch: Batch) -> Result<()> {
@@ -99,7 +118,7 @@ impl PipelinedSink for RedisSink {
         for record in batch.iter() {
             let ticket = Ticket { seq, id: record.id() };
             match self.maker.job(ticket, record) {
-                Ok(job) => lanes[(job.key % self.queues.len() as u64) as usize].push(job),
+                Ok(job) => lanes[Queue::place(self.queues.len(), job.key)].push(job),
                 Err(error) => self.shared.tally.failed(ticket, error),
             }
         }

@@ -3,6 +3,7 @@
 //! It has no limit of its own: the host puts at most so many batches before it waits for acks.
 
 use super::job::Job;
+use crate::cell::KeyNumber;
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -23,6 +24,11 @@ struct State {
 }
 
 impl Queue {
+    /// Which of so many connections a key takes.
+    pub(crate) fn place(n_queues: usize, key: KeyNumber) -> usize {
+        (key % n_queues as u64) as usize
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,15 +6,15 @@
 //! written over it.
 
 use super::{
-    job::{Job, JobMaker, Write},
+    job::{Job, Write},
+    renewal::Newest,
     tally::Ticket,
 };
 use crate::{
     cell::{Digest, KeyNumber},
-    source::inbox::{Cell, Inbox},
+    source::inbox::Inbox,
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use lockstep_plugin_api::prelude::*;
 use std::{collections::HashMap, sync::Arc};
 
 /// What became of a cell that was handed over.
@@ -74,15 +74,14 @@ impl Receptions {
         let Write::Change(change) = &job.write else { return Err(job) };
         let (tenant, key) = (change.tenant.clone(), change.config_key.clone());
         let digest = Digest::of(&cell);
-        let offered = Cell::new(tenant.as_deref().map(str::to_owned), key.as_str().into(), cell);
-        let Some(committed) = source.offer(offered) else { return Err(job) };
+        let Some(committed) = source.offer(change.offered(cell)) else { return Err(job) };
         let (number, newest) = (job.key, self.newest.clone());
         self.waiting.insert(number, vec![job]);
         self.cells.push(
             async move {
                 let is_committed = committed.await.is_ok();
                 let rewrite = match is_committed && is_foreign {
-                    true => Some((digest, newest.of(tenant, key).await)),
+                    true => Some((digest, newest.of(tenant, key).await.ok().flatten())),
                     false => None,
                 };
                 Heard { key: number, is_committed, rewrite }
@@ -104,33 +103,5 @@ impl Receptions {
             Some((cell, Some(job))) => Received::Rewrite { job: Box::new(Job { tickets, ..job }), cell },
             Some((_, None)) | None => Received::Known { tickets },
         })
-    }
-}
-
-/// Where the newest state of a key is found, as this sink gets it.
-#[derive(Clone)]
-pub(crate) struct Newest {
-    context: Context,
-    maker: JobMaker,
-}
-
-impl Newest {
-    pub(crate) fn new(context: Context, maker: JobMaker) -> Self {
-        Self { context, maker }
-    }
-
-    /// What is to be written for a key now; `None` if the sink is given nothing of it.
-    async fn of(self, tenant: Option<Text>, key: Text) -> Option<Job> {
-        // The log is read from disk.
-        tokio::task::spawn_blocking(move || self.read(tenant.as_deref(), &key)).await.ok().flatten()
-    }
-
-    fn read(&self, tenant: Option<&str>, key: &str) -> Option<Job> {
-        let Ok(EntryAt::Entry(entry)) = self.context.entry_at(tenant, key, u64::MAX) else { return None };
-        let revision = entry.known_change()?.revision()?;
-        let page = self.context.replay(revision.checked_sub(1)?, Replay::Current, 1).ok()?;
-        let is_it = |record: &&Record| record.known_change().is_some_and(|change| change.config_key() == key);
-        let record = page.records.iter().find(is_it)?;
-        self.maker.job(Ticket { seq: 0, id: 0 }, record).ok()
     }
 }

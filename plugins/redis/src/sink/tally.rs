@@ -65,7 +65,9 @@ impl Tally {
     /// These records are written.
     pub(crate) fn written(&self, tickets: impl IntoIterator<Item = Ticket>) {
         let mut state = self.lock();
-        tickets.into_iter().for_each(|ticket| drop(state.settle(ticket)));
+        for ticket in tickets {
+            state.settle(ticket);
+        }
         if state.open.front().is_some_and(|open| open.n_left == 0) {
             self.changed.notify_all();
         }
@@ -80,10 +82,19 @@ impl Tally {
         self.changed.notify_all();
     }
 
-    /// A connection is lost, or is there again.
-    pub(crate) fn set_away(&self, connection: usize, away: Option<Away>) {
-        self.lock().away[connection] = away;
+    /// A connection is lost; true if it is the first of all.
+    pub(crate) fn is_away(&self, connection: usize, away: Away) -> bool {
+        let mut state = self.lock();
+        let is_first = state.away().is_none();
+        state.away[connection] = Some(away);
         self.changed.notify_all();
+        is_first
+    }
+
+    /// A connection is there; true if it was the last one that was lost.
+    pub(crate) fn is_back(&self, connection: usize) -> bool {
+        let mut state = self.lock();
+        state.away[connection].take().is_some() && state.away().is_none()
     }
 
     /// How far everything has come; waits for news, and for none if the server is away.
@@ -181,7 +192,8 @@ mod tests {
     #[test]
     fn a_server_that_is_away_is_told_only_while_something_waits_for_it() {
         let tally = Tally::new(2);
-        tally.set_away(1, Some(Away("gone".to_owned())));
+        assert!(tally.is_away(1, Away("gone".to_owned())));
+        assert!(!tally.is_away(0, Away("gone too".to_owned())) && !tally.is_back(0));
         assert_eq!(tally.acked(Duration::ZERO).expect("nothing waits").through_seq, 0);
         tally.take(1, 1);
         let error = tally.acked(Duration::from_secs(5)).expect_err("away");
@@ -190,6 +202,7 @@ mod tests {
         tally.written([ticket(1, 1)]);
         assert_eq!(tally.acked(Duration::ZERO).expect("news come first").through_seq, 1);
         tally.wait_finished(Duration::ZERO).expect("finished");
+        assert!(tally.is_back(1) && !tally.is_back(1));
     }
 
     #[test]

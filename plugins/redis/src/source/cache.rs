@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How many cells one step asks for.
-const STEP: usize = 200;
+const STEP: usize = 32;
 
 /// A step through a cache.
 pub(crate) struct Step {

@@ -83,25 +83,29 @@ impl Group {
         link.call(&set).await.map(drop)
     }
 
-    /// Acknowledges what an earlier life took up to `id` and had no time to acknowledge.
-    pub(crate) async fn acknowledge_up_to(
+    /// What an earlier life took behind `from` and up to `until` and had no time to acknowledge; at most so many.
+    pub(crate) async fn unacknowledged(
         &self,
         link: &mut Link,
         stream: &str,
-        id: EntryId,
-    ) -> Result<(), Fault> {
-        loop {
-            let mut pending = cmd("XPENDING");
-            pending.arg(stream).arg(&self.name).arg("-").arg(id.to_string()).arg(1000);
-            let ids: Vec<EntryId> = list(link.call(&pending).await?)
-                .into_iter()
-                .filter_map(|one| list(one).into_iter().next().and_then(bytes).and_then(read_id))
-                .collect();
-            if ids.is_empty() {
-                return Ok(());
-            }
-            link.call(&self.acknowledge(stream, &ids)).await?;
-        }
+        from: EntryId,
+        until: EntryId,
+    ) -> Result<Vec<EntryId>, Fault> {
+        let mut pending = cmd("XPENDING");
+        pending.arg(stream).arg(&self.name).arg(format!("({from}")).arg(until.to_string()).arg(1000);
+        let ids = list(link.call(&pending).await?).into_iter();
+        Ok(ids.filter_map(|one| list(one).into_iter().next().and_then(bytes).and_then(read_id)).collect())
+    }
+
+    /// Takes these once more. Those that are gone from the stream are left out.
+    pub(crate) async fn take_again(
+        &self,
+        link: &mut Link,
+        stream: &str,
+        ids: &[EntryId],
+    ) -> Result<Vec<Entry>, Fault> {
+        let entries = link.call(&self.claim_these(stream, ids)).await?;
+        Ok(read_entries(entries).into_iter().filter(|entry| !entry.is_gone()).collect())
     }
 
     pub(crate) fn acknowledge(&self, stream: &str, ids: &[EntryId]) -> Cmd {
@@ -162,10 +166,15 @@ impl Group {
 
     /// Keeps what is on its way here from being taken over.
     pub(crate) fn keep(&self, stream: &str, ids: &[EntryId]) -> Cmd {
-        let mut keep = cmd("XCLAIM");
-        keep.arg(stream).arg(&self.name).arg(&self.consumer).arg(0);
-        keep.arg(texts(ids)).arg("JUSTID");
+        let mut keep = self.claim_these(stream, ids);
+        keep.arg("JUSTID");
         keep
+    }
+
+    fn claim_these(&self, stream: &str, ids: &[EntryId]) -> Cmd {
+        let mut claim = cmd("XCLAIM");
+        claim.arg(stream).arg(&self.name).arg(&self.consumer).arg(0).arg(texts(ids));
+        claim
     }
 
     /// What the server tells of a stream that exists.

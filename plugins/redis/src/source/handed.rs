@@ -1,12 +1,13 @@
 //! What was handed to the host and is not acknowledged at the server yet.
 //!
-//! Invariant: an entry is acknowledged only after the host has stored a position at or behind it, and a lane's entries
-//! in the order in which they were handed over.
+//! Invariant: an entry is acknowledged only after the host has stored a position at or behind it, and the cell of its key
+//! shows it, which for what hosts write is so before there is an entry.
 
 use super::stream::Identity;
 use crate::entry::EntryId;
+use lockstep_plugin_api::Text;
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Notify, oneshot};
@@ -19,12 +20,14 @@ pub(crate) const CELLS: u32 = 0;
 pub(crate) struct Handed {
     state: Mutex<State>,
     changed: Notify,
+    owing: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lanes: BTreeMap<u32, Lane>,
     cells: Cells,
+    owed: Vec<Owed>,
 }
 
 #[derive(Debug)]
@@ -33,6 +36,17 @@ struct Lane {
     /// In the order in which they were handed over.
     ids: VecDeque<EntryId>,
     done: Vec<EntryId>,
+    /// The keys of those on their way whose change has no dot.
+    plain: HashMap<EntryId, Text>,
+}
+
+/// An entry that another program wrote: the host has it, the cell of its key may not show it yet. Not acknowledged until
+/// it does, so that the server remembers it if this host dies first.
+#[derive(Debug, Clone)]
+pub(crate) struct Owed {
+    pub(crate) stream: Arc<Identity>,
+    pub(crate) id: EntryId,
+    pub(crate) key: Text,
 }
 
 /// Cells are numbered as they are handed over.
@@ -69,6 +83,29 @@ impl Handed {
         }
     }
 
+    /// An entry on its way was written by a program that writes no cells.
+    pub(crate) fn is_plain(&self, stream: &Arc<Identity>, id: EntryId, key: Text) {
+        self.lock().lane(stream).plain.insert(id, key);
+    }
+
+    /// The cells of these were not brought up to date in an earlier life.
+    pub(crate) fn owe(&self, owed: impl IntoIterator<Item = Owed>) {
+        self.lock().owed.extend(owed);
+        self.owing.notify_one();
+    }
+
+    /// Waits until a cell may be owed, and gives all that are.
+    pub(crate) async fn take_owed(&self) -> Vec<Owed> {
+        loop {
+            let owing = self.owing.notified();
+            let owed = std::mem::take(&mut self.lock().owed);
+            if !owed.is_empty() {
+                return owed;
+            }
+            owing.await;
+        }
+    }
+
     /// What is on its way of a stream.
     pub(crate) fn on_their_way(&self, stream: &Identity) -> HashSet<EntryId> {
         let state = self.lock();
@@ -96,11 +133,17 @@ impl Handed {
     /// The host has stored this position. One that was handed over in an earlier life acknowledges nothing here.
     pub(crate) fn stored(&self, lane: u32, id: EntryId) {
         let mut state = self.lock();
-        let Some(lane) = state.lanes.get_mut(&lane) else { return };
-        if let Some(place) = lane.ids.iter().position(|handed| *handed == id) {
-            lane.done.extend(lane.ids.drain(..=place));
-            self.changed.notify_one();
+        let State { lanes, owed, .. } = &mut *state;
+        let Some(lane) = lanes.get_mut(&lane) else { return };
+        let Some(place) = lane.ids.iter().position(|handed| *handed == id) else { return };
+        for id in lane.ids.drain(..=place) {
+            match lane.plain.remove(&id) {
+                Some(key) => owed.push(Owed { stream: lane.stream.clone(), id, key }),
+                None => lane.done.push(id),
+            }
         }
+        self.changed.notify_one();
+        self.owing.notify_one();
     }
 
     /// Everything that may be acknowledged.
@@ -118,7 +161,8 @@ impl Handed {
 
 impl State {
     fn lane(&mut self, stream: &Arc<Identity>) -> &mut Lane {
-        let new = || Lane { stream: stream.clone(), ids: VecDeque::new(), done: Vec::new() };
+        let new =
+            || Lane { stream: stream.clone(), ids: VecDeque::new(), done: Vec::new(), plain: HashMap::new() };
         self.lanes.entry(stream.lane).or_insert_with(new)
     }
 }
@@ -126,6 +170,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     fn id(ms: u64) -> EntryId {
         EntryId { ms, number: 0 }
@@ -148,6 +193,20 @@ mod tests {
         assert_eq!(handed.on_their_way(&stream), HashSet::from([id(3)]));
         handed.dropped(&stream, id(3));
         assert_eq!(handed.take_done()[0].1, [id(3)]);
+    }
+
+    #[test]
+    fn an_entry_without_a_dot_is_acknowledged_when_its_cell_is_written() {
+        let (handed, stream) = (Handed::default(), stream());
+        handed.add(&stream, [id(1), id(2)]);
+        handed.is_plain(&stream, id(1), "k".into());
+        handed.stored(1, id(2));
+        assert_eq!(handed.take_done()[0].1, [id(2)]);
+        let owed = handed.take_owed().now_or_never().expect("one is owed");
+        assert_eq!((owed.len(), owed[0].id, &*owed[0].key), (1, id(1), "k"));
+        assert!(handed.take_owed().now_or_never().is_none(), "it was given");
+        handed.done(&stream, [id(1)]);
+        assert_eq!(handed.take_done()[0].1, [id(1)]);
     }
 
     #[test]

@@ -12,9 +12,13 @@ use crate::{
 };
 use futures_util::StreamExt;
 use lockstep_plugin_api::{Context, backoff::Backoff};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 /// How many streams may wait for a reader that is busy.
 const ADDED: usize = 1024;
@@ -81,19 +85,21 @@ impl Keeper {
             Which::Everybody(every) => {
                 // What is without a tenant is always there, so a pattern is never without a match.
                 self.add_tenant(None).await;
-                self.context.spawn(listen(self.common.clone(), hints));
+                self.context.spawn(listen(self.common.clone(), hints).instrument(self.common.span.clone()));
                 Some(every)
             }
         };
         let mut backoff = Backoff::new(RECONNECT_MIN, RECONNECT_MAX);
         while !self.common.inbox.is_closed() {
-            let away = match self.common.server.connect(&self.common.client_name).await {
+            let away = match self.common.server.connect(&format!("{}:keep", self.common.client_name)).await {
                 Ok(mut link) => {
-                    backoff.reset();
-                    match self.keep(&mut link, every, &mut hinted).await {
-                        Ok(()) => return,
-                        Err(away) => away,
+                    let connected = Instant::now();
+                    let Err(away) = self.keep(&mut link, every, &mut hinted).await else { return };
+                    // As a reader does.
+                    if connected.elapsed() > RECONNECT_MAX {
+                        backoff.reset();
                     }
+                    away
                 }
                 Err(away) => away,
             };
@@ -207,7 +213,7 @@ impl Keeper {
             let (sender, added) = mpsc::channel(ADDED);
             let reader = Reader::new(self.readers.len() as u32 + 1, self.common.clone(), added);
             self.readers.push(sender);
-            self.context.spawn(reader.run());
+            self.context.spawn(reader.run().instrument(self.common.span.clone()));
         }
         let reader = self.readers.last().expect("one was made");
         // A reader ends only with the source.

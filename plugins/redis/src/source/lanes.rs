@@ -36,7 +36,8 @@ impl Lanes {
         if let Some(lane) = self.lanes.get(stream) {
             return (*lane, self.stored.get(lane).copied());
         }
-        self.last = self.last.max(CELLS) + 1;
+        // The first one is behind the lane of cells.
+        self.last += 1;
         self.lanes.insert(stream.to_owned(), self.last);
         (self.last, None)
     }

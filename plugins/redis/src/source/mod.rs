@@ -2,7 +2,7 @@
 //!
 //! `keeper` finds the streams and acknowledges, `reader` and `stream` read them through `group`, `cache` reads cells,
 //! `inbox` is where the host's thread takes what was read, `records` makes records of it, `handed` and `lanes` know what the
-//! host was given and how its positions are called.
+//! host was given and how its positions are called, and `owed` sees to the cells of what other programs wrote.
 
 mod cache;
 mod group;
@@ -10,6 +10,8 @@ mod handed;
 pub(crate) mod inbox;
 mod keeper;
 mod lanes;
+mod owed;
+mod portion;
 mod reader;
 mod records;
 mod scan;
@@ -38,13 +40,15 @@ use std::{
     },
     time::Duration,
 };
-use tracing::error;
+use tracing::{Instrument, error, info_span};
 
 /// The `redis` source.
 pub(crate) struct RedisSource {
     context: Context,
     common: Arc<Common>,
     records: Records,
+    /// Where the sink is found that writes cells; until the first poll, when every component is there.
+    meeting: Option<Meeting>,
 }
 
 impl Source for RedisSource {
@@ -65,17 +69,23 @@ impl Source for RedisSource {
         context.endpoint(&endpoint);
         let which = which(&config)?;
         let common = Arc::new(common(&config, settings, context)?);
-        if context.through_log() {
+        let meeting = Meeting { pipeline: context.pipeline().to_owned(), endpoint };
+        let meeting = Some(meeting).filter(|_| context.through_log());
+        if let Some(meeting) = &meeting {
             context.catching_up();
-            Meeting { pipeline: context.pipeline().to_owned(), endpoint }.open(&common.inbox);
+            meeting.open(&common.inbox);
         }
         let keeper = Keeper::new(common.clone(), context.clone(), Lanes::stored(context));
-        context.spawn(keeper.run(which));
+        context.spawn(keeper.run(which).instrument(common.span.clone()));
         let records = Records { node_id: context.node_id().to_owned(), through_log: context.through_log() };
-        Ok(Self { context: context.clone(), common, records })
+        Ok(Self { context: context.clone(), common, records, meeting })
     }
 
     fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>> {
+        if let Some(meeting) = self.meeting.take() {
+            let settling = owed::settle(self.common.clone(), meeting);
+            self.context.spawn(settling.instrument(self.common.span.clone()));
+        }
         let items = self.common.inbox.take(max, wait)?;
         Ok(items.into_iter().filter_map(|item| self.record(item)).collect())
     }
@@ -99,6 +109,10 @@ impl RedisSource {
                     self.common.handed.dropped(&stream, id);
                     return None;
                 };
+                let plain = record.known_change().filter(|change| change.dot().is_none());
+                if let Some(change) = plain.filter(|_| self.records.through_log && record.error().is_none()) {
+                    self.common.handed.is_plain(&stream, id, change.config_key_text().clone());
+                }
                 record.with_position(entry_position(stream.lane, &stream.name, id))
             }
             Item::Cell(cell) => self.cell(cell)?,
@@ -170,7 +184,9 @@ fn common(config: &RedisSourceConfig, settings: Settings, context: &Context) -> 
         inbox: Arc::default(),
         handed: Arc::default(),
         catch_up: CatchUp::default(),
+        try_again: config.discover_interval.0,
         metrics: SourceMetrics::new(context),
+        span: info_span!("redis"),
     })
 }
 

@@ -2,15 +2,9 @@
 //!
 //! One reader reads every stream; only in a cluster, where streams lie on different nodes, each has its own.
 
-use super::{
-    CatchUp,
-    group::Group,
-    handed::Handed,
-    inbox::Inbox,
-    stream::{READ, Stream},
-};
+use super::{CatchUp, group::Group, handed::Handed, inbox::Inbox, portion::Portion, stream::Stream};
 use crate::{
-    connection::{Away, Fault, Link, Placed, Server},
+    connection::{Away, Fault, Link, Placed, Refusal, Server},
     metrics::SourceMetrics,
     names::Names,
 };
@@ -20,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{Span, error, info, warn};
 
 /// How long a read waits on the server: a stream that is added meanwhile waits as long.
 const BLOCK: Duration = Duration::from_millis(250);
@@ -38,7 +32,11 @@ pub(super) struct Common {
     pub(super) inbox: Arc<Inbox>,
     pub(super) handed: Arc<Handed>,
     pub(super) catch_up: CatchUp,
+    /// How often a stream that the server refuses is tried again.
+    pub(super) try_again: Duration,
     pub(super) metrics: SourceMetrics,
+    /// Marks the lines of every task.
+    pub(super) span: Span,
 }
 
 /// The state of a reader's task.
@@ -47,14 +45,26 @@ pub(super) struct Reader {
     common: Arc<Common>,
     added: mpsc::Receiver<Stream>,
     streams: Vec<Stream>,
+    portion: Portion,
     is_away: bool,
     next_claim: Instant,
+    /// When what the server refused is tried again.
+    next_try: Instant,
 }
 
 impl Reader {
     pub(super) fn new(number: u32, common: Arc<Common>, added: mpsc::Receiver<Stream>) -> Self {
-        let next_claim = Instant::now();
-        Self { number, common, added, streams: Vec::new(), is_away: false, next_claim }
+        let (next_claim, next_try) = (Instant::now(), Instant::now());
+        Self {
+            number,
+            common,
+            added,
+            streams: Vec::new(),
+            portion: Portion::default(),
+            is_away: false,
+            next_claim,
+            next_try,
+        }
     }
 
     /// Runs until the source ends.
@@ -65,13 +75,16 @@ impl Reader {
                 let Some(stream) = self.added.recv().await else { return };
                 self.streams.push(stream);
             }
-            let away = match self.common.server.connect_for(&self.common.client_name, BLOCK).await {
+            let name = format!("{}:read", self.common.client_name);
+            let away = match self.common.server.connect_for(&name, BLOCK).await {
                 Ok(mut link) => {
-                    backoff.reset();
-                    match self.read_all(&mut link).await {
-                        Ok(()) => return,
-                        Err(away) => away,
+                    let connected = Instant::now();
+                    let Err(away) = self.read_all(&mut link).await else { return };
+                    // A connection that is of no use is not made without a pause.
+                    if connected.elapsed() > RECONNECT_MAX {
+                        backoff.reset();
                     }
+                    away
                 }
                 Err(away) => away,
             };
@@ -85,17 +98,21 @@ impl Reader {
 
     /// Reads until the source ends or the connection does.
     async fn read_all(&mut self, link: &mut Link) -> Result<(), Away> {
-        for i in 0..self.streams.len() {
-            self.open(link, i).await?;
-        }
+        self.open_all(link).await?;
         if std::mem::take(&mut self.is_away) {
             info!("connected to Redis again");
         }
         self.common.inbox.set_away(self.number, None);
         while !self.common.inbox.is_closed() {
-            self.add_new(link).await?;
+            while let Ok(stream) = self.added.try_recv() {
+                self.streams.push(stream);
+                self.open(link, self.streams.len() - 1).await?;
+            }
             self.common.inbox.room().await;
             self.read_once(link).await?;
+            if self.next_try <= Instant::now() {
+                self.try_refused(link).await?;
+            }
             if self.common.group.is_shared && self.next_claim <= Instant::now() {
                 self.claim(link).await?;
             }
@@ -103,44 +120,80 @@ impl Reader {
         Ok(())
     }
 
-    async fn add_new(&mut self, link: &mut Link) -> Result<(), Away> {
-        while let Ok(stream) = self.added.try_recv() {
-            self.streams.push(stream);
-            self.open(link, self.streams.len() - 1).await?;
+    async fn open_all(&mut self, link: &mut Link) -> Result<(), Away> {
+        self.next_try = Instant::now() + self.common.try_again;
+        let mut refused = None;
+        for i in 0..self.streams.len() {
+            refused = self.open(link, i).await?.or(refused);
+        }
+        match refused {
+            Some(refusal) if self.streams.iter().all(|stream| stream.is_refused) => {
+                Err(self.refused(&refusal))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An access list may have become another one.
+    async fn try_refused(&mut self, link: &mut Link) -> Result<(), Away> {
+        self.next_try = Instant::now() + self.common.try_again;
+        for i in 0..self.streams.len() {
+            if self.streams[i].is_refused && self.open(link, i).await?.is_none() {
+                info!(stream = self.streams[i].identity.name, "Redis lets a stream be read again");
+            }
         }
         Ok(())
     }
 
-    async fn open(&mut self, link: &mut Link, i: usize) -> Result<(), Away> {
-        self.streams[i].open(link, &self.common).await.map_err(|fault| self.away(fault))
-    }
-
-    /// A refusal is about the whole source: without its streams it has nothing to read.
-    fn away(&self, fault: Fault) -> Away {
-        match fault {
-            Fault::Away(away) => away,
-            Fault::Refused(refusal) => {
-                let address = self.common.server.address();
-                if !self.is_away {
-                    error!(%address, error = %refusal, "Redis refuses the reading of streams");
+    /// Opens a stream. One that the server refuses is left out and tried again later, and the others are read.
+    async fn open(&mut self, link: &mut Link, i: usize) -> Result<Option<Refusal>, Away> {
+        let stream = &mut self.streams[i];
+        let opened = stream.open(link, &self.common).await;
+        let is_refused = matches!(opened, Err(Fault::Refused(_)));
+        let is_news = !std::mem::replace(&mut stream.is_refused, is_refused);
+        match opened {
+            Ok(()) => Ok(None),
+            Err(Fault::Away(away)) => Err(away),
+            Err(Fault::Refused(refusal)) => {
+                if is_news && !self.is_away {
+                    error!(stream = stream.identity.name, error = %refusal, "Redis refuses the reading of a stream");
                 }
-                Away(format!("{address} refuses the reading of streams: {refusal}"))
+                stream.give_up(&self.common);
+                Ok(Some(refusal))
             }
         }
     }
 
+    fn refused(&self, refusal: &Refusal) -> Away {
+        Away(format!("{} refuses the reading of streams: {refusal}", self.common.server.address()))
+    }
+
     async fn read_once(&mut self, link: &mut Link) -> Result<(), Away> {
-        let names: Vec<&str> = self.streams.iter().map(|stream| stream.identity.name.as_str()).collect();
-        let asked_for = (READ / names.len()).max(1);
-        let taken = self.common.group.take_new(link, &names, asked_for, BLOCK).await;
-        let mut taken = taken.map_err(|fault| self.away(fault))?;
+        let open = self.streams.iter().filter(|stream| !stream.is_refused);
+        let names: Vec<&str> = open.map(|stream| stream.identity.name.as_str()).collect();
+        let asked_for = (self.portion.count() / names.len().max(1)).max(1);
+        let mut taken = match self.common.group.take_new(link, &names, asked_for, BLOCK).await {
+            Ok(taken) => taken,
+            Err(Fault::Away(away)) => return Err(away),
+            // A stream or its group was deleted, as FLUSHALL does.
+            Err(Fault::Refused(refusal)) if matches!(refusal.code.as_str(), "NOGROUP" | "UNBLOCKED") => {
+                return self.open_all(link).await;
+            }
+            Err(Fault::Refused(refusal)) => return Err(self.refused(&refusal)),
+        };
         for i in 0..self.streams.len() {
             let stream = &mut self.streams[i];
+            if stream.is_refused {
+                continue;
+            }
             let of_stream = |(name, _): &(Vec<u8>, _)| name == stream.identity.name.as_bytes();
             let entries =
                 taken.iter().position(of_stream).map(|at| taken.swap_remove(at).1).unwrap_or_default();
-            if let Err(fault) = stream.take_in(entries, asked_for, link, &self.common).await {
-                return Err(self.away(fault));
+            self.portion.came(&entries);
+            match stream.take_in(entries, asked_for, link, &self.common).await {
+                Ok(()) => {}
+                Err(Fault::Away(away)) => return Err(away),
+                Err(Fault::Refused(refusal)) => return Err(self.refused(&refusal)),
             }
         }
         Ok(())
@@ -150,7 +203,7 @@ impl Reader {
     async fn claim(&mut self, link: &mut Link) -> Result<(), Away> {
         let common = self.common.clone();
         self.next_claim = Instant::now() + common.group.claim_idle / 3;
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut().filter(|stream| !stream.is_refused) {
             let ids: Vec<_> = common.handed.on_their_way(&stream.identity).into_iter().collect();
             let keep = |ids: &[_]| Placed {
                 command: common.group.keep(&stream.identity.name, ids),

@@ -5,7 +5,12 @@
 
 use super::stream::Identity;
 use crate::entry::Entry;
-use lockstep_plugin_api::{names::key_problem, prelude::*, wire::derived_event_id};
+use lockstep_plugin_api::{
+    names::key_problem,
+    prelude::*,
+    record::TENANT_HEADER,
+    wire::{derived_event_id, says_value},
+};
 
 /// Makes records.
 #[derive(Debug)]
@@ -30,13 +35,13 @@ impl Records {
     /// The record of an entry; `None` if it is this host's own word, come back without a dot.
     pub(crate) fn entry(&self, stream: &Identity, entry: Entry) -> Option<Record> {
         if !self.through_log {
-            return Some(entry.into_record());
+            return Some(moved(stream, entry));
         }
         let (id, key) = (entry.id, entry.config_key().map(str::to_owned));
-        let mut record = match entry.into_change() {
-            Ok(record) => record,
-            Err((record, error)) => return Some(record.with_error(error)),
-        };
+        let mut record = entry.into_change();
+        if record.error().is_some() {
+            return Some(record);
+        }
         let found = Found {
             stream: &stream.name,
             tenant: stream.tenant.as_deref(),
@@ -69,18 +74,27 @@ impl Records {
         match self.complete(record, found) {
             Ok(true) => Some(None),
             Ok(false) => None,
-            Err(error) => Some(Some(error)),
+            Err(error) => {
+                record.set_key(found.key.map(Bytes::from));
+                Some(Some(error))
+            }
         }
     }
 
     fn complete(&self, record: &mut Record, found: &Found<'_>) -> Result<bool> {
+        // Without bytes it was put together from fields, of which that was one.
+        let says_value = record.raw_value().is_none_or(|value| says_value(value));
         let change = record.change()?;
+        if !says_value && !change.is_deletion() {
+            return Err(bad("`new_value` is missing"));
+        }
         if found.key.is_some_and(|key| key != change.config_key()) {
             return Err(bad("`config_key` is another one than the place it was found at"));
         }
         if let Some(problem) = key_problem(change.config_key()) {
             return Err(Error::rejected("bad_key", format!("`config_key` {problem}")));
         }
+        change.check_depth()?;
         let said = change.tenant_id().filter(|tenant| !tenant.is_empty());
         if said.is_some() && said != found.tenant {
             return Err(bad("`tenant_id` is another one than the place it was found at"));
@@ -103,6 +117,15 @@ impl Records {
         record.set_key(Some(key));
         Ok(true)
     }
+}
+
+/// The record of an entry that nobody reads here. The value need not say whose it is, for the stream's name does.
+fn moved(stream: &Identity, entry: Entry) -> Record {
+    let mut record = entry.into_record();
+    if let Some(tenant) = &stream.tenant {
+        record.set_header(TENANT_HEADER, tenant.as_str());
+    }
+    record
 }
 
 fn with(record: Record, error: Option<Error>) -> Record {
@@ -176,11 +199,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_moved_as_it_is_says_whose_it_is() {
+        let direct = Records { through_log: false, ..records() };
+        let moved = |tenant| {
+            let entry = entry(7, &[("data", r#"{"config_key":"k","new_value":1}"#)]);
+            let mut record = direct.entry(&stream(tenant), entry).expect("a record");
+            record.change().expect("a change").tenant_id().map(str::to_owned)
+        };
+        assert_eq!((moved(Some("acme")).as_deref(), moved(None)), (Some("acme"), None));
+    }
+
+    #[test]
     fn what_is_no_change_is_handed_over_with_its_bytes_and_a_code() {
         for (data, code) in [
             ("{", "bad_message"),
             (r#"{"new_value":1}"#, "bad_message"),
             (r#"{"config_key":7}"#, "bad_message"),
+            (r#"{"config_key":"a","newvalue":1}"#, "bad_message"),
             (r#"{"config_key":"a..b","new_value":1}"#, "bad_key"),
         ] {
             let record = read(None, data).expect("a record");
@@ -224,8 +259,8 @@ mod tests {
 
     #[test]
     fn a_cell_of_another_key_is_set_aside() {
-        let cell =
-            |key: &[u8]| records().cell("s", None, &key.into(), r#"{"config_key":"k"}"#.into()).expect("one");
+        let value = r#"{"config_key":"k","new_value":1}"#;
+        let cell = |key: &[u8]| records().cell("s", None, &key.into(), value.into()).expect("one");
         assert!(cell(b"k").error().is_none());
         assert!(cell(b"j").error().is_some() && cell(b"\xff").error().is_some());
     }

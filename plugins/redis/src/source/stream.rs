@@ -6,8 +6,10 @@
 use super::{
     cache::{self, Covered},
     group::StreamInfo,
+    handed::Owed,
     inbox::{Cell, Item},
     lanes::entry_position,
+    portion::Portion,
     reader::Common,
 };
 use crate::{
@@ -17,9 +19,6 @@ use crate::{
 use lockstep_plugin_api::Change;
 use std::{collections::HashSet, sync::Arc};
 use tracing::{info, warn};
-
-/// How much one command asks for.
-pub(super) const READ: usize = 500;
 
 /// A stream's name, whose it is, and its lane.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +37,8 @@ pub(super) struct Stream {
     /// The last read gave as much as was asked for: there is more, and it may be trimmed away meanwhile.
     is_behind: bool,
     was_opened: bool,
+    /// The server does not let it be read.
+    pub(super) is_refused: bool,
 }
 
 /// The way to where the stream stood when it was opened.
@@ -55,7 +56,14 @@ impl Stream {
     pub(super) fn new(identity: Identity, last: Option<EntryId>, is_awaited: bool) -> Self {
         let catching_up = CatchingUp { is_awaited, ..CatchingUp::default() };
         let identity = Arc::new(identity);
-        Self { identity, last, catching_up: Some(catching_up), is_behind: false, was_opened: false }
+        Self {
+            identity,
+            last,
+            catching_up: Some(catching_up),
+            is_behind: false,
+            was_opened: false,
+            is_refused: false,
+        }
     }
 
     fn name(&self) -> &str {
@@ -64,28 +72,69 @@ impl Stream {
 
     /// Makes the group stand where this stream does, and reads what has to come first. Done again after each reconnect.
     pub(super) async fn open(&mut self, link: &mut Link, common: &Common) -> Result<(), Fault> {
-        let is_first = !std::mem::replace(&mut self.was_opened, true);
+        let is_first = !self.was_opened;
         if common.group.is_shared || (self.last.is_none() && !common.through_log) {
             common.group.create(link, self.name(), common.group.begin).await?;
             self.warn_of_others(link, common, is_first).await;
             self.begin_catching_up(common.group.info(link, self.name()).await?.last);
-            return self.take_own(link, common).await;
+            self.take_own(link, common).await?;
+            self.was_opened = true;
+            return Ok(());
         }
         let last = self.last.unwrap_or_default();
         common.group.go_on_behind(link, self.name(), last).await?;
         let info = common.group.info(link, self.name()).await?;
         if is_first {
-            common.group.acknowledge_up_to(link, self.name(), last).await?;
+            self.settle_earlier_life(link, common, last).await?;
             self.warn_of_others(link, common, true).await;
         }
         self.begin_catching_up(info.last);
         if info.is_gap_behind(last) && self.last.is_some() {
             self.mind_the_gap(link, common, &info).await?;
         } else if self.last.is_none() {
-            self.last = Some(last);
             self.read_cells(link, common).await?;
+            self.last = Some(last);
         }
+        self.was_opened = true;
+        self.look_whether_there(common);
         Ok(())
+    }
+
+    /// Acknowledges what an earlier life took up to here and had no time to acknowledge; but what another program wrote
+    /// was perhaps not acknowledged because its cell was not written.
+    async fn settle_earlier_life(
+        &self,
+        link: &mut Link,
+        common: &Common,
+        until: EntryId,
+    ) -> Result<(), Fault> {
+        let mut from = EntryId::default();
+        loop {
+            let mut ids = common.group.unacknowledged(link, self.name(), from, until).await?;
+            let Some(last) = ids.last() else { return Ok(()) };
+            from = *last;
+            if common.through_log {
+                let entries = common.group.take_again(link, self.name(), &ids).await?;
+                let owed: Vec<Owed> = entries.iter().filter_map(|entry| self.owed(entry)).collect();
+                ids.retain(|id| owed.iter().all(|owed| owed.id != *id));
+                common.handed.owe(owed);
+            }
+            common.handed.done(&self.identity, ids);
+        }
+    }
+
+    fn owed(&self, entry: &Entry) -> Option<Owed> {
+        let change = entry.change_of().filter(|change| change.dot().is_none())?;
+        let key = change.config_key_text().clone();
+        Some(Owed { stream: self.identity.clone(), id: entry.id, key })
+    }
+
+    /// Whether there is nothing left to read of what was there.
+    fn look_whether_there(&mut self, common: &Common) {
+        let last = self.last.unwrap_or_default();
+        if self.catching_up.as_ref().is_some_and(|catching_up| last >= catching_up.until) {
+            self.caught_up(common);
+        }
     }
 
     fn begin_catching_up(&mut self, until: EntryId) {
@@ -123,12 +172,13 @@ impl Stream {
         } else {
             warn!(stream = self.name(), %position, "gap: entries of the stream are gone that were not read");
         }
-        if info.last < position {
-            self.last = Some(EntryId::default());
-            common.group.go_on_behind(link, self.name(), EntryId::default()).await?;
-        }
         self.begin_catching_up(info.last);
-        self.read_cells(link, common).await
+        self.read_cells(link, common).await?;
+        if info.last < position {
+            common.group.go_on_behind(link, self.name(), EntryId::default()).await?;
+            self.last = Some(EntryId::default());
+        }
+        Ok(())
     }
 
     /// Hands every cell of the cache over.
@@ -164,12 +214,13 @@ impl Stream {
 
     /// What this consumer took and nobody acknowledged; the server gives it only to who asks for it.
     async fn take_own(&mut self, link: &mut Link, common: &Common) -> Result<(), Fault> {
-        let mut from = EntryId::default();
+        let (mut from, mut portion) = (EntryId::default(), Portion::default());
         loop {
             common.inbox.room().await;
-            let entries = common.group.take_own(link, &self.identity.name, from, READ).await?;
+            let entries = common.group.take_own(link, &self.identity.name, from, portion.count()).await?;
             let Some(last) = entries.last() else { return Ok(()) };
             from = last.id;
+            portion.came(&entries);
             self.hand_over_again(entries, common);
             if common.inbox.is_closed() {
                 return Ok(());
@@ -179,10 +230,12 @@ impl Stream {
 
     /// Takes over what other consumers left.
     pub(super) async fn claim(&mut self, link: &mut Link, common: &Common) -> Result<(), Fault> {
-        let mut from = EntryId::default();
+        let (mut from, mut portion) = (EntryId::default(), Portion::default());
         loop {
             common.inbox.room().await;
-            let (next, entries) = common.group.claim(link, &self.identity.name, from, READ).await?;
+            let (next, entries) =
+                common.group.claim(link, &self.identity.name, from, portion.count()).await?;
+            portion.came(&entries);
             let n_new = self.hand_over_again(entries, common);
             if n_new > 0 {
                 common.metrics.claimed.add(n_new);
@@ -256,6 +309,13 @@ impl Stream {
         common.handed.add(&self.identity, entries.iter().map(|entry| entry.id));
         let item = |entry| Item::Entry { stream: self.identity.clone(), entry };
         common.inbox.push(entries.into_iter().map(item));
+    }
+
+    /// Nobody is to wait for this stream.
+    pub(super) fn give_up(&mut self, common: &Common) {
+        if self.catching_up.as_mut().is_some_and(|catching_up| std::mem::take(&mut catching_up.is_awaited)) {
+            common.catch_up.one_less(&common.inbox);
+        }
     }
 
     /// Everything that was there when the stream was opened has been handed over.

@@ -9,8 +9,8 @@
 mod plugin;
 
 use plugin::{
-    clock, config, encoding, guide, ingested, ledger, metrics, node, report, siblings, strategy, sweep,
-    transform, turn, wire,
+    calls, carry, clock, config, conflict, draft, encoding, ingested, ledger, merge, metrics, node, ot,
+    report, siblings, strategy, sweep, transform, turn, value, wire,
 };
 
 use lockstep_plugin_api::{

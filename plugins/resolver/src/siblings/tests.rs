@@ -97,7 +97,7 @@ impl History {
                 hlc: clocks[write.node],
                 strategy,
                 value: (!write.is_deletion).then(|| format!("{i}").into()),
-                old_value: seen.value().cloned(),
+                old_value: seen.value(),
                 ..sibling(NODES[write.node], i as u64 + 1, &[], 0)
             };
             view.receive(change.clone());
@@ -129,11 +129,12 @@ fn received(changes: Vec<Sibling>) -> Siblings {
     changes.into_iter().collect()
 }
 
-/// What is shown, in full.
-fn outcome(siblings: &Siblings) -> (Option<Text>, Dot, Vec<Dot>) {
-    let shown = siblings.shown().expect("there were changes");
-    let discarded = shown.discarded.iter().map(|change| change.dot.clone()).collect();
-    (shown.winner.value.clone(), shown.winner.dot.clone(), discarded)
+/// What is shown, in full: the value, and the event ids of who won and who did not.
+fn outcome(siblings: &Siblings) -> (Option<Text>, Text, Vec<Text>) {
+    let Outcome { resolution, changes, .. } = siblings.outcome().expect("there were changes");
+    assert_eq!(resolution.value, siblings.value());
+    let discarded = resolution.discarded.iter().map(|at| changes[*at].clone()).collect();
+    (resolution.value, changes[resolution.winner.expect("one wins")].clone(), discarded)
 }
 
 proptest! {
@@ -220,19 +221,19 @@ fn the_histories_hold_concurrency_and_succession() {
 fn equal_stamps_are_told_apart_by_node_then_by_number() {
     let siblings =
         received(vec![sibling("b@1", 1, &[], 7), sibling("a@1", 9, &[], 7), sibling("b@1", 2, &[], 7)]);
-    assert_eq!(outcome(&siblings).1, Dot { node: "b@1".into(), seq: 2 });
+    assert_eq!(outcome(&siblings).1.as_str(), "b@1#2");
 }
 
 #[test]
 fn the_greatest_siblings_strategy_decides() {
     let first = Sibling { strategy: Strategy::FirstWriteWins, ..sibling("a@1", 1, &[], 1) };
     let last = sibling("b@1", 1, &[], 2);
-    assert_eq!(outcome(&received(vec![first.clone(), last.clone()])).1, last.dot);
+    assert_eq!(outcome(&received(vec![first.clone(), last.clone()])).1, last.event_id);
     let last = Sibling { strategy: Strategy::FirstWriteWins, ..last };
     let siblings =
         received(vec![Sibling { strategy: Strategy::LastWriteWins, ..first.clone() }, last.clone()]);
     let (_, winner, discarded) = outcome(&siblings);
-    assert_eq!((winner, discarded), (first.dot, vec![last.dot]));
+    assert_eq!((winner, discarded), (first.event_id, vec![last.event_id]));
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn one_change_that_two_hosts_took_in_counts_once() {
     let siblings = received(vec![two, one.clone()]);
     assert_eq!(siblings.list().len(), 2);
     assert!(!siblings.is_conflict());
-    assert_eq!(outcome(&siblings), (one.value, one.dot, vec![]));
+    assert_eq!(outcome(&siblings), (one.value, one.event_id, vec![]));
 }
 
 #[test]

@@ -1,11 +1,21 @@
-//! The strategies by name, and how each chooses among concurrent changes.
+//! The strategies by name, and how each makes one value of concurrent changes.
 //!
-//! A choice depends on the stamps alone: never on the order in which changes came, nor on anything this host remembers.
+//! What is shown depends on the changes and on the order of their stamps alone: never on the order in which they came, nor
+//! on anything this host remembers.
 
-mod last_write_wins;
-mod first_write_wins;
+mod contender;
+mod resolution;
+mod operational_transform;
+mod merge_strategies;
 
-use lockstep_plugin_api::schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+pub use contender::{Contender, hash_of};
+pub use resolution::{Method, Resolution};
+
+use crate::merge::Policy;
+use lockstep_plugin_api::{
+    Text,
+    schemars::{JsonSchema, Schema, SchemaGenerator, json_schema},
+};
 use serde::{Deserialize, Deserializer, de};
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -16,7 +26,7 @@ pub enum Strategy {
     LastWriteWins,
     FirstWriteWins,
     OperationalTransform,
-    MergeStrategies,
+    MergeStrategies(Policy),
     ManualResolution,
 }
 
@@ -25,87 +35,122 @@ pub enum Strategy {
 #[error("Unknown conflict resolution strategy: {0}")]
 pub struct UnknownStrategy(String);
 
-/// There is nothing to choose from.
-#[derive(Debug, thiserror::Error)]
-#[error("there are no changes to resolve")]
-pub struct NoChanges;
-
 impl Strategy {
     /// Every strategy, in the order of the numbers they are stored as.
     pub const ALL: [Self; 5] = [
         Self::LastWriteWins,
         Self::FirstWriteWins,
         Self::OperationalTransform,
-        Self::MergeStrategies,
+        Self::MergeStrategies(Policy::DEFAULT),
         Self::ManualResolution,
     ];
 
     /// The other names a configuration may use.
     const ALIASES: [(&str, Self); 3] = [
         ("ot", Self::OperationalTransform),
-        ("merge", Self::MergeStrategies),
+        ("merge", Self::MergeStrategies(Policy::DEFAULT)),
         ("manual", Self::ManualResolution),
     ];
 
-    /// The name, as it is stamped on changes.
+    /// The name. Changes are stamped with more than it: see `Display`.
     pub fn name(self) -> &'static str {
         match self {
             Self::LastWriteWins => "last_write_wins",
             Self::FirstWriteWins => "first_write_wins",
             Self::OperationalTransform => "operational_transform",
-            Self::MergeStrategies => "merge_strategies",
+            Self::MergeStrategies(_) => "merge_strategies",
             Self::ManualResolution => "manual_resolution",
+        }
+    }
+
+    /// The strategy by its name, or another name of it.
+    fn named(name: &str) -> Option<Self> {
+        let names = Self::ALL.into_iter().map(|strategy| (strategy.name(), strategy));
+        names.chain(Self::ALIASES).find(|(known, _)| *known == name).map(|(_, strategy)| strategy)
+    }
+
+    /// As one number, for the store.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::LastWriteWins => 0,
+            Self::FirstWriteWins => 1,
+            Self::OperationalTransform => 2,
+            Self::MergeStrategies(policy) => 3 | policy.bits() << 3,
+            Self::ManualResolution => 4,
+        }
+    }
+
+    /// Reads what [`Strategy::number`] gave; `None` if another version wrote it.
+    pub fn from_number(number: u64) -> Option<Self> {
+        match (number & 7, number >> 3) {
+            (3, policy) => Policy::from_bits(policy).map(Self::MergeStrategies),
+            (plain, 0) => Self::ALL.get(plain as usize).copied(),
+            _ => None,
         }
     }
 
     /// The strategy that this version resolves by. A change that a later version stamped with one that does not exist
     /// here yet is kept as it is, and shown by the last write.
     pub fn in_force(self) -> Self {
-        if self == Self::FirstWriteWins { self } else { Self::LastWriteWins }
+        if self == Self::ManualResolution { Self::LastWriteWins } else { self }
     }
 
-    /// Chooses among changes by their stamps, which differ.
-    ///
-    /// # Errors
-    /// [`NoChanges`] if there are none. One change wins alone.
-    pub fn choose<S: Ord>(self, stamps: &[S]) -> Result<Choice, NoChanges> {
-        let winner = match self.in_force() {
-            Self::FirstWriteWins => first_write_wins::winner(stamps),
-            _ => last_write_wins::winner(stamps),
+    /// Whether what it shows depends on what the authors had seen, so that changes name it.
+    pub fn needs_base(self) -> bool {
+        matches!(self, Self::OperationalTransform | Self::MergeStrategies(_) | Self::ManualResolution)
+    }
+
+    /// What is shown of several changes, which are in the order of their stamps; `None` if there are none.
+    pub fn value(self, contenders: &[Contender<'_>]) -> Option<Text> {
+        match self.in_force() {
+            Self::FirstWriteWins => contenders.first()?.value.cloned(),
+            Self::LastWriteWins => contenders.last()?.value.cloned(),
+            _ => self.resolve(contenders)?.value,
+        }
+    }
+
+    /// The same, with how it came about.
+    pub fn resolve(self, contenders: &[Contender<'_>]) -> Option<Resolution> {
+        let last = contenders.len().checked_sub(1)?;
+        let together = match self.in_force() {
+            Self::FirstWriteWins => Some(Resolution::won_by(0, Method::FirstWriteWins, contenders)),
+            Self::OperationalTransform => operational_transform::resolve(contenders),
+            Self::MergeStrategies(policy) => merge_strategies::resolve(contenders, policy),
+            _ => None,
         };
-        let winner = winner.ok_or(NoChanges)?;
-        // By place and not by equality: an equal change of somebody else was discarded all the same.
-        Ok(Choice { winner, discarded: (0..stamps.len()).filter(|at| *at != winner).collect() })
+        Some(together.unwrap_or_else(|| Resolution::won_by(last, Method::LastWriteWins, contenders)))
     }
 }
 
-/// Which of several changes is shown and which are not, by their places.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Choice {
-    pub winner: usize,
-    pub discarded: Vec<usize>,
-}
-
+/// As it is stamped on changes: the name, and what is merged in another way than usual.
 impl fmt::Display for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match self {
+            Self::MergeStrategies(policy) if *policy != Policy::DEFAULT => {
+                write!(f, "{}({policy})", self.name())
+            }
+            _ => f.write_str(self.name()),
+        }
     }
 }
 
+/// Reads what `Display` wrote, and the other names.
 impl FromStr for Strategy {
     type Err = UnknownStrategy;
 
-    fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
-        let names = Self::ALL.into_iter().map(|strategy| (strategy.name(), strategy));
-        let found = names.chain(Self::ALIASES).find(|(known, _)| *known == name);
-        found.map(|(_, strategy)| strategy).ok_or_else(|| UnknownStrategy(name.to_owned()))
+    fn from_str(text: &str) -> Result<Self, UnknownStrategy> {
+        let merging = || {
+            let policy = text.strip_prefix("merge_strategies(")?.strip_suffix(')')?;
+            Policy::parse(policy).map(Self::MergeStrategies)
+        };
+        Self::named(text).or_else(merging).ok_or_else(|| UnknownStrategy(text.to_owned()))
     }
 }
 
 impl<'de> Deserialize<'de> for Strategy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = Cow::<str>::deserialize(deserializer)?;
-        name.parse().map_err(de::Error::custom)
+        Self::named(&name).ok_or_else(|| de::Error::custom(UnknownStrategy(name.into_owned())))
     }
 }
 
@@ -122,28 +167,4 @@ impl JsonSchema for Strategy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn last_and_first_write_win_by_stamp_wherever_they_stand() {
-        let chosen = |strategy: Strategy, stamps: &[u32]| {
-            let choice = strategy.choose(stamps).expect("changes");
-            (choice.winner, choice.discarded)
-        };
-        assert_eq!(chosen(Strategy::LastWriteWins, &[5, 9, 1]), (1, vec![0, 2]));
-        assert_eq!(chosen(Strategy::FirstWriteWins, &[5, 9, 1]), (2, vec![0, 1]));
-        assert_eq!(chosen(Strategy::FirstWriteWins, &[5]), (0, vec![]), "one change wins alone");
-        assert!(Strategy::LastWriteWins.choose::<u32>(&[]).is_err());
-    }
-
-    #[test]
-    fn every_name_and_alias_is_read_and_others_are_named() {
-        for strategy in Strategy::ALL {
-            assert_eq!(strategy.name().parse::<Strategy>().expect("a strategy"), strategy);
-        }
-        assert_eq!("merge".parse::<Strategy>().expect("an alias"), Strategy::MergeStrategies);
-        let error = "newest".parse::<Strategy>().expect_err("unknown");
-        assert_eq!(error.to_string(), "Unknown conflict resolution strategy: newest");
-    }
-}
+mod tests;

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 mod answers;
 mod elsewhere;
 mod hosts;
+mod histories;
 mod notices;
+mod together;
 mod two_writers;
 
 /// A host with nothing but the resolver and a log.

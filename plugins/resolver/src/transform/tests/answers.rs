@@ -42,8 +42,9 @@ fn a_stale_base_is_resolved_and_both_sides_are_named() {
         let (winner, loser) = if won { (&mine, &theirs) } else { (&theirs, &mine) };
         assert_eq!(
             answer.resolution,
-            json!({ "resolution_method": strategy, "winning_change": winner, "discarded_changes": [loser],
-                "siblings": 2, "won": won })
+            json!({ "resolved_value": if won { "c" } else { "b" }, "resolution_method": strategy,
+                "winning_change": winner, "discarded_changes": [loser], "base_revision": base, "siblings": 2, "won": won,
+                "conflicts": [{ "path": "", "kind": "edit_edit", "base": "a", "values": ["b", "c"] }] })
         );
         assert_eq!(answer.entry["new_value"], if won { "c" } else { "b" });
         assert_eq!(answer.entry["old_value"], "b");
@@ -120,11 +121,21 @@ fn the_first_rule_that_fits_a_key_gives_its_strategy() {
     let rules = json!([
         { "match": "app.first.*", "strategy": "first_write_wins" },
         { "match": "app.*", "strategy": "last_write_wins" },
+        { "match": "text.*", "strategy": "ot" },
+        { "match": "counter.*", "strategy": "merge", "merge": { "numbers": "delta" } },
+        { "match": "set.*", "strategy": "merge_strategies" },
     ]);
-    let mut host = Host::new(&json!({ "strategy": "first_write_wins", "strategies": rules }));
-    for (key, strategy) in
-        [("app.first.x", "first_write_wins"), ("app.x", "last_write_wins"), ("x", "first_write_wins")]
-    {
+    let merge = json!({ "lists": "atomic" });
+    let mut host = Host::new(&json!({ "strategy": "first_write_wins", "merge": merge, "strategies": rules }));
+    for (key, strategy) in [
+        ("app.first.x", "first_write_wins"),
+        ("app.x", "last_write_wins"),
+        ("x", "first_write_wins"),
+        ("text.x", "operational_transform"),
+        ("counter.x", "merge_strategies(numbers=delta)"),
+        ("set.x", "merge_strategies(lists=atomic)"),
+        ("set.port", "merge_strategies(numbers=last_write_wins,lists=atomic)"),
+    ] {
         let change = json!({ "config_key": key, "new_value": 1, "strategy": "manual_resolution" });
         assert_eq!(host.write(&change).entry["strategy"], strategy, "{key}");
     }
@@ -132,7 +143,7 @@ fn the_first_rule_that_fits_a_key_gives_its_strategy() {
 
 #[test]
 fn a_strategy_that_is_not_there_yet_is_refused_with_its_place() {
-    for name in ["operational_transform", "ot", "merge_strategies", "merge", "manual_resolution", "manual"] {
+    for name in ["manual_resolution", "manual"] {
         let error = refused(&json!({ "strategies": [{ "match": "*", "strategy": name }] }));
         assert_eq!((error.kind(), error.detail()), (ErrorKind::CONFIG, "strategies.0.strategy"));
         assert!(error.message().contains("next version"), "{error}");
@@ -140,6 +151,9 @@ fn a_strategy_that_is_not_there_yet_is_refused_with_its_place() {
     assert!(
         refused(&json!({ "strategy": "newest" })).message().contains("conflict resolution strategy: newest")
     );
+    let misplaced =
+        json!({ "strategies": [{ "match": "*", "strategy": "ot", "merge": { "numbers": "delta" } }] });
+    assert_eq!(refused(&misplaced).detail(), "strategies.0.merge");
     assert_eq!(refused(&json!({ "max_clock_ahead": "2d" })).detail(), "max_clock_ahead");
     assert_eq!(
         refused(&json!({ "strategies": [{ "match": "[", "strategy": "last_write_wins" }] })).detail(),

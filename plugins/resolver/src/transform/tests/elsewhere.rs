@@ -58,3 +58,11 @@ fn a_message_that_another_host_took_in_is_known_too() {
     here.set("new", json!({}));
     assert_eq!(read(&mut here, &message), None);
 }
+
+#[test]
+fn a_message_that_deletes_a_key_nobody_knows_is_no_news_and_no_failure() {
+    let mut host = Host::new(&json!({}));
+    let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, b"message").to_string();
+    let deletion = json!({ "config_key": "app.x", "event_type": "config_deleted", "event_id": name });
+    assert!(host.take(&deletion).expect("no failure").is_none(), "its author hears of nothing");
+}

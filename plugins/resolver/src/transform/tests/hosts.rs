@@ -17,7 +17,7 @@ fn record(top: &crate::siblings::Sibling, beside: &[crate::siblings::Sibling]) -
     if !beside.is_empty() {
         let json = wire::siblings_json(&siblings).expect("JSON");
         record["siblings"] = serde_json::from_str(json.as_str()).expect("JSON");
-        record["new_value"] = text(&siblings.value().cloned());
+        record["new_value"] = text(&siblings.value());
     }
     record
 }
@@ -78,7 +78,7 @@ fn an_entry_that_another_host_made_is_read_back_as_the_same_state() {
 }
 
 #[test]
-fn a_stamp_that_is_far_ahead_is_taken_as_it_is_and_moves_this_clock_no_further_than_allowed() {
+fn d_22_a_stamp_that_is_far_ahead_is_taken_as_it_is_and_moves_this_clock_no_further_than_allowed() {
     let mut host = Host::new(&json!({ "max_clock_ahead": "500ms" }));
     let hour_ahead = crate::clock::Hlc::at((now_us() / 1000) as u64 + 3_600_000);
     let foreign = record(&sibling("eu-1@a", 7, &[], hour_ahead.bits()), &[]);

@@ -12,7 +12,7 @@ fn in_conflict() -> (Host, [Value; 2]) {
 }
 
 #[test]
-fn a_conflict_is_told_to_subscribers_and_to_the_audit() {
+fn d_42_a_conflict_is_told_to_subscribers_and_to_the_audit() {
     let (host, [theirs, mine]) = in_conflict();
     let [notice] = &host.notices()[..] else { panic!("one notice") };
     assert_eq!(

@@ -1,48 +1,28 @@
-//! The task behind a sink: keeps a connection, publishes what is in the outbox, and says what the broker made of it.
+//! One connection of a publisher: what is under way on it, what the broker answers, and how it ends.
 //!
-//! Invariant: records are published in their order, on every connection again from the oldest that is unanswered. The
-//! client id stays the same, so a broker that accepts a connection has given up the one before, with what was left in it.
+//! Invariant: a record is answered by the acknowledgement of its own publish, and by nothing else. What is unanswered at the
+//! end is nobody's but the outbox's.
 
+use super::{OFFLINE, ONLINE, Publisher};
 use crate::{
-    composer::Composer,
-    config::Broker,
-    desk::Attempts,
     link::{Link, LinkError},
-    metrics::SinkMetrics,
-    outbox::{Outbox, Token},
-    packet::{Connect, Publish, Quality, Received, Refusal, Sent},
-    suspicion::Suspicion,
-    tls::TlsFiles,
+    outbox::Token,
+    packet::{Publish, Quality, Received, Refusal, Sent},
     window::{Answered, Window},
 };
 use lockstep_plugin_api::prelude::*;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{
     select,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 /// How long the last word may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How much of the answer timeout one publish may take while others are answered.
 const MOST_TIMEOUTS: u32 = 10;
-
-/// What the task works with.
-pub(crate) struct Publisher {
-    pub(crate) broker: Broker,
-    pub(crate) tls: Option<TlsFiles>,
-    pub(crate) client_id: String,
-    pub(crate) composer: Composer,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) metrics: SinkMetrics,
-    /// How many publishes may be unanswered.
-    pub(crate) in_flight: usize,
-    /// How often to say `online`; `None` says nothing.
-    pub(crate) heartbeat: Option<Duration>,
-    pub(crate) suspicion: Suspicion,
-}
 
 /// What was published.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,7 +33,7 @@ struct Published {
 }
 
 /// One connection.
-struct Session<'a> {
+pub(super) struct Session<'a> {
     publisher: &'a mut Publisher,
     link: Link,
     window: Window<Published>,
@@ -64,90 +44,34 @@ struct Session<'a> {
     is_writing: bool,
     /// Published at most once: done when written.
     unacknowledged: Vec<Token>,
+    /// This client's status, as soon as the broker may be sent one more.
+    to_say: Option<&'static str>,
 }
 
-impl Publisher {
-    /// Runs until the outbox is stopped.
-    pub(crate) async fn run(mut self) {
-        let mut attempts = Attempts::new();
-        while !self.outbox.is_stopping() {
-            attempts.begin();
-            match self.connect_and_publish().await {
-                Ok(()) => break,
-                Err(error) => self.outbox.lost(&self.broker, error, &mut attempts).await,
-            }
-        }
-        self.outbox.end();
-    }
-
-    async fn connect_and_publish(&mut self) -> Result<(), LinkError> {
-        let connect = self.introduction();
-        let link = select! {
-            link = Link::connect(&self.broker, self.tls.as_ref(), &connect) => link?,
-            () = self.outbox.stopping() => return Ok(()),
-        };
-        let terms = link.terms;
-        info!(client_id = self.client_id, broker = self.broker.address(), "publisher connected");
-        self.metrics.connections.add(1);
-        self.outbox.begin_again();
-        self.outbox.well();
-        let now = Instant::now();
-        let limit = self.in_flight.min(terms.receive_maximum.unwrap_or(u16::MAX).into()).max(1);
-        let mut session = Session {
-            publisher: self,
+impl<'a> Session<'a> {
+    pub(super) fn new(publisher: &'a mut Publisher, link: Link) -> Self {
+        let of_broker = link.terms.receive_maximum.unwrap_or(u16::MAX).into();
+        Self {
+            limit: publisher.in_flight.min(of_broker).max(1),
+            publisher,
             link,
             window: Window::new(),
-            limit,
-            progress_at: now,
+            progress_at: Instant::now(),
             is_writing: false,
             unacknowledged: Vec::new(),
-        };
-        let ended = session.publish_all().await;
-        match ended {
-            Ok(()) => session.farewell().await,
-            Err(error) => {
-                warn!(client_id = session.publisher.client_id, %error, unanswered = session.window.len(), "publisher lost its connection");
-                session.suspect(&error);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn introduction(&self) -> Connect {
-        Connect {
-            client_id: self.client_id.clone(),
-            keepalive_secs: self.broker.keepalive_secs(),
-            login: self.broker.login(),
-            // What is unanswered is published again, under new ids.
-            is_clean: true,
-            session_expiry_secs: 0,
-            receive_maximum: 1,
-            will: self.heartbeat.map(|_| self.status(OFFLINE)),
+            to_say: None,
         }
     }
 
-    fn status(&self, status: &'static str) -> Publish {
-        Publish {
-            topic: self.broker.tree.of_status(&self.client_id),
-            payload: bytes::Bytes::from_static(status.as_bytes()),
-            quality: Quality::AtLeastOnce,
-            retain: true,
-            properties: Vec::new(),
-        }
+    /// How many publishes the broker has not answered.
+    pub(super) fn n_unanswered(&self) -> usize {
+        self.window.len()
     }
-}
 
-const ONLINE: &str = "online";
-const OFFLINE: &str = "offline";
-
-impl Session<'_> {
     /// Publishes until the outbox is stopped.
-    async fn publish_all(&mut self) -> Result<(), LinkError> {
+    pub(super) async fn publish_all(&mut self) -> Result<(), LinkError> {
         let mut heartbeat = self.publisher.heartbeat.map(beats);
-        if heartbeat.is_some() {
-            self.say(ONLINE);
-        }
+        self.say(ONLINE);
         loop {
             self.fill();
             let until = self.answer_due().map_or(self.link.beat_at(), |due| due.min(self.link.beat_at()));
@@ -171,10 +95,11 @@ impl Session<'_> {
 
     /// Publishes what there is and may be.
     fn fill(&mut self) {
+        self.say_what_is_due();
         while self.link.has_room() {
             let limit = self.publisher.suspicion.limit(self.limit);
             let room = limit.saturating_sub(self.window.len() + self.unacknowledged.len());
-            // A few at a time: how much they are together is known only then.
+            // A few at a time: how many bytes they are as packets is known only then.
             let records = self.publisher.outbox.take(room.min(16));
             if records.is_empty() {
                 return;
@@ -217,8 +142,19 @@ impl Session<'_> {
     }
 
     fn say(&mut self, status: &'static str) {
-        let publish = self.publisher.status(status);
-        self.publish(None, &publish);
+        self.to_say = Some(status);
+        self.say_what_is_due();
+    }
+
+    /// A broker ends the connection of who sends more than it allows.
+    fn say_what_is_due(&mut self) {
+        if self.window.len() >= self.limit {
+            return;
+        }
+        if let (Some(status), Some(_)) = (self.to_say.take(), self.publisher.heartbeat) {
+            let publish = self.publisher.status(status);
+            self.publish(None, &publish);
+        }
     }
 
     fn take_in(&mut self, packet: Received) -> Result<(), LinkError> {
@@ -244,11 +180,8 @@ impl Session<'_> {
                 self.fail(token, error_of(refusal));
             }
             Answered::Done(Published { record: None, .. }, Some(refusal)) => {
-                warn!(
-                    client_id = self.publisher.client_id,
-                    ?refusal,
-                    "the broker does not take this client's status"
-                );
+                warn!(?refusal, "the broker does not take this client's status: it is not said any more");
+                self.publisher.heartbeat = None;
             }
             _ => {}
         }
@@ -262,11 +195,7 @@ impl Session<'_> {
     }
 
     fn fail(&mut self, token: Token, error: Error) {
-        error!(
-            client_id = self.publisher.client_id,
-            code = error.code(),
-            "Failed to send event to MQTT: {error}"
-        );
+        error!(code = error.code(), "Failed to send event to MQTT: {error}");
         self.publisher.metrics.refused.add(1);
         self.publisher.suspicion.answered(token);
         self.publisher.outbox.answer(token, Err(error));
@@ -307,7 +236,7 @@ impl Session<'_> {
     }
 
     /// The broker ended the connection: perhaps because of something that it had not answered.
-    fn suspect(&mut self, error: &LinkError) {
+    pub(super) fn suspect(&mut self, error: &LinkError) {
         if !error.may_be_our_fault() {
             return;
         }
@@ -320,23 +249,22 @@ impl Session<'_> {
     }
 
     /// Says `offline`, which no will does after a goodbye, and goodbye.
-    async fn farewell(mut self) {
+    pub(super) async fn farewell(mut self) {
         let _ = timeout(FAREWELL, async {
-            if self.publisher.heartbeat.is_some() {
-                self.say(OFFLINE);
-            }
+            self.say(OFFLINE);
             while self.window.len() > 0 || self.is_writing {
                 self.link.exchange(true).await?;
                 while let Some(packet) = self.link.next()? {
                     self.take_in(packet)?;
                 }
                 self.note_written();
+                self.say_what_is_due();
             }
             Ok::<(), LinkError>(())
         })
         .await;
         let _ = timeout(FAREWELL, self.link.close()).await;
-        debug!(client_id = self.publisher.client_id, "publisher disconnected");
+        debug!("publisher disconnected");
     }
 }
 

@@ -3,17 +3,19 @@
 //! Both sides read the same fields about the broker; each then has its own. The guide's own block (`broker_host` to
 //! `retain`) is accepted by either.
 
+mod broker;
+mod protocol;
+
+pub(crate) use broker::Broker;
+
 use crate::{
     filter::{Wildcards, filter_problem, filters, topic_problem},
     packet::{Protocol, Quality},
     topic::Tree,
 };
-use lockstep_plugin_api::{
-    prelude::*,
-    schemars::{JsonSchema, Schema, SchemaGenerator, json_schema},
-};
-use serde::{Deserialize, Deserializer, de};
-use std::{borrow::Cow, fmt, time::Duration};
+use broker::{Address, address_of};
+use lockstep_plugin_api::prelude::*;
+use std::time::Duration;
 
 /// Makes the configuration of one component: the fields about the broker, and its own.
 macro_rules! component_config {
@@ -161,24 +163,6 @@ pub(crate) struct Compat {
     naive_timestamps: bool,
 }
 
-/// A broker, and how to speak to it.
-#[derive(Debug, Clone)]
-pub(crate) struct Broker {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// `None` speaks plain TCP.
-    pub(crate) tls: Option<ClientTls>,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
-    pub(crate) client_id: Option<String>,
-    pub(crate) protocol: Protocol,
-    pub(crate) keepalive: Duration,
-    pub(crate) answer_timeout: Duration,
-    pub(crate) qos: Quality,
-    pub(crate) tree: Tree,
-    pub(crate) max_packet_size: usize,
-}
-
 /// A checked [`SourceConfig`].
 pub(crate) struct SourceSettings {
     pub(crate) broker: Broker,
@@ -195,8 +179,8 @@ pub(crate) struct SourceSettings {
 pub(crate) enum Wanted {
     /// Changes of keys that one of these matches.
     Changes(Vec<Glob>),
-    /// Whatever the filters let through.
-    Anything,
+    /// Whatever these filters let through.
+    Topics(Vec<String>),
 }
 
 /// A checked [`SinkConfig`].
@@ -210,118 +194,25 @@ pub(crate) struct SinkSettings {
     pub(crate) status: bool,
 }
 
-impl Broker {
-    /// `host:port`, as people write it.
-    pub(crate) fn address(&self) -> String {
-        let Self { host, port, .. } = self;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-    }
-
-    pub(crate) fn keepalive_secs(&self) -> u16 {
-        self.keepalive.as_secs().try_into().unwrap_or(u16::MAX)
-    }
-
-    /// User name and password.
-    pub(crate) fn login(&self) -> Option<(String, String)> {
-        let password = self.password.as_ref().map_or("", Secret::expose);
-        self.username.clone().map(|username| (username, password.to_owned()))
-    }
-
-    /// The name of this place, alike for a source and a sink.
-    pub(crate) fn endpoint(&self) -> String {
-        format!("mqtt:{}/{}", self.address(), self.tree.prefix())
-    }
-
-    fn check(&self, written_tls: Option<&ClientTls>) -> Result<()> {
-        match written_tls {
-            Some(_) if self.tls.is_none() => {
-                return Err(
-                    Error::config("it needs `tls_enabled: true` or `url: mqtts://...`").at("ssl_context")
-                );
-            }
-            Some(tls) => tls.check("ssl_context")?,
-            None => {}
-        }
-        let prefix = self.tree.prefix();
-        let bad_prefix = topic_problem(prefix).or_else(|| {
-            let has_empty_level = prefix.split('/').any(str::is_empty);
-            (has_empty_level || prefix.starts_with('$')).then_some("has an empty level, or starts with `$`")
-        });
-        let client_id = self.client_id.as_deref().unwrap_or("-");
-        let refusals = [
-            ("broker_host", self.host.is_empty(), "must not be empty"),
-            ("broker_port", self.port == 0, "must not be 0"),
-            ("username", self.username.is_none() && self.password.is_some(), "a password needs a user name"),
-            ("client_id", client_id.is_empty() || client_id.len() > 256, "must have 1 to 256 bytes"),
-            (
-                "client_id",
-                topic_problem(client_id).is_some() || client_id.contains('/'),
-                "has a character that no level of a topic can have",
-            ),
-            ("keepalive", self.keepalive.as_secs() > u16::MAX.into(), "must be at most 65535 s"),
-            ("answer_timeout", self.answer_timeout < Duration::from_millis(100), "must be at least 100ms"),
-            (
-                "max_packet_size",
-                !(1024..=MOST_BYTES).contains(&self.max_packet_size),
-                "must be 1 KiB to 256 MiB",
-            ),
-        ];
-        let mut refusals = refusals.into_iter().filter(|(_, is_wrong, _)| *is_wrong);
-        match (refusals.next(), bad_prefix) {
-            (Some((field, _, why)), _) => Err(Error::config(why).at(field)),
-            (None, Some(why)) => Err(Error::config(format!("the prefix {why}")).at("topic_prefix")),
-            (None, None) => Ok(()),
-        }
-    }
-}
-
-/// The largest packet there can be.
-const MOST_BYTES: usize = 268_435_455;
-
-struct Address {
-    host: String,
-    port: Option<u16>,
-    tls: bool,
-}
-
-/// The message leaves the text out: whoever wrote it may have put a password into it.
-fn address_of(url: &str) -> Result<Address> {
-    let refused = |why: &str| Error::config(why).at("url");
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    let tls = match scheme {
-        "mqtt" => false,
-        "mqtts" => true,
-        _ => return Err(refused("write `mqtt://host:port` or `mqtts://host:port`")),
-    };
-    if rest.contains('@') {
-        return Err(refused("write user name and password as `username` and `password`"));
-    }
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if is_port(port) => {
-            let port = port.parse().map_err(|_| refused("the port must be a number up to 65535"))?;
-            (host, Some(port))
-        }
-        _ => (rest, None),
-    };
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if host.is_empty() || host.contains(['/', '?', '#', '[', ']']) {
-        return Err(refused("write `mqtt://host:port`, with nothing behind the port"));
-    }
-    Ok(Address { host: host.to_owned(), port, tls })
-}
-
 fn quality(qos: u8) -> Result<Quality> {
     Quality::try_from(qos).map_err(|_| Error::config("must be 0, 1 or 2").at("qos"))
 }
 
 impl SourceConfig {
+    /// Whether the broker keeps a message until it is acknowledged, over connections too.
+    pub(crate) fn comes_again(&self) -> bool {
+        let session_stays = self.protocol == Protocol::V4 || self.session_expiry.0.as_secs() > 0;
+        self.qos > 0 && session_stays
+    }
+
     pub(crate) fn settings(&self) -> Result<SourceSettings> {
         let broker = self.broker()?;
         let (wanted, filters) = match &self.topics {
             None => self.changes(broker.tree.prefix())?,
-            Some(topics) => (Wanted::Anything, self.checked_topics(topics)?),
+            Some(topics) => {
+                let filters = self.checked_topics(topics)?;
+                (Wanted::Topics(filters.clone()), filters)
+            }
         };
         if self.receive_maximum == 0 {
             return Err(Error::config("must be above 0").at("receive_maximum"));
@@ -374,6 +265,11 @@ impl SourceConfig {
 }
 
 impl SinkConfig {
+    /// Whether the broker says that it has a message.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.qos > 0
+    }
+
     pub(crate) fn settings(&self) -> Result<SinkSettings> {
         let broker = self.broker()?;
         if let Some(why) = self.topic.as_deref().and_then(|topic| topic_problem(topic)) {
@@ -393,131 +289,5 @@ impl SinkConfig {
     }
 }
 
-impl<'de> Deserialize<'de> for Protocol {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Protocol;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`5` or `3.1.1`")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Protocol, E> {
-                match text {
-                    "5" | "5.0" => Ok(Protocol::V5),
-                    "3.1.1" => Ok(Protocol::V4),
-                    other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
-                }
-            }
-            // YAML's `5` and `5.0` are numbers, `3.1.1` is none.
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Protocol, E> {
-                if number == 5 {
-                    Ok(Protocol::V5)
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Unsigned(number), &self))
-                }
-            }
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Protocol, E> {
-                if number == 5.0 {
-                    Ok(Protocol::V5)
-                } else {
-                    Err(E::invalid_value(de::Unexpected::Float(number), &self))
-                }
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl JsonSchema for Protocol {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        "Protocol".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": ["5", "3.1.1", 5] })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn source(json: &str) -> Result<SourceSettings> {
-        serde_json::from_str::<SourceConfig>(json).map_err(Error::config)?.settings()
-    }
-
-    fn sink(json: &str) -> Result<SinkSettings> {
-        serde_json::from_str::<SinkConfig>(json).map_err(Error::config)?.settings()
-    }
-
-    #[track_caller]
-    fn refused<T>(settings: Result<T>, field: &str) {
-        let error = settings.err().expect("refused");
-        assert_eq!((error.kind(), error.detail()), (ErrorKind::CONFIG, field), "{error}");
-    }
-
-    #[test]
-    fn mq_06_defaults_are_the_guides_on_this_machine() {
-        let settings = sink("{}").expect("read");
-        let broker = &settings.broker;
-        assert_eq!((broker.address().as_str(), broker.protocol), ("127.0.0.1:1883", Protocol::V5));
-        assert_eq!((broker.keepalive.as_secs(), broker.qos), (60, Quality::AtLeastOnce));
-        assert!(settings.retain && broker.tls.is_none() && broker.username.is_none());
-        assert_eq!(broker.endpoint(), "mqtt:127.0.0.1:1883/apg/config");
-        assert_eq!(source("{}").expect("read").filters, ["apg/config/+/+/#"]);
-    }
-
-    #[test]
-    fn the_guides_block_is_read_by_either_side() {
-        let json = r#"{"broker_host":"mqtt.internal","broker_port":8883,"username":"apg-mqtt","password":"mqtt-password",
-            "tls_enabled":true,"keepalive":60,"qos":1,"retain":true}"#;
-        let broker = source(json).expect("a source").broker;
-        assert_eq!((broker.address().as_str(), broker.tls.is_some()), ("mqtt.internal:8883", true));
-        assert!(sink(json).expect("a sink").retain);
-    }
-
-    #[test]
-    fn a_broker_is_written_in_one_of_two_forms() {
-        let address = |json| source(json).expect(json).broker.address();
-        assert_eq!(address(r#"{"url":"mqtt://b:1884"}"#), "b:1884");
-        assert_eq!(address(r#"{"url":"mqtts://b/"}"#), "b:8883");
-        assert_eq!(address(r#"{"url":"mqtt://[::1]:1884"}"#), "[::1]:1884");
-        for url in ["b:1883", "http://b", "mqtt://", "mqtt://u:p@b", "mqtt://b/x", "mqtt://b:99999"] {
-            refused(source(&format!(r#"{{"url":"{url}"}}"#)), "url");
-        }
-        refused(source(r#"{"url":"mqtt://b","broker_port":1}"#), "url");
-    }
-
-    #[test]
-    fn nonsense_is_refused_at_its_field() {
-        refused(sink(r#"{"qos":3}"#), "qos");
-        refused(sink(r#"{"ssl_context":{}}"#), "ssl_context");
-        refused(sink(r#"{"tls_enabled":true,"ssl_context":{"keyfile":"k"}}"#), "ssl_context.certfile");
-        refused(sink(r#"{"password":"x"}"#), "username");
-        refused(sink(r#"{"topic_prefix":"a/#"}"#), "topic_prefix");
-        refused(sink(r#"{"topic_prefix":"/a"}"#), "topic_prefix");
-        refused(sink(r#"{"client_id":"a/b"}"#), "client_id");
-        refused(sink(r#"{"topic":"a/+"}"#), "topic");
-        refused(sink(r#"{"max_packet_size":10}"#), "max_packet_size");
-        refused(sink(r#"{"answer_timeout":0}"#), "answer_timeout");
-        refused(source(r#"{"patterns":[]}"#), "patterns");
-        refused(source(r#"{"patterns":["app.*","a["]}"#), "patterns.1");
-        refused(source(r#"{"patterns":["app.data*"],"wildcards":"seed"}"#), "patterns.0");
-        refused(source(r#"{"topics":["a","a#"]}"#), "topics.1");
-        refused(source(r#"{"topics":["a"],"patterns":["b"]}"#), "topics");
-        refused(source(r#"{"colour":"red"}"#), "");
-        refused(source(r#"{"replicate":false}"#), "");
-    }
-
-    #[test]
-    fn the_protocol_is_a_number_or_a_text() {
-        for (json, protocol) in [("5", Protocol::V5), ("\"5\"", Protocol::V5), ("\"3.1.1\"", Protocol::V4)] {
-            assert_eq!(serde_json::from_str::<Protocol>(json).expect(json), protocol);
-        }
-        for json in ["4", "3.1", "\"3.1\"", "null"] {
-            serde_json::from_str::<Protocol>(json).expect_err(json);
-        }
-    }
-}
+mod tests;

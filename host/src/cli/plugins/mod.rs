@@ -1,4 +1,7 @@
-//! `lockstep plugins`: what is installed, and what is not used and why.
+//! `lockstep plugins`: what is installed, and what is not used and why; calls of what a plugin computes.
+
+mod alone;
+mod call;
 
 use super::flags::PluginPlaces;
 use super::output::{print, print_json, refuse};
@@ -7,7 +10,7 @@ use super::{DONE, REFUSED};
 use crate::admin;
 use crate::host::open_registry;
 use crate::registry::Registry;
-use clap::Args;
+use clap::{Args, Subcommand};
 
 const AFTER_HELP: &str = "\
 Plugins are found in the folders of `plugin_path`; their metadata is read from the files, and nothing of them is run. \
@@ -21,11 +24,14 @@ Exit codes:
 Examples:
   lockstep plugins
   lockstep plugins --plugin-path ./target/release --json
+  lockstep plugins call resolver ot --jsonl < cases.jsonl
 ";
 
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub(super) struct Plugins {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Print `{plugins: [{package, version, description, plugin_api, file, components}], refused: [{reason}]}`
     #[arg(long)]
     json: bool,
@@ -33,8 +39,17 @@ pub(super) struct Plugins {
     plugins: PluginPlaces,
 }
 
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Call an operation of a component outside of any host.
+    Call(call::Call),
+}
+
 impl Plugins {
     pub(super) fn run(self) -> u8 {
+        if let Some(Action::Call(call)) = self.action {
+            return call.run();
+        }
         let config = match self.plugins.load() {
             Ok(config) => config,
             Err(problems) => return refuse(&problems),

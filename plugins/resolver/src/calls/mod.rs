@@ -1,0 +1,43 @@
+//! What the resolver offers to be called by name. No call reads or changes a key: each looks at nothing but its arguments.
+
+pub mod guide;
+mod transforming;
+mod merging;
+
+use lockstep_plugin_api::prelude::*;
+use lockstep_plugin_api::schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+
+/// Every operation.
+pub fn operations(context: &Context) -> Operations {
+    let context = context.clone();
+    Operations::new()
+        .add(
+            "resolver.resolve_conflict",
+            "Resolves the given changes by a strategy and answers with the result; changes no key.",
+            move |_caller, arguments: guide::ResolveConflict| {
+                let context = context.clone();
+                async move { guide::answer(&context, arguments) }
+            },
+        )
+        .add(
+            "resolver.ot",
+            "Applies, transforms, composes or inverts the given operations on a text or on JSON.",
+            |_caller, request: transforming::Request| async move { Ok(request.answer()) },
+        )
+        .add(
+            "resolver.merge",
+            "Merges the given changes of one value.",
+            |_caller, request: merging::Request| async move { Ok(request.answer()) },
+        )
+}
+
+/// A field that is there, whatever it holds: `null` is a value, and no value is another thing.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Any JSON.
+fn any(_: &mut SchemaGenerator) -> Schema {
+    json_schema!(true)
+}

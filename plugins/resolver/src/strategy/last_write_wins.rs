@@ -1,6 +1,0 @@
-//! The change with the greatest stamp is shown.
-
-/// Where the winner stands; `None` among no changes.
-pub fn winner<S: Ord>(stamps: &[S]) -> Option<usize> {
-    (0..stamps.len()).max_by(|a, b| stamps[*a].cmp(&stamps[*b]))
-}

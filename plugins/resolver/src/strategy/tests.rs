@@ -1,0 +1,216 @@
+use super::*;
+use crate::{
+    merge::{Lists, Numbers},
+    ot::diff::diff,
+    value::Value,
+};
+use serde_json::{Value as Json, json};
+
+/// A change of a value from before, with what its author did; JSON `null` for a deletion.
+struct Change {
+    value: Option<Text>,
+    old_value: Option<Text>,
+    ops: Option<Text>,
+}
+
+fn text(json: &Json) -> Option<Text> {
+    (!json.is_null()).then(|| json.to_string().into())
+}
+
+fn change(old: &Json, new: &Json) -> Change {
+    let read = |json: &Json| Value::parse(&json.to_string()).expect("JSON");
+    let op = diff(Some(&read(old)), Some(&read(new)));
+    let ops = (!op.is_whole()).then(|| op.to_value().to_json().into());
+    Change { value: text(new), old_value: text(old), ops: ops.filter(|_| !new.is_null()) }
+}
+
+fn contenders(changes: &[Change]) -> Vec<Contender<'_>> {
+    changes
+        .iter()
+        .map(|change| Contender {
+            value: change.value.as_ref(),
+            old_value: change.old_value.as_ref(),
+            base_hash: None,
+            ops: change.ops.as_ref(),
+        })
+        .collect()
+}
+
+/// What several authors make of one value, in the order of their stamps.
+fn resolved(strategy: Strategy, old: &Json, new: &[Json]) -> (Json, Resolution) {
+    let changes: Vec<Change> = new.iter().map(|new| change(old, new)).collect();
+    resolve(strategy, &changes)
+}
+
+fn resolve(strategy: Strategy, changes: &[Change]) -> (Json, Resolution) {
+    let contenders = contenders(changes);
+    let resolution = strategy.resolve(&contenders).expect("changes");
+    assert_eq!(strategy.value(&contenders), resolution.value);
+    let value =
+        resolution.value.as_ref().map_or(Json::Null, |value| serde_json::from_str(value).expect("JSON"));
+    (value, resolution)
+}
+
+const OT: Strategy = Strategy::OperationalTransform;
+const MERGE: Strategy = Strategy::MergeStrategies(Policy::DEFAULT);
+
+#[test]
+fn last_and_first_write_win_by_their_places() {
+    for (strategy, shown, winner) in [(Strategy::LastWriteWins, "c", 2), (Strategy::FirstWriteWins, "a", 0)] {
+        let (value, resolution) = resolved(strategy, &json!("x"), &[json!("a"), json!("b"), json!("c")]);
+        assert_eq!((value, resolution.winner), (json!(shown), Some(winner)));
+        assert_eq!(resolution.discarded.len(), 2);
+        let conflict = serde_json::to_value(&resolution.conflicts).expect("JSON");
+        assert_eq!(
+            conflict,
+            json!([{ "path": "", "kind": "edit_edit", "base": "x", "values": ["a", "b", "c"] }])
+        );
+        assert!(strategy.resolve(&[]).is_none() && strategy.value(&[]).is_none());
+    }
+}
+
+#[test]
+fn d_23_an_equal_change_of_somebody_else_is_discarded_and_not_forgotten() {
+    let (_, resolution) = resolved(Strategy::LastWriteWins, &json!(0), &[json!(1), json!(1)]);
+    assert_eq!((resolution.winner, resolution.discarded, resolution.conflicts.len()), (Some(1), vec![0], 0));
+}
+
+#[test]
+fn d_36_operations_of_one_value_are_all_applied() {
+    let old = json!("the quick brown fox");
+    let new =
+        [json!("the very quick brown fox"), json!("the quick red fox"), json!("the quick brown fox jumps")];
+    let (value, resolution) = resolved(OT, &old, &new);
+    assert_eq!(value, json!("the very quick red fox jumps"));
+    assert_eq!((resolution.winner, &resolution.discarded, &resolution.conflicts), (None, &vec![], &vec![]));
+    let base_value = Some(Value::from("the quick brown fox"));
+    assert_eq!(resolution.method, Method::OperationalTransform { operations_applied: 3, base_value });
+
+    let old = json!({"list": [1, 2, 3], "name": "a", "gone": 1});
+    let new = [
+        json!({"list": [1, 9, 2, 3], "name": "a", "gone": 1}),
+        json!({"list": [1, 8, 2, 3], "name": "b", "gone": 1}),
+        json!({"list": [1, 2], "name": "a"}),
+    ];
+    assert_eq!(resolved(OT, &old, &new).0, json!({"list": [1, 9, 8, 2], "name": "b"}));
+}
+
+#[test]
+fn d_40_the_last_write_wins_between_whole_values_and_whoever_edits_over_whoever_deletes() {
+    let (old, edited, other) = (json!({"a": 1}), json!({"a": 1, "b": 2}), json!([5]));
+    let (value, resolution) = resolved(OT, &old, &[edited.clone(), other.clone()]);
+    assert_eq!((&value, resolution.winner, resolution.discarded), (&other, Some(1), vec![0]));
+    let (value, resolution) = resolved(OT, &old, &[other.clone(), edited.clone(), json!({"a": 2})]);
+    assert_eq!((value, resolution.applied), (json!({"a": 2, "b": 2}), vec![1, 2]));
+    let conflict = serde_json::to_value(&resolution.conflicts).expect("JSON");
+    assert_eq!(conflict[0]["values"], json!([[5], {"a": 2}]));
+
+    for order in [[Json::Null, edited.clone()], [edited.clone(), Json::Null]] {
+        let (value, resolution) = resolved(OT, &old, &order);
+        assert_eq!(value, edited);
+        let conflict = serde_json::to_value(&resolution.conflicts).expect("JSON");
+        assert_eq!((&conflict[0]["kind"], &conflict[0]["path"]), (&json!("delete_edit"), &json!("")));
+    }
+    let (value, resolution) = resolved(OT, &old, &[Json::Null, Json::Null]);
+    assert_eq!((value, resolution.conflicts.len(), resolution.applied.len()), (Json::Null, 0, 2));
+}
+
+#[test]
+fn clashes_below_the_whole_value_are_told_with_what_was_wanted() {
+    let old = json!({"db": {"host": "a"}, "port": 1});
+    let new = [
+        json!({"db": {"host": "a"}, "port": 2}),
+        json!({"port": 3}),
+        json!({"db": {"host": "a", "x": 1}, "port": 1}),
+    ];
+    let (value, resolution) = resolved(OT, &old, &new);
+    assert_eq!(value, json!({"port": 2}));
+    let told = serde_json::to_value(&resolution.conflicts).expect("JSON");
+    assert_eq!(
+        told,
+        json!([
+            { "path": "/port", "kind": "edit_edit", "base": 1, "values": [2, 3] },
+            { "path": "/db", "kind": "delete_edit", "base": {"host": "a"}, "values": [null, {"host": "a", "x": 1}] },
+        ])
+    );
+}
+
+#[test]
+fn d_40_operations_on_different_values_are_a_conflict_and_the_last_write_wins() {
+    let changes = [change(&json!("one"), &json!("one 1")), change(&json!("two"), &json!("two 2"))];
+    let (value, resolution) = resolve(OT, &changes);
+    assert_eq!((value, resolution.method), (json!("two 2"), Method::LastWriteWins));
+    let told = serde_json::to_value(&resolution.conflicts).expect("JSON");
+    assert_eq!(told, json!([{ "path": "", "kind": "edit_edit", "values": ["one 1", "two 2"] }]));
+}
+
+#[test]
+fn operations_that_do_not_make_the_value_that_came_with_them_count_as_the_value() {
+    for ops in [r#"[99,"x"]"#, r#"["a",{"i":1}]"#, "nonsense", r#"[{"es":[3,"!"]}]"#] {
+        let wrong = Change { ops: Some(ops.into()), ..change(&json!("old"), &json!("new")) };
+        let (value, resolution) = resolve(OT, &[change(&json!("old"), &json!("older")), wrong]);
+        assert_eq!((value, resolution.winner), (json!("new"), Some(1)), "{ops}");
+    }
+}
+
+#[test]
+fn merges_have_the_guides_shapes() {
+    let told = |strategy, old: &Json, new: &[Json]| {
+        let (value, resolution) = resolved(strategy, old, new);
+        let mut told = serde_json::to_value(&resolution.method).expect("JSON");
+        told["resolved_value"] = value;
+        told
+    };
+    let none = Json::Null;
+    assert_eq!(
+        told(MERGE, &none, &[json!({"a": 1}), json!({"b": 2})]),
+        json!({"resolved_value": {"a": 1, "b": 2}, "resolution_method": "dictionary_merge", "merged_sources": 2})
+    );
+    assert_eq!(
+        told(MERGE, &none, &[json!([1, 2]), json!([2, 3])]),
+        json!({"resolved_value": [1, 2, 3], "resolution_method": "list_merge", "original_length": 4,
+            "deduplicated_length": 3})
+    );
+    let numbers = json!({"resolved_value": 15, "resolution_method": "numeric_average", "min_value": 10,
+        "max_value": 20, "original_values": [10, 20]});
+    assert_eq!(told(MERGE, &none, &[json!(10), json!(20)]), numbers);
+    for different in [[json!(true), json!(false)], [json!(1), json!("x")]] {
+        let told = told(MERGE, &none, &different);
+        assert_eq!(
+            (&told["resolution_method"], &told["resolved_value"]),
+            (&json!("last_write_wins"), &different[1])
+        );
+    }
+    let sum = Strategy::MergeStrategies(Policy { numbers: Some(Numbers::Delta), ..Policy::DEFAULT });
+    let told = told(sum, &json!(10), &[json!(12), json!(12)]);
+    assert_eq!((&told["resolved_value"], &told["resolution_method"]), (&json!(14), &json!("numeric_delta")));
+}
+
+#[test]
+fn a_merge_names_who_is_in_it_and_who_is_not() {
+    let (value, resolution) =
+        resolved(MERGE, &json!({"a": 1}), &[json!({"a": 2}), Json::Null, json!({"a": 1, "b": 1})]);
+    assert_eq!((value, resolution.winner), (json!({"a": 2, "b": 1}), None));
+    assert_eq!((resolution.applied, resolution.discarded), (vec![0, 2], vec![1]));
+    let (value, resolution) = resolved(MERGE, &json!(5), &[json!(6), json!(7)]);
+    assert_eq!((value, resolution.winner, resolution.discarded), (json!(7), Some(1), vec![0]));
+    assert_eq!(resolution.method, Method::LastWriteWins, "a base is known");
+}
+
+#[test]
+fn every_name_and_alias_is_read_and_others_are_named() {
+    let policy = Policy { numbers: Some(Numbers::Delta), lists: Lists::Atomic, ..Policy::DEFAULT };
+    for strategy in Strategy::ALL.into_iter().chain([Strategy::MergeStrategies(policy)]) {
+        assert_eq!(strategy.to_string().parse::<Strategy>().expect("a strategy"), strategy);
+        assert_eq!(Strategy::from_number(strategy.number()), Some(strategy));
+    }
+    assert_eq!(Strategy::MergeStrategies(policy).to_string(), "merge_strategies(numbers=delta,lists=atomic)");
+    assert_eq!("merge".parse::<Strategy>().expect("an alias"), MERGE);
+    for name in ["newest", "merge_strategies()", "merge_strategies(numbers=sum)", "ot(numbers=delta)"] {
+        let error = name.parse::<Strategy>().expect_err("unknown");
+        assert_eq!(error.to_string(), format!("Unknown conflict resolution strategy: {name}"));
+    }
+    for number in [5, 8, 3 | 6 << 3, 3 | 64 << 3] {
+        assert_eq!(Strategy::from_number(number), None, "{number}");
+    }
+}
