@@ -55,10 +55,10 @@ impl Process {
         measure::cpu_of(self.child.id())
     }
 
-    /// The most memory it has held at once so far, in megabytes.
-    pub fn peak_mb(&self) -> f64 {
+    /// How much memory it holds now, in megabytes.
+    pub fn memory_mb(&self) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has memory");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
         let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kilobytes * 1024.0 / 1e6
     }

@@ -21,6 +21,8 @@ struct Look {
     at: Instant,
     cpu: Duration,
     n_written: u64,
+    /// The most that was seen on the way here.
+    peak_mb: f64,
 }
 
 impl Rate {
@@ -32,7 +34,7 @@ impl Rate {
         Self {
             per_second: n / (end.at - start.at).as_secs_f64(),
             per_cpu_second: n / (end.cpu - start.cpu).as_secs_f64(),
-            peak_mb: process.peak_mb(),
+            peak_mb: end.peak_mb,
         }
     }
 
@@ -45,9 +47,10 @@ impl Rate {
 }
 
 fn look(process: &Process, n_records: u64, n_written: &mut impl FnMut() -> u64) -> Look {
-    let start = Instant::now();
+    let (start, mut peak_mb) = (Instant::now(), 0.0_f64);
     loop {
-        let look = Look { n_written: n_written(), at: Instant::now(), cpu: process.cpu() };
+        peak_mb = peak_mb.max(process.memory_mb());
+        let look = Look { n_written: n_written(), at: Instant::now(), cpu: process.cpu(), peak_mb };
         if look.n_written >= n_records {
             return look;
         }

@@ -33,7 +33,7 @@ pub struct Load {
     pub answered_per_second: f64,
     pub delivered_per_second: f64,
     pub cpu_us: f64,
-    pub peak_mb: f64,
+    pub memory_mb: f64,
 }
 
 impl Servers {
@@ -96,7 +96,7 @@ impl Scene {
             answered_per_second: n / answered.as_secs_f64(),
             delivered_per_second: n / start.elapsed().as_secs_f64(),
             cpu_us: (self.host.cpu() - cpu).as_secs_f64() * 1e6 / n,
-            peak_mb: self.host.peak_mb(),
+            memory_mb: self.host.memory_mb(),
         }
     }
 
