@@ -47,6 +47,9 @@ fn the_other_host_of_a_group_takes_over_and_each_event_is_applied_once() {
         for host in [&mut killed, &mut other] {
             host.wait_until("its share of the partitions", 2 * LIMIT, |host| n_read(host) >= SHARE);
         }
+        // It still has partitions, and the group has not heard of all that it has read of them.
+        let n_before = n_read(&killed);
+        killed.wait_until("more of its share", 2 * LIMIT, |host| n_read(host) >= n_before + BATCH as f64);
         killed.kill();
         let killed_at = Instant::now();
         // Made afterwards, and in every partition.
@@ -87,7 +90,8 @@ fn member(kafka: &Kafka, redis: &Redis, topic: &str, node: &str) -> Site {
 sources:
   - plugin: kafka
     config:
-      {{ bootstrap_servers: [\"{}\"], topics: [{topic}], group_id: {topic}, {session}auto_offset_reset: earliest }}
+      {{ bootstrap_servers: [\"{}\"], topics: [{topic}], group_id: {topic}, {session}auto_offset_reset: earliest,
+        auto_commit_interval_ms: 60000 }}
 sinks:
   - {{ name: once, plugin: redis, config: {{ {redis}, stream: {ONCE}, once: {{ for: 24h }} }} }}
   - {{ name: each-time, plugin: redis, config: {{ {redis}, stream: {EACH_TIME} }} }}
