@@ -69,17 +69,25 @@ fn while_secrets_change_receivers_with_either_are_content() {
     host.stop();
 }
 
+/// As the plugin's README has it.
+const DECISIONS_ALONE: &str = "change.event_type == 'conflict_resolved' || change.event_type == 'conflict_detected' \
+    && has(change.metadata.requires_human_intervention) && change.metadata.requires_human_intervention == true";
+
 #[test]
 fn slack_and_pagerduty_are_told_in_their_own_words_and_get_no_value() {
-    let (slack, pagerduty) = (HttpReceiver::default(), HttpReceiver::default());
+    let (slack, pagerduty, awake) =
+        (HttpReceiver::default(), HttpReceiver::default(), HttpReceiver::default());
     let site = site(&format!("url: {}\ntemplate: slack", slack.url("/services/T/B")));
     let yaml = std::fs::read_to_string(site.path("pipelines/flow.yaml")).expect("the pipeline");
-    let config =
-        format!("{{ url: '{}', template: pagerduty, routing_key: {TOKEN} }}", pagerduty.url("/v2/enqueue"));
-    site.write(
-        "pipelines/flow.yaml",
-        format!("{yaml}  - {{ name: alerts, plugin: webhook, config: {config} }}\n"),
+    let alerts = |receiver: &HttpReceiver| {
+        let url = receiver.url("/v2/enqueue");
+        format!("plugin: webhook, config: {{ url: '{url}', template: pagerduty, routing_key: {TOKEN} }}")
+    };
+    let (all, decisions) = (alerts(&pagerduty), alerts(&awake));
+    let more = format!(
+        "  - {{ name: all, {all} }}\n  - {{ name: decisions, when: \"{DECISIONS_ALONE}\", {decisions} }}\n"
     );
+    site.write("pipelines/flow.yaml", format!("{yaml}{more}"));
     let mut host = site.start();
     conflict(&site, &mut host);
     append(&site.path("in.ndjson"), [change("app.x", json!({}))]);
@@ -104,6 +112,7 @@ fn slack_and_pagerduty_are_told_in_their_own_words_and_get_no_value() {
         let payload = &event["payload"];
         assert!(["summary", "source", "severity"].iter().all(|field| payload[field].is_string()), "{event}");
     }
+    assert_eq!(awake.wait_for(1)[0].json()["event_action"], "resolve", "nobody was asked to decide");
     for posted in told.iter().chain(&pagerduty.requests()) {
         assert!(!String::from_utf8_lossy(&posted.body).contains(VALUE), "{posted:?}");
     }
