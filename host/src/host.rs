@@ -54,7 +54,7 @@ pub fn open_registry(settings: &HostSettings) -> Registry {
 
 /// Builds every pipeline, or gives everything that is wrong with any of them.
 pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::Pipeline>, Diagnostics> {
-    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry);
+    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry, &config.settings.state);
     if problems.has_errors() { Err(problems) } else { Ok(pipelines) }
 }
 
@@ -89,7 +89,8 @@ impl Host {
             audit: Audit::open(store.clone())?,
             operations: Operations::default(),
         };
-        let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
+        let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?
+            .keeping_clear_values(settings.state.is_encrypted());
         let metrics = Metrics::new();
         pipelines.iter().flat_map(|pipeline| pipeline.warnings.iter()).for_each(warn_about);
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
