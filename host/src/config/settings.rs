@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::encryption::EncryptionSettings;
 use super::quantity::{duration, size};
 
 /// Settings of one host, from defaults, `lockstep.yaml`, environment and flags.
@@ -97,6 +98,8 @@ pub struct StateSettings {
     pub max_bytes: u64,
     /// When a component's dead letter queue is full, its pipeline stops.
     pub dead_letters: DeadLetterSettings,
+    /// How the values in the store are sealed on the disk; without keys they are not.
+    pub encryption: EncryptionSettings,
 }
 
 /// When a change is answered.
@@ -249,6 +252,7 @@ impl Default for StateSettings {
             history: HistorySettings::default(),
             max_bytes: 10 << 30,
             dead_letters: DeadLetterSettings::default(),
+            encryption: EncryptionSettings::default(),
         }
     }
 }
