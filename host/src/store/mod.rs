@@ -10,6 +10,7 @@
 //! Everything lies in one keyspace of the engine, [`Namespace`] first, but for the log's entries: they have a keyspace
 //! of their own beside it, keyed by the revision that the writer gives them, and are written in the same batch.
 
+mod chain;
 mod commit;
 mod engine;
 mod entries;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use chain::{AuditPage, AuditRecord, AuditTrim, Chain, Hash, Link, NewAudit, hex, unhex};
 pub use commit::{Check, Commit, Committed, Expect, Namespace, NewEntry, Trim};
 pub use entries::{EntryPage, ReadLimit, StoredEntry, Tally};
 pub use error::StoreError;
