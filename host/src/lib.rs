@@ -7,6 +7,7 @@ pub mod config;
 pub mod telemetry;
 pub mod registry;
 pub mod store;
+pub mod audit;
 pub mod log;
 pub mod pipeline;
 pub mod runtime;

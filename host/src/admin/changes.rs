@@ -1,11 +1,12 @@
 //! `POST /v1/changes`: a change enters the pipeline through the log, and the answer is what became of it.
 
 use super::HostView;
+use super::acts;
 use super::answer::Refusal;
 use super::log_view::check_names;
 use axum::Json as Body;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use lockstep_plugin_api::change::{CONFIG_DELETED, depth};
 use lockstep_plugin_api::record::SESSION_HEADER;
@@ -87,9 +88,15 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-pub(super) async fn submit(State(host): State<Arc<HostView>>, body: Bytes) -> Result<Response, Refusal> {
+pub(super) async fn submit(
+    State(host): State<Arc<HostView>>,
+    Extension(act): Extension<acts::Asked>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    act.is("admin_change", "");
     let asked: Asked<'_> = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad_message(format!("the body is no change: {}", without_value(&error))))?;
+    asked.describe(&act);
     let pipeline = host.log_pipeline()?;
     let epoch = host.log.log.epoch();
     let config_key = asked.config_key.clone();
@@ -99,8 +106,12 @@ pub(super) async fn submit(State(host): State<Arc<HostView>>, body: Bytes) -> Re
         record.set_header(SESSION_HEADER, session.as_bytes());
     }
     let (tell, told) = oneshot::channel();
-    pipeline.submit(record, Box::new(|outcome| drop(tell.send(outcome))));
+    pipeline.submit(record, act.operator(), Box::new(|outcome| drop(tell.send(outcome))));
     let outcome = told.await.map_err(|_| Refusal::unavailable("the pipeline ended before it answered"))?;
+    if let OutcomeResult::Applied { .. } = outcome {
+        // Its entry is in its commit, and says who made it.
+        act.is_told();
+    }
     Ok(answer(&config_key, epoch, &outcome))
 }
 
@@ -135,6 +146,14 @@ fn answer(config_key: &str, epoch: &str, outcome: &OutcomeResult) -> Response {
 }
 
 impl Asked<'_> {
+    /// What the audit tells of it if it does not come to a change.
+    fn describe(&self, act: &acts::Asked) {
+        act.is("admin_change", &self.config_key);
+        act.with("config_key", self.config_key.as_str());
+        act.with("tenant_id", self.tenant_id.as_deref());
+        act.with("user_id", self.user_id.as_deref());
+    }
+
     fn into_change(self, epoch: &str, node_id: &str) -> Result<Change, Refusal> {
         check_names(self.tenant_id.as_deref(), &self.config_key)?;
         for (field, name) in [

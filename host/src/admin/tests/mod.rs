@@ -1,10 +1,12 @@
 //! The server as its clients see it: real sockets, a real store, no pipelines but a stand-in for the one through the
 //! log.
 
+mod audit;
 mod log;
 
 use super::*;
-use crate::config::DeadLetterSettings;
+use crate::audit::AuditOptions;
+use crate::config::{DeadLetterSettings, HostSettings};
 use crate::log::Log;
 use crate::registry::RegistryOptions;
 use crate::runtime::{DeadLetter, StoredError, StoredRecord};
@@ -38,6 +40,7 @@ fn view(folder: &TempDir) -> HostView {
         registry,
         dead_letters: DeadLetters::open(store.clone(), DeadLetterSettings::default()).expect("readable"),
         log: log::view(&store),
+        audit: Audit::open(store.clone(), AuditOptions::new(&HostSettings::default())).expect("an audit"),
         store,
         metrics: Metrics::new(),
         pipelines: Vec::new(),
