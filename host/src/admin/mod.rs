@@ -26,6 +26,7 @@ mod tests;
 
 pub use client::{Client, ClientError, Lines, escaped};
 pub use dead_letters::{Filter, Page, detail, page};
+pub use keys::Moment;
 pub use listen::AdminError;
 pub use log_view::{Called, LogPipeline, LogView, Told};
 pub use plugins::plugins;

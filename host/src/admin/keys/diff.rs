@@ -4,7 +4,8 @@ use super::super::HostView;
 use super::super::answer::{Refusal, apart};
 use super::super::log_view::check_names;
 use super::compared::{Compared, Versus};
-use super::version::{Moment, Versions};
+use super::moment::Moment;
+use super::version::Versions;
 use super::asked;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -18,7 +19,6 @@ pub(in crate::admin) struct DiffAsked {
     tenant: Option<String>,
     from: Option<Moment>,
     to: Option<Moment>,
-    epoch: Option<String>,
 }
 
 /// What the newest change has changed, unless something else is asked for: from some version to what is now, or what the
@@ -28,16 +28,15 @@ pub(in crate::admin) async fn diff(
     Path(key): Path<String>,
     query: Result<Query<DiffAsked>, QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let DiffAsked { tenant, from, to, epoch } = asked(query)?;
+    let DiffAsked { tenant, from, to } = asked(query)?;
     check_names(tenant.as_deref(), &key)?;
     apart(move || {
         let log = &host.log.log;
         let versions = Versions { log, tenant: tenant.as_deref(), key: &key };
         // Whoever asks about a key that never was should hear that and not that nothing changed.
         let newest = versions.newest()?;
-        let at = |moment| versions.at(moment, epoch.as_deref());
-        let to = to.map_or(Ok(newest), at)?;
-        let from = from.map_or_else(|| versions.before(&to), at)?;
+        let to = to.map_or(Ok(newest), |to| versions.at(&to))?;
+        let from = from.map_or_else(|| versions.before(&to), |from| versions.at(&from))?;
         let answer = Versus {
             config_key: &key,
             tenant_id: tenant.as_deref(),

@@ -1,5 +1,6 @@
 //! `/v1/keys`: what is configured now, what was before, who changed what of it, and the way back.
 
+mod moment;
 mod version;
 mod list;
 mod show;
@@ -13,6 +14,7 @@ pub(super) use blame::blame;
 pub(super) use diff::diff;
 pub(super) use history::history;
 pub(super) use list::list;
+pub use moment::Moment;
 pub(super) use rollback::rollback;
 pub(super) use show::show;
 

@@ -8,7 +8,8 @@ use super::super::answer::{Refusal, apart};
 use super::super::changes::{Asked, Base, Fence, Op, done, enter, without_value};
 use super::super::log_view::check_names;
 use super::compared::Compared;
-use super::version::{Moment, Version, Versions};
+use super::moment::Moment;
+use super::version::{Version, Versions};
 use super::{KeyAsked, asked};
 use axum::Json as Body;
 use axum::body::Bytes;
@@ -26,11 +27,8 @@ use std::sync::Arc;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RollbackAsked {
-    /// The revision at which the key was what it is to be.
-    to: u64,
-    /// The log that revisions count in.
-    #[serde(default)]
-    epoch: Option<String>,
+    /// When the key was what it is to be.
+    to: Moment,
     /// Only if the newest change of the key is still this one.
     #[serde(default)]
     if_revision: Option<u64>,
@@ -51,6 +49,8 @@ struct RollbackAsked {
 
 /// What is to be done.
 struct Plan {
+    /// The revision that is gone back to.
+    to: u64,
     now: Version,
     then: Version,
     compared: Compared,
@@ -67,11 +67,11 @@ pub(in crate::admin) async fn rollback(
     let asked: RollbackAsked = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad_message(format!("the body asks for no rollback: {}", without_value(&error))))?;
     let (view, place) = (Arc::clone(&host), (tenant.clone(), key.clone()));
-    let (to, epoch, if_revision) = (asked.to, asked.epoch.clone(), asked.if_revision);
+    let (to, if_revision) = (asked.to.clone(), asked.if_revision);
     let plan = apart(move || {
         let (tenant, key) = place;
         let versions = Versions { log: &view.log.log, tenant: tenant.as_deref(), key: &key };
-        Plan::of(versions, to, epoch.as_deref(), if_revision)
+        Plan::of(versions, &to, if_revision)
     })
     .await?;
     let is_needed = plan.is_needed();
@@ -79,12 +79,12 @@ pub(in crate::admin) async fn rollback(
         let mut done = done(&key);
         // What is current is what was asked for.
         done.extend((!is_needed).then(|| ("revision".to_owned(), json!(plan.now.revision))));
-        return Ok(Body(Answer::of(done, to, is_needed, asked.dry_run, &plan)).into_response());
+        return Ok(Body(Answer::of(done, is_needed, asked.dry_run, &plan)).into_response());
     }
-    let metadata = asked.metadata(to);
+    let metadata = asked.metadata(plan.to);
     let change = asked.into_change(tenant, key, &plan, &metadata, host.log.log.epoch());
     Ok(match enter(&host, change).await {
-        Ok(done) => Body(Answer::of(done, to, true, false, &plan)).into_response(),
+        Ok(done) => Body(Answer::of(done, true, false, &plan)).into_response(),
         Err(refused) => *refused,
     })
 }
@@ -107,28 +107,31 @@ struct Answer<'p> {
 }
 
 impl<'p> Answer<'p> {
-    fn of(done: Map<String, Value>, rollback_to: u64, changed: bool, dry_run: bool, plan: &'p Plan) -> Self {
+    fn of(done: Map<String, Value>, changed: bool, dry_run: bool, plan: &'p Plan) -> Self {
         let (base_revision, compared) = (plan.now.revision, &plan.compared);
-        Self { done, rollback_to, base_revision, changed, dry_run, compared }
+        Self { done, rollback_to: plan.to, base_revision, changed, dry_run, compared }
     }
 }
 
 impl Plan {
     fn of(
         versions: Versions<'_>,
-        to: u64,
-        epoch: Option<&str>,
+        to: &Moment,
         if_revision: Option<u64>,
     ) -> Result<Self, Refusal> {
         let now = versions.newest()?;
-        let then = versions.at(Moment::Revision(to), epoch)?;
+        let then = versions.at(to)?;
         if if_revision.is_some_and(|expected| now.revision != Some(expected)) {
             let (key, newest) = (versions.key, now.revision.unwrap_or_default());
             let message = format!("`{key}` was changed in between: its newest revision is {newest}");
             return Err(Refusal::of_code("conflict", message).with_details(json!({ "revision": newest })));
         }
         let compared = Compared::of(&now, &then);
-        Ok(Self { now, then, compared })
+        let to = match to {
+            Moment::Revision { revision, .. } => *revision,
+            Moment::Time(_) => then.revision.unwrap_or_default(),
+        };
+        Ok(Self { to, now, then, compared })
     }
 
     /// Whether there is something to do. Where changes stand against each other, there is: they are ended.

@@ -3,7 +3,8 @@
 use super::super::HostView;
 use super::super::answer::{Refusal, apart};
 use super::super::log_view::check_names;
-use super::version::{Moment, Version, Versions};
+use super::moment::Moment;
+use super::version::{Version, Versions};
 use super::{asked, text};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -16,10 +17,7 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct ShowAsked {
     tenant: Option<String>,
-    /// A revision, or a time by the clock of the host that committed.
     at: Option<Moment>,
-    /// The log that the revision counts in.
-    epoch: Option<String>,
 }
 
 /// As it lies in the log.
@@ -28,14 +26,11 @@ pub(in crate::admin) async fn show(
     Path(key): Path<String>,
     query: Result<Query<ShowAsked>, QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let ShowAsked { tenant, at, epoch } = asked(query)?;
+    let ShowAsked { tenant, at } = asked(query)?;
     check_names(tenant.as_deref(), &key)?;
     apart(move || {
         let versions = Versions { log: &host.log.log, tenant: tenant.as_deref(), key: &key };
-        let version = match at {
-            Some(at) => versions.at(at, epoch.as_deref())?,
-            None => versions.newest()?,
-        };
+        let version = at.map_or_else(|| versions.newest(), |at| versions.at(&at))?;
         match &version.record {
             Some(record) if version.value.is_some() => {
                 Ok(([(CONTENT_TYPE, "application/json")], text(record)).into_response())

@@ -1,21 +1,13 @@
 //! What a key was at some revision or moment, and why that cannot be told.
 
 use super::super::answer::Refusal;
+use super::moment::Moment;
 use crate::history::Tree;
 use crate::log::{At, Log};
 use lockstep_plugin_api::change::CONFIG_CREATED;
 use lockstep_plugin_api::{Change, Json, Record, time};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Serialize, de};
 use serde_json::json;
-use std::borrow::Cow;
-
-/// A place in the history of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::admin) enum Moment {
-    Revision(u64),
-    /// In microseconds since 1970.
-    Time(i64),
-}
 
 /// The history of one key.
 #[derive(Clone, Copy)]
@@ -48,19 +40,6 @@ pub(super) struct ShownVersion<'v> {
     timestamp: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        if let Ok(revision) = text.parse() {
-            return Ok(Self::Revision(revision));
-        }
-        let time = time::parse_us(&text).map_err(|_| {
-            de::Error::custom("a revision, or a time such as 2026-01-31T12:00:00Z, is expected")
-        })?;
-        Ok(Self::Time(time))
-    }
-}
-
 impl<'h> Versions<'h> {
     /// What the key is now.
     pub fn newest(&self) -> Result<Version, Refusal> {
@@ -68,44 +47,38 @@ impl<'h> Versions<'h> {
         newest.map(Version::of).ok_or_else(|| Refusal::not_found(format!("there is no key `{}`", self.key)))
     }
 
-    /// What it was, where revisions count in this epoch, or in the host's own if none is said.
-    pub fn at(&self, moment: Moment, epoch: Option<&str>) -> Result<Version, Refusal> {
-        let own = self.log.epoch();
-        if epoch.is_some_and(|epoch| epoch != own) {
-            return Err(self.unknown(format!("revisions of another log are not known here: this one's epoch is {own}")));
-        }
+    /// What it was.
+    pub fn at(&self, moment: &Moment) -> Result<Version, Refusal> {
+        let (own, head) = (self.log.epoch(), self.log.head());
         let found = match moment {
-            Moment::Revision(revision) if revision > self.log.head() => {
-                let head = self.log.head();
+            Moment::Revision { epoch: Some(epoch), .. } if epoch != own => {
+                return Err(self.unknown(format!("`{epoch}` is another log than this one, which is `{own}`")));
+            }
+            Moment::Revision { revision, .. } if *revision > head => {
                 return Err(self.unknown(format!("there is no revision {revision} yet: the newest one is {head}")));
             }
-            Moment::Revision(revision) => self.log.entry_at(self.tenant, self.key, revision)?,
-            Moment::Time(at_us) => self.log.entry_at_time(self.tenant, self.key, at_us)?,
+            Moment::Revision { revision, .. } => self.log.entry_at(self.tenant, self.key, *revision)?,
+            Moment::Time(at_us) => self.log.entry_at_time(self.tenant, self.key, *at_us)?,
         };
         match found {
             At::Entry(record) => Ok(Version::of(record)),
             At::Absent => Ok(Version { record: None, value: None, revision: Some(0) }),
-            At::Compacted => Err(self.forgotten(&moment)),
+            At::Compacted => Err(self.forgotten(moment)),
         }
     }
 
     /// What it was before this version. Where history no longer reaches, the change itself may still tell.
     pub fn before(&self, version: &Version) -> Result<Version, Refusal> {
-        let revision = version.revision.unwrap_or(0);
-        match self.log.entry_at(self.tenant, self.key, revision.saturating_sub(1))? {
-            At::Entry(record) => Ok(Version::of(record)),
-            At::Absent => Ok(Version { record: None, value: None, revision: Some(0) }),
-            At::Compacted => version
-                .replaced()
-                .map(|value| Version { record: None, value, revision: None })
-                .ok_or_else(|| self.forgotten(&Moment::Revision(revision.saturating_sub(1)))),
-        }
+        let revision = version.revision.unwrap_or(0).saturating_sub(1);
+        let before = self.at(&Moment::Revision { epoch: None, revision });
+        let replaced = |value| Version { record: None, value, revision: None };
+        before.or_else(|refusal| version.replaced().map(replaced).ok_or(refusal))
     }
 
     fn forgotten(&self, moment: &Moment) -> Refusal {
         let when = match moment {
-            Moment::Revision(revision) => format!("revision {revision}"),
-            Moment::Time(at_us) => time::format_us(*at_us),
+            Moment::Revision { revision, .. } => format!("revision {revision}"),
+            Moment::Time(_) => moment.to_string(),
         };
         let oldest = self.log.reaches_back_to(self.tenant, self.key).ok().flatten().unwrap_or_default();
         let key = self.key;

@@ -32,9 +32,9 @@ fn a_key_is_shown_as_it_was() {
     assert_eq!(before, (404, "not_found".to_owned()));
     assert_eq!(refused(&served, "/v1/keys/other?at=2", "").0, 404);
     assert_eq!(refused(&served, "/v1/keys/app.x?at=4", ""), (409, "unknown_base".to_owned()));
-    assert_eq!(refused(&served, "/v1/keys/app.x?at=1&epoch=another", "").1, "unknown_base");
+    assert_eq!(refused(&served, "/v1/keys/app.x?at=another:1", "").1, "unknown_base");
     let epoch = served.log.epoch().to_owned();
-    assert_eq!(get(&served, &format!("/v1/keys/app.x?at=1&epoch={epoch}"))["revision"], 1);
+    assert_eq!(get(&served, &format!("/v1/keys/app.x?at={epoch}:1"))["revision"], 1);
     assert_eq!(refused(&served, "/v1/keys/app.x?at=yesterday", ""), (400, "bad_message".to_owned()));
 }
 
@@ -117,6 +117,8 @@ fn a_key_gets_back_what_it_had() {
     assert_eq!((&shown["new_value"], &shown["user_id"]), (&json!({"a": 1}), &json!("bob")));
     assert_eq!(shown["metadata"], json!({ "why": "a test", "rollback_to": 1 }));
     assert_eq!(shown["base"], json!({ "epoch": served.log.epoch(), "revision": 2 }));
+    let before = post(&served, path, &json!({ "to": "2020-01-01T00:00:00Z", "dry_run": true }));
+    assert_eq!((&before["rollback_to"], &before["patch"][0]["op"]), (&json!(0), &json!("remove")));
     let again = post(&served, path, &json!({ "to": 1 }));
     assert_eq!((&again["changed"], &again["revision"], served.log.head()), (&json!(false), &json!(3), 3));
 }
@@ -140,7 +142,8 @@ fn a_way_back_that_is_not_there_is_refused() {
     let path = "/v1/keys/app.x/rollback";
     for (body, status, code) in [
         (r#"{"to":9}"#, 409, "unknown_base"),
-        (r#"{"to":1,"epoch":"another"}"#, 409, "unknown_base"),
+        (r#"{"to":"another:1"}"#, 409, "unknown_base"),
+        (r#"{"to":"yesterday"}"#, 400, "bad_message"),
         (r#"{"to":1,"if_revision":1}"#, 409, "conflict"),
         (r#"{"to":1,"user_id":""}"#, 400, "bad_message"),
         (r#"{"to":1,"metadata":[]}"#, 400, "bad_message"),
