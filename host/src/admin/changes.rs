@@ -121,7 +121,11 @@ pub(super) fn without_value(error: &serde_json::Error) -> String {
     if is_about_names { text } else { format!("not valid JSON, or a field has the wrong type, at {place}") }
 }
 
-fn answer(config_key: &str, epoch: &str, outcome: &OutcomeResult) -> Result<Map<String, Value>, Box<Response>> {
+fn answer(
+    config_key: &str,
+    epoch: &str,
+    outcome: &OutcomeResult,
+) -> Result<Map<String, Value>, Box<Response>> {
     match outcome {
         OutcomeResult::Applied { revision, details } => {
             let mut done = done(config_key);

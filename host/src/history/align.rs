@@ -22,7 +22,8 @@ pub(super) struct Run {
 pub(super) fn runs<T: Eq + Hash>(old: &[T], new: &[T]) -> Vec<Run> {
     let n_before = old.iter().zip(new).take_while(|(old, new)| old == new).count();
     let (left_old, left_new) = (&old[n_before..], &new[n_before..]);
-    let n_after = left_old.iter().rev().zip(left_new.iter().rev()).take_while(|(old, new)| old == new).count();
+    let n_after =
+        left_old.iter().rev().zip(left_new.iter().rev()).take_while(|(old, new)| old == new).count();
     let (ids_old, ids_new) =
         numbered(&left_old[..left_old.len() - n_after], &left_new[..left_new.len() - n_after]);
 

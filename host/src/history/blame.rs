@@ -85,7 +85,9 @@ impl Open {
             }
             Shape::Text(text) if text.contains('\n') => {
                 let lines = split_lines(text).into_iter().enumerate();
-                Self::Lines(lines.map(|(at, line)| (at, part(path, Some(at + 1), json(line), parts))).collect())
+                Self::Lines(
+                    lines.map(|(at, line)| (at, part(path, Some(at + 1), json(line), parts))).collect(),
+                )
             }
             _ => {
                 let raw = RawValue::from_string(value.raw().to_owned());
@@ -143,7 +145,8 @@ impl Finder<'_> {
             }
             (Open::Lines(open), Shape::Text(after), Shape::Text(before)) => {
                 let stood = stood(&split_lines(after), &split_lines(before), false);
-                let (kept, gone): (Vec<_>, Vec<_>) = open.into_iter().partition(|(at, _)| stood[*at].is_some());
+                let (kept, gone): (Vec<_>, Vec<_>) =
+                    open.into_iter().partition(|(at, _)| stood[*at].is_some());
                 gone.into_iter().for_each(|(_, part)| self.parts[part].by = Some(self.change));
                 let kept = kept.into_iter().filter_map(|(at, part)| Some((stood[at]?, part)));
                 Some(kept.collect()).filter(|lines: &Vec<_>| !lines.is_empty()).map(Open::Lines)
@@ -157,7 +160,9 @@ impl Finder<'_> {
         match open {
             Open::Object(fields) => fields.into_values().for_each(|open| drop(self.found(open))),
             Open::List(items) => items.into_iter().for_each(|(_, open)| drop(self.found(open))),
-            Open::Lines(lines) => lines.into_iter().for_each(|(_, part)| self.parts[part].by = Some(self.change)),
+            Open::Lines(lines) => {
+                lines.into_iter().for_each(|(_, part)| self.parts[part].by = Some(self.change))
+            }
             Open::Leaf(part) => self.parts[part].by = Some(self.change),
         }
         None

@@ -70,8 +70,9 @@ impl<'t> Finder<'t> {
                 // Where an item is removed, the next one takes its place.
                 let place = news.start;
                 match (olds.next(), news.next()) {
-                    (Some(old), Some(new)) => self
-                        .within((old, new), |finder| finder.compare(&before[old], &after[new])),
+                    (Some(old), Some(new)) => {
+                        self.within((old, new), |finder| finder.compare(&before[old], &after[new]))
+                    }
                     (Some(old), None) => {
                         self.within((old, place), |finder| finder.found(Some(&before[old]), None));
                     }

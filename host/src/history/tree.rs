@@ -4,14 +4,12 @@
 //! alone. Numbers are compared as they are written, so that nothing is rounded and `1.0` is not `1`.
 
 use lockstep_plugin_api::change::MAX_DEPTH;
+use lockstep_plugin_api::sealed::is_sealed;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-
-/// The one field of a value that is sealed.
-const SEALED: &str = "$enc";
 
 /// A value and what is in it.
 #[derive(Debug, Clone)]
@@ -45,8 +43,9 @@ impl<'a> Tree<'a> {
         let shape = match raw.as_bytes().first() {
             Some(b'{' | b'[') if depth >= MAX_DEPTH => None,
             Some(b'{') => object(raw, depth),
-            Some(b'[') => read::<Vec<&RawValue>>(raw)
-                .map(|items| Shape::List(items.into_iter().map(|item| Self::at(item.get(), depth + 1)).collect())),
+            Some(b'[') => read::<Vec<&RawValue>>(raw).map(|items| {
+                Shape::List(items.into_iter().map(|item| Self::at(item.get(), depth + 1)).collect())
+            }),
             Some(b'"') => read::<Name<'_>>(raw).map(|text| Shape::Text(text.0)),
             _ => None,
         };
@@ -77,10 +76,10 @@ impl<'a> Tree<'a> {
 }
 
 fn object(raw: &str, depth: usize) -> Option<Shape<'_>> {
-    let fields = read::<BTreeMap<Name<'_>, &RawValue>>(raw)?;
-    if fields.len() == 1 && fields.get(SEALED).is_some_and(|sealed| sealed.get().starts_with('{')) {
+    if is_sealed(raw) {
         return Some(Shape::Sealed(raw));
     }
+    let fields = read::<BTreeMap<Name<'_>, &RawValue>>(raw)?;
     let fields = fields.into_iter().map(|(name, value)| (name, Tree::at(value.get(), depth + 1)));
     Some(Shape::Object(fields.collect()))
 }

@@ -3,10 +3,10 @@
 use super::super::HostView;
 use super::super::answer::{Refusal, apart};
 use super::super::log_view::check_names;
+use super::asked;
 use super::compared::{Compared, Versus};
 use super::moment::Moment;
 use super::version::Versions;
-use super::asked;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};

@@ -30,7 +30,8 @@ impl FromStr for Moment {
         if let Ok(at_us) = time::parse_us(text) {
             return Ok(Self::Time(at_us));
         }
-        let (epoch, revision) = text.rsplit_once(':').filter(|(epoch, _)| !epoch.is_empty()).ok_or(NoMoment)?;
+        let (epoch, revision) =
+            text.rsplit_once(':').filter(|(epoch, _)| !epoch.is_empty()).ok_or(NoMoment)?;
         let revision = revision.parse().map_err(|_| NoMoment)?;
         Ok(Self::Revision { epoch: Some(epoch.to_owned()), revision })
     }
@@ -67,7 +68,8 @@ mod tests {
 
     #[test]
     fn a_moment_is_a_revision_or_a_time() {
-        let at = |epoch: Option<&str>, revision| Moment::Revision { epoch: epoch.map(str::to_owned), revision };
+        let at =
+            |epoch: Option<&str>, revision| Moment::Revision { epoch: epoch.map(str::to_owned), revision };
         for (text, expected) in [
             ("42", at(None, 42)),
             ("0198-a:42", at(Some("0198-a"), 42)),

@@ -64,8 +64,9 @@ pub(in crate::admin) async fn rollback(
 ) -> Result<Response, Refusal> {
     let KeyAsked { tenant } = asked(query)?;
     check_names(tenant.as_deref(), &key)?;
-    let asked: RollbackAsked = serde_json::from_slice(&body)
-        .map_err(|error| Refusal::bad_message(format!("the body asks for no rollback: {}", without_value(&error))))?;
+    let asked: RollbackAsked = serde_json::from_slice(&body).map_err(|error| {
+        Refusal::bad_message(format!("the body asks for no rollback: {}", without_value(&error)))
+    })?;
     let (view, place) = (Arc::clone(&host), (tenant.clone(), key.clone()));
     let (to, if_revision) = (asked.to.clone(), asked.if_revision);
     let plan = apart(move || {
@@ -114,11 +115,7 @@ impl<'p> Answer<'p> {
 }
 
 impl Plan {
-    fn of(
-        versions: Versions<'_>,
-        to: &Moment,
-        if_revision: Option<u64>,
-    ) -> Result<Self, Refusal> {
+    fn of(versions: Versions<'_>, to: &Moment, if_revision: Option<u64>) -> Result<Self, Refusal> {
         let now = versions.newest()?;
         let then = versions.at(to)?;
         if if_revision.is_some_and(|expected| now.revision != Some(expected)) {

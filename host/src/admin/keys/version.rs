@@ -55,7 +55,9 @@ impl<'h> Versions<'h> {
                 return Err(self.unknown(format!("`{epoch}` is another log than this one, which is `{own}`")));
             }
             Moment::Revision { revision, .. } if *revision > head => {
-                return Err(self.unknown(format!("there is no revision {revision} yet: the newest one is {head}")));
+                return Err(
+                    self.unknown(format!("there is no revision {revision} yet: the newest one is {head}"))
+                );
             }
             Moment::Revision { revision, .. } => self.log.entry_at(self.tenant, self.key, *revision)?,
             Moment::Time(at_us) => self.log.entry_at_time(self.tenant, self.key, *at_us)?,

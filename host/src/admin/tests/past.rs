@@ -74,7 +74,10 @@ fn numbers_stay_as_they_were_written() {
     for path in ["history", "diff", "blame"] {
         let path = format!("/v1/keys/app.x/{path}");
         let text: Box<serde_json::value::RawValue> = served.socket().get_as(&path).expect("an answer");
-        assert!(text.get().contains("1e400") && (path.ends_with("blame") || text.get().contains("1.10")), "{text}");
+        assert!(
+            text.get().contains("1e400") && (path.ends_with("blame") || text.get().contains("1.10")),
+            "{text}"
+        );
     }
     let path = "/v1/keys/app.x/rollback";
     let done: Box<serde_json::value::RawValue> = served.socket().post_as(path, r#"{"to":1}"#).expect("done");
@@ -88,11 +91,9 @@ fn every_part_has_who_changed_it_last() {
     let served = with_values(&[json!({"a": 1, "t": "one\ntwo"}), json!({"a": 2, "t": "one\n2"})]);
     let blame = get(&served, "/v1/keys/app.x/blame");
     let parts = blame["parts"].as_array().expect("parts").iter();
-    let parts: Vec<_> = parts.map(|part| json!([part["path"], part["line"], part["value"], part["revision"]])).collect();
-    assert_eq!(
-        parts,
-        [json!(["/a", null, 2, 2]), json!(["/t", 1, "one\n", 1]), json!(["/t", 2, "2", 2])]
-    );
+    let parts: Vec<_> =
+        parts.map(|part| json!([part["path"], part["line"], part["value"], part["revision"]])).collect();
+    assert_eq!(parts, [json!(["/a", null, 2, 2]), json!(["/t", 1, "one\n", 1]), json!(["/t", 2, "2", 2])]);
     assert_eq!((&blame["revision"], &blame["parts"][0]["user_id"]), (&json!(2), &json!("ann")));
     served.socket().post_json("/v1/changes", r#"{"config_key":"app.x","op":"delete"}"#).expect("deleted");
     assert_eq!(refused(&served, "/v1/keys/app.x/blame", ""), (404, "not_found".to_owned()));
@@ -107,7 +108,8 @@ fn a_key_gets_back_what_it_had() {
     assert_eq!((&tried["dry_run"], &tried["changed"], served.log.head()), (&json!(true), &json!(true), 2));
     assert_eq!(tried["changes"], json!([{ "path": "/a", "kind": "changed", "old": 2, "new": 1 }]));
     let metadata = json!({ "why": "a test" });
-    let done = post(&served, path, &json!({ "to": 1, "user_id": "bob", "if_revision": 2, "metadata": metadata }));
+    let done =
+        post(&served, path, &json!({ "to": 1, "user_id": "bob", "if_revision": 2, "metadata": metadata }));
     assert_eq!(
         (&done["revision"], &done["rollback_to"], &done["base_revision"], &done["changed"]),
         (&json!(3), &json!(1), &json!(2), &json!(true))
@@ -155,7 +157,8 @@ fn a_way_back_that_is_not_there_is_refused() {
     assert_eq!(refused(&served, "/v1/keys/none/rollback", r#"{"to":1}"#), (404, "not_found".to_owned()));
     assert_eq!(refused(&served, "/v1/keys/app..x/rollback", r#"{"to":1}"#).1, "bad_key");
     assert_eq!(served.log.head(), 3, "nothing was committed");
-    let Err(ClientError::Refused { details, .. }) = served.socket().post_json(path, r#"{"to":1,"if_revision":1}"#)
+    let Err(ClientError::Refused { details, .. }) =
+        served.socket().post_json(path, r#"{"to":1,"if_revision":1}"#)
     else {
         panic!("refused")
     };

@@ -70,7 +70,9 @@ fn every_part_is_by_the_last_change_that_touched_it() {
         let value = history.last().and_then(Option::as_ref).expect("a value");
         leaves(value, "", &mut expected);
         let by = |(path, leaf): (String, Value)| {
-            let had = |version: &Option<Value>| version.as_ref().and_then(|value| value.pointer(&path)) == Some(&leaf);
+            let had = |version: &Option<Value>| {
+                version.as_ref().and_then(|value| value.pointer(&path)) == Some(&leaf)
+            };
             let last_without = history.iter().rposition(|version| !had(version)).expect("there was no value");
             (path, None, Some(last_without + 1))
         };
@@ -99,7 +101,9 @@ fn items_and_lines_keep_who_they_are_by_wherever_they_come_to_stand() {
             versions.push(items.clone());
         }
         let by: Vec<_> = items.iter().map(|(_, version)| Some(*version)).collect();
-        let numbers = |items: &Vec<(i32, usize)>| Some(items.iter().map(|(n, _)| json!({ "n": n, "same": 1 })).collect());
+        let numbers = |items: &Vec<(i32, usize)>| {
+            Some(items.iter().map(|(n, _)| json!({ "n": n, "same": 1 })).collect())
+        };
         let history: History = [None].into_iter().chain(versions.iter().map(numbers)).collect();
         let found = blamed(&history).into_iter().filter(|(path, ..)| path.ends_with("/n"));
         assert_eq!(found.map(|(_, _, by)| by).collect::<Vec<_>>(), by, "seed {seed}: {history:?}");
@@ -109,7 +113,8 @@ fn items_and_lines_keep_who_they_are_by_wherever_they_come_to_stand() {
             Some(json!(text))
         };
         let history: History = [None].into_iter().chain(versions.iter().map(text)).collect();
-        let expected: Vec<_> = by.iter().enumerate().map(|(at, by)| (String::new(), Some(at + 1), *by)).collect();
+        let expected: Vec<_> =
+            by.iter().enumerate().map(|(at, by)| (String::new(), Some(at + 1), *by)).collect();
         assert_eq!(blamed(&history), expected, "seed {seed}: {history:?}");
     }
 }

@@ -27,7 +27,9 @@ fn apply(place: &mut Value, last: &str, op: &str, new: Option<Value>) -> Option<
     let name = last.replace("~1", "/").replace("~0", "~");
     match (place, op) {
         (Value::Object(fields), "remove") => fields.remove(&name).map(drop),
-        (Value::Object(fields), op) => (fields.insert(name, new?).is_some() == (op == "replace")).then_some(()),
+        (Value::Object(fields), op) => {
+            (fields.insert(name, new?).is_some() == (op == "replace")).then_some(())
+        }
         (Value::Array(items), op) => {
             let at = last.parse().ok().filter(|at| *at < items.len() + usize::from(op == "add"))?;
             match op {

@@ -13,7 +13,10 @@ const NAMES: [&str; 5] = ["a", "b/c", "d~e", "é 😀", ""];
 
 fn any_text(random: &mut fastrand::Rng) -> String {
     let n_lines = random.usize(1..5);
-    (0..n_lines).map(|_| random.choice(["one", "two words", "é", ""]).expect("a line")).collect::<Vec<_>>().join("\n")
+    (0..n_lines)
+        .map(|_| random.choice(["one", "two words", "é", ""]).expect("a line"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn any_value(random: &mut fastrand::Rng, depth: usize) -> Value {

@@ -111,7 +111,10 @@ fn it_is_known_whether_a_keys_history_is_whole() {
     let oldest = log.reaches_back_to(None, "a").expect("read");
     assert_eq!(oldest, Some(compacted + 1));
     let n_left = log.history(None, "a", None, 99).expect("read").records.len();
-    assert_eq!((before(99), before(n_left), before(n_left - 1)), (Before::Compacted, Before::Compacted, Before::More));
+    assert_eq!(
+        (before(99), before(n_left), before(n_left - 1)),
+        (Before::Compacted, Before::Compacted, Before::More)
+    );
     append(&log, vec![change("b", 1)]);
     assert_eq!(log.history(None, "b", None, 9).expect("read").before, Before::Nothing, "a key of its own");
     assert_eq!(log.reaches_back_to(None, "none").expect("read"), None);

@@ -69,7 +69,8 @@ fn what_a_key_was_is_found_by_the_clock_too() {
         NOW_US.set(start + hour * HOUR_US);
         append(&log, vec![change("a", value), change("b", value)]);
     }
-    for (hour, expected) in [(0, None), (1, Some("a=1@1")), (3, Some("a=2@3")), (4, Some("a=4@5")), (9, Some("a=4@5"))]
+    for (hour, expected) in
+        [(0, None), (1, Some("a=1@1")), (3, Some("a=2@3")), (4, Some("a=4@5")), (9, Some("a=4@5"))]
     {
         match log.entry_at_time(None, "a", start + hour * HOUR_US).expect("read") {
             At::Entry(found) => assert_eq!(Some(show(&found).as_str()), expected, "hour {hour}"),
