@@ -17,6 +17,8 @@ mod versions;
 mod servers;
 mod websocket;
 mod websocket_log;
+mod webhook;
+// schema_reload
 mod malformed;
 mod delivery;
 mod log;
