@@ -49,8 +49,8 @@ pub use key_ledger::{KeyLedger, Numbered};
 pub use ledger::Ledger;
 pub use lines::{append, key_of, lines, read};
 pub use locks::{
-    Added, Additions, Errand, Grant, GuidePeer, Said, Stored, Turn, Turns, contend, disorder, monotonic_us,
-    n_overtakings, overlap, repeated,
+    Added, Additions, AuditFaults, Errand, Grant, GuidePeer, LockEntry, Said, Stored, Turn, Turns, contend,
+    disorder, monotonic_us, n_overtakings, overlap, repeated,
 };
 pub use oracle::{npm_answers, plugin_answers};
 pub use peer::PythonPeer;

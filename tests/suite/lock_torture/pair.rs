@@ -1,7 +1,7 @@
 //! Two hosts that share one Redis for their locks and nothing else.
 
 use crate::log_acceptance::{Added, Sync};
-use lockstep_test_support::{Host, PASSWORD, Redis, RedisOptions, Request, USER};
+use lockstep_test_support::{Host, LockEntry, PASSWORD, Redis, RedisOptions, Request, USER};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -19,14 +19,6 @@ pub(super) struct Pair {
     pub(super) a: Node,
     pub(super) b: Node,
     pub(super) redis: Redis,
-}
-
-/// An entry of a host's audit about a lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Audited {
-    /// Without `lock_` in front.
-    pub(super) what: String,
-    pub(super) token: u64,
 }
 
 impl Node {
@@ -83,7 +75,7 @@ impl Node {
     }
 
     /// What the audit says about the lock of a key, in order.
-    pub(super) fn audited(&self, key: &str) -> Vec<Audited> {
+    pub(super) fn audited(&self, key: &str) -> Vec<LockEntry> {
         let (mut entries, mut before) = (Vec::new(), String::new());
         loop {
             let page = self.host.get(&format!("/v1/audit?limit=1000{before}")).json();
@@ -95,12 +87,8 @@ impl Node {
                 None => break,
             }
         }
-        let of_key = entries.iter().rev().filter(|entry| entry["config_key"] == key);
-        let audited = of_key.filter_map(|entry| {
-            let what = entry["event_type"].as_str()?.strip_prefix("lock_")?.to_owned();
-            Some(Audited { what, token: entry["token"].as_u64()? })
-        });
-        audited.collect()
+        entries.reverse();
+        LockEntry::of(&entries, key)
     }
 }
 

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::log_acceptance::Sync;
 use lockstep_test_support::{
-    Additions, Errand, Grant, GuidePeer, LIMIT, Redis, RedisOptions, Stored, Turn, Turns, disorder,
-    eventually, last_revision, random, repeated, scale, written,
+    Additions, AuditFaults, Errand, Grant, GuidePeer, LIMIT, Redis, RedisOptions, Stored, Turn, Turns,
+    disorder, eventually, last_revision, random, repeated, scale, written,
 };
 use serde_json::json;
 use std::{
@@ -19,8 +19,8 @@ use std::{
 const N_CLIENTS: usize = 6;
 const KEYS: [&str; 2] = ["app.counter.one", "app.counter.two"];
 
-/// As short as the host grants it.
-const TTL: Duration = Duration::from_secs(1);
+/// Shorter than what whoever is stopped is stopped for.
+const TTL: Duration = Duration::from_millis(250);
 
 /// Between reading a number and writing the next one: long enough to be stopped in between.
 const THINKING: Duration = Duration::from_millis(20);
@@ -85,7 +85,7 @@ fn lockstep_client(pair: &Arc<Pair>) -> impl Fn(usize) -> Errand + Send + std::m
         let user = format!("user-{client}");
         let how = ["--ttl", &ttl, "--wait", "5s", "--user", &user];
         // Now and then the work takes longer than the lease, which has to be kept up meanwhile.
-        let think = if fastrand::u8(..10) == 0 { TTL + TTL / 3 } else { THINKING };
+        let think = if fastrand::u8(..30) == 0 { TTL + TTL / 3 } else { THINKING };
         let mut command = pair.node(client).run_addition(key, &how, &pair.a.addition(key, think.as_millis()));
         command.stderr(std::process::Stdio::null());
         Errand { key: key.to_owned(), command }
@@ -161,6 +161,14 @@ fn judge(pair: &Pair, nemesis: &Nemesis, turns: &[Turn]) {
     let (n_stopped, n_wiped) = nemesis.counts();
     assert!(n_stopped >= 4 && n_wiped >= 1 && n_accepted >= 20, "it was torture, and they went on");
     tokens_rise(pair, turns);
+    for key in KEYS {
+        let faults = AuditFaults::new(&[pair.a.audited(key), pair.b.audited(key)]);
+        let unended = faults.unended.len() as u64;
+        println!("audit of {key}: {faults:?}");
+        // Redis forgets whose lock it was with everything else.
+        assert!(unended <= n_wiped, "{key}: {faults:?}");
+        assert_eq!(AuditFaults { unended: Vec::new(), ..faults }, AuditFaults::default(), "{key}");
+    }
 }
 
 /// A host's tokens only grow, whatever Redis forgets; those whose additions were accepted do on every host.
