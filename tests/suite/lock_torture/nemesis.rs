@@ -1,8 +1,9 @@
 //! Whoever makes things go wrong: stops clients at the worst moment, takes locks away, and crashes Redis, all at once.
 
-use lockstep_test_support::{Redis, Turns};
+use lockstep_test_support::{Redis, Turns, monotonic_us};
 use std::{
     fmt,
+    ops::Range,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +13,7 @@ use std::{
 };
 
 /// How long a crashed Redis stays away, in milliseconds.
-const AWAY_MS: std::ops::Range<u64> = 50..400;
+const AWAY_MS: Range<u64> = 50..400;
 
 /// What goes wrong, and how often it did.
 pub(super) struct Nemesis {
@@ -25,14 +26,16 @@ pub(super) struct Nemesis {
     n_stopped: AtomicU64,
     n_forced: AtomicU64,
     n_crashed: AtomicU64,
-    n_wiped: AtomicU64,
+    /// From when to when Redis was away each time it lost everything.
+    wipes: Mutex<Vec<Range<u64>>>,
 }
 
 impl Nemesis {
     pub(super) fn new(ttl: Duration, duration: Duration, between_crashes: Duration, seed: u64) -> Self {
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
-        let [n_stopped, n_forced, n_crashed, n_wiped] = Default::default();
-        Self { ttl, duration, between_crashes, random, n_stopped, n_forced, n_crashed, n_wiped }
+        let [n_stopped, n_forced, n_crashed] = Default::default();
+        let wipes = Mutex::default();
+        Self { ttl, duration, between_crashes, random, n_stopped, n_forced, n_crashed, wipes }
     }
 
     /// Torments the clients for the duration; `force` takes some lock away and says whether it did.
@@ -70,21 +73,38 @@ impl Nemesis {
 
     /// Every other time its disk is lost, too.
     fn crash(&self, redis: &Redis) {
-        let is_wiped = self.n_crashed.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+        let (is_wiped, start) = (self.n_crashed.fetch_add(1, Ordering::Relaxed) % 2 == 1, monotonic_us());
         if is_wiped {
-            redis.wipe();
-            self.n_wiped.fetch_add(1, Ordering::Relaxed);
+            redis.wipe()
         } else {
-            redis.kill();
+            redis.kill()
         }
         let away = self.random().u64(AWAY_MS);
         thread::sleep(Duration::from_millis(away));
         redis.restart();
+        if is_wiped {
+            self.wipes().push(start..monotonic_us());
+        }
     }
 
-    /// How often a client was stopped, and how often Redis lost everything.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        (self.n_stopped.load(Ordering::Relaxed), self.n_wiped.load(Ordering::Relaxed))
+    pub(super) fn n_stopped(&self) -> u64 {
+        self.n_stopped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn n_wiped(&self) -> usize {
+        self.wipes().len()
+    }
+
+    /// The times in between, in which Redis forgot nothing.
+    pub(super) fn lives(&self) -> Vec<Range<u64>> {
+        let wipes = self.wipes();
+        let begins = std::iter::once(0).chain(wipes.iter().map(|wipe| wipe.end));
+        let ends = wipes.iter().map(|wipe| wipe.start).chain(std::iter::once(u64::MAX));
+        begins.zip(ends).map(|(begin, end)| begin..end).collect()
+    }
+
+    fn wipes(&self) -> std::sync::MutexGuard<'_, Vec<Range<u64>>> {
+        self.wipes.lock().expect("nobody panics here")
     }
 
     fn between(&self, least: f64, most: f64) -> f64 {
@@ -98,9 +118,9 @@ impl Nemesis {
 
 impl fmt::Display for Nemesis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [stopped, forced, crashed, wiped] =
-            [&self.n_stopped, &self.n_forced, &self.n_crashed, &self.n_wiped]
-                .map(|n| n.load(Ordering::Relaxed));
+        let [stopped, forced, crashed] =
+            [&self.n_stopped, &self.n_forced, &self.n_crashed].map(|n| n.load(Ordering::Relaxed));
+        let wiped = self.n_wiped();
         write!(
             f,
             "{stopped} clients stopped, {forced} locks taken away, {crashed} crashes of Redis, {wiped} of them with its disk"

@@ -158,12 +158,12 @@ fn judge(pair: &Pair, nemesis: &Nemesis, turns: &[Turn]) {
         additions.assert_nothing_is_lost(key);
     }
     assert!(n_refused.keys().all(|code| REFUSALS.contains(code)), "{n_refused:?}");
-    let (n_stopped, n_wiped) = nemesis.counts();
+    let (n_stopped, n_wiped) = (nemesis.n_stopped(), nemesis.n_wiped());
     assert!(n_stopped >= 4 && n_wiped >= 1 && n_accepted >= 20, "it was torture, and they went on");
-    tokens_rise(pair, turns);
+    tokens_rise(pair, nemesis, turns);
     for key in KEYS {
         let faults = AuditFaults::new(&[pair.a.audited(key), pair.b.audited(key)]);
-        let unended = faults.unended.len() as u64;
+        let unended = faults.unended.len();
         println!("audit of {key}: {faults:?}");
         // Redis forgets whose lock it was with everything else.
         assert!(unended <= n_wiped, "{key}: {faults:?}");
@@ -171,8 +171,9 @@ fn judge(pair: &Pair, nemesis: &Nemesis, turns: &[Turn]) {
     }
 }
 
-/// A host's tokens only grow, whatever Redis forgets; those whose additions were accepted do on every host.
-fn tokens_rise(pair: &Pair, turns: &[Turn]) {
+/// A host's tokens only grow, whatever Redis forgets; those of all hosts do as long as it forgets nothing, and those whose
+/// additions were accepted always do.
+fn tokens_rise(pair: &Pair, nemesis: &Nemesis, turns: &[Turn]) {
     for number in 0..2 {
         let of_host = turns.iter().filter(|turn| turn.client % 2 == number).filter_map(Turn::grant);
         let of_host: Vec<Grant> = of_host.collect();
@@ -184,6 +185,12 @@ fn tokens_rise(pair: &Pair, turns: &[Turn]) {
             assert!(tokens.windows(2).all(|pair| pair[0] < pair[1]), "{key} at host {number}: {tokens:?}");
             assert!(!tokens.is_empty());
         }
+    }
+    for life in nemesis.lives() {
+        let grants = turns.iter().filter_map(Turn::grant);
+        let of_life = grants.filter(|grant| life.contains(&grant.asked) && life.contains(&grant.granted));
+        let of_life: Vec<Grant> = of_life.collect();
+        assert_eq!((disorder(&of_life), repeated(&of_life)), (None, None), "while Redis forgot nothing");
     }
     let accepted = turns.iter().filter(|turn| turn.accepted().is_some()).filter_map(Turn::grant);
     let accepted: Vec<Grant> = accepted.collect();
