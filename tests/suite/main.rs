@@ -37,5 +37,6 @@ mod disk_full;
 mod canary;
 mod admin;
 mod log_acceptance;
+mod lock_torture;
 mod contract;
 mod brokers;
