@@ -34,6 +34,7 @@ mod hangs;
 mod disk_full;
 mod canary;
 mod admin;
+mod audit;
 mod log_acceptance;
 mod contract;
 mod brokers;

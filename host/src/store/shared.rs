@@ -14,6 +14,7 @@ use super::entries::{Tally, load_tally};
 use super::error::StoreError;
 use super::group::Heads;
 use super::lock::DirLock;
+use super::sealing::Form;
 
 /// Whether commits are being taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub struct Counts {
 pub(super) struct Shared {
     pub dir: PathBuf,
     pub options: EngineOptions,
+    pub form: Form,
     engine: RwLock<Option<Engine>>,
     health: Mutex<Health>,
     heads: Mutex<Heads>,
@@ -53,8 +55,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn open(dir: PathBuf, options: EngineOptions, lock: DirLock) -> Result<Self, StoreError> {
-        let engine = Engine::open(&dir, options)?;
+    pub fn open(dir: PathBuf, form: Form, options: EngineOptions, lock: DirLock) -> Result<Self, StoreError> {
+        let engine = Engine::open(&dir, form.clone(), options)?;
         let view = engine.view();
         let heads = Heads { tally: load_tally(&view, &dir)?, chain: load_chain(&view, &dir)? };
         drop(view);
@@ -65,6 +67,7 @@ impl Shared {
         Ok(Self {
             dir,
             options,
+            form,
             engine,
             health,
             heads,

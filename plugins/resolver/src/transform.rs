@@ -52,6 +52,10 @@ impl Transform for Resolver {
         config.check()
     }
 
+    fn advise(config: &ResolverConfig, advice: &mut Advice) {
+        advice.reads_values(config.merged_keys(), "to merge or transform them");
+    }
+
     fn new(config: ResolverConfig, context: &Context) -> Result<Self> {
         let alive = Arc::new(());
         let mut metrics = Metrics::new(context);

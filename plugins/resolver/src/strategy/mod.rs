@@ -100,6 +100,11 @@ impl Strategy {
         matches!(self, Self::OperationalTransform | Self::MergeStrategies(_) | Self::ManualResolution)
     }
 
+    /// Whether it looks into values, beside telling equal ones.
+    pub fn reads_values(self) -> bool {
+        matches!(self, Self::OperationalTransform | Self::MergeStrategies(_))
+    }
+
     /// What is shown of several changes, which are in the order of their stamps; `None` if there are none.
     pub fn value(self, contenders: &[Contender<'_>]) -> Option<Text> {
         match self.in_force() {
