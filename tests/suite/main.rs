@@ -36,6 +36,8 @@ mod hangs;
 mod disk_full;
 mod canary;
 mod admin;
+mod audit;
 mod log_acceptance;
+mod lock_torture;
 mod contract;
 mod brokers;

@@ -25,6 +25,7 @@ mod clock;
 pub mod counter;
 mod guide_lock;
 mod adders;
+mod locks;
 mod servers;
 mod brokers;
 mod witness;
@@ -48,6 +49,10 @@ pub use host::Host;
 pub use key_ledger::{KeyLedger, Numbered};
 pub use ledger::Ledger;
 pub use lines::{append, key_of, lines, read};
+pub use locks::{
+    Added, Additions, AuditFaults, Errand, Grant, GuidePeer, LockEntry, Said, Stored, Turn, Turns, contend,
+    disorder, monotonic_us, n_overtakings, overlap, repeated,
+};
 pub use oracle::{npm_answers, plugin_answers};
 pub use peer::PythonPeer;
 pub use ports::free_port;

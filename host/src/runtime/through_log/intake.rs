@@ -5,7 +5,7 @@
 use super::super::{
     flight::{Flight, Origin},
     run::Run,
-    running::RunningPipeline,
+    running::{Inner, RunningPipeline},
     source_task::ChainInput,
     status::{ComponentState, ComponentStatus, PipelineState},
     threads::Entrances,
@@ -15,7 +15,7 @@ use crate::audit::Operator;
 use lockstep_plugin_api::{Error, Record, abi::Records, source::OutcomeResult};
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -28,24 +28,60 @@ impl AdminIntake {
         Self(pipeline)
     }
 
-    /// Sends a change of this operator through the pipeline, and calls `answer` with what became of it: from another thread, or at once
+    /// Sends a change through the pipeline, and calls `answer` with what became of it: from another thread, or at once
     /// if the pipeline does not run (`Failed`, code `unavailable`) or is full (`Failed`, kind `retry`). Never waits.
-    pub fn submit(
+    pub fn submit(&self, record: Record, answer: impl FnOnce(OutcomeResult) + Send + 'static) {
+        self.submit_by(None, record, answer);
+    }
+
+    /// The same for a change that this operator makes, who is named in its entry in the audit.
+    pub fn submit_by(
         &self,
+        operator: Option<Operator>,
         record: Record,
-        operator: Operator,
         answer: impl FnOnce(OutcomeResult) + Send + 'static,
     ) {
         let reply = Reply::new(answer);
         match self.0.entrances() {
-            Some((run, entrances)) => enter(&run, &entrances, record, operator, reply),
+            Some((run, entrances)) => enter(&run, &entrances, record, (operator, reply)),
             None => reply.answer(unavailable("the pipeline through the log is not running")),
         }
     }
 }
 
+/// The same for the components of the pipeline, which do not keep it running.
+#[derive(Clone)]
+pub struct ComponentIntake(Weak<Inner>);
+
+impl ComponentIntake {
+    pub fn new(pipeline: &RunningPipeline) -> Self {
+        Self(Arc::downgrade(&pipeline.0))
+    }
+
+    /// As [`AdminIntake::submit_by`], for the component of this name.
+    pub fn submit(
+        &self,
+        record: Record,
+        component: &str,
+        answer: impl FnOnce(OutcomeResult) + Send + 'static,
+    ) {
+        let operator = Operator::component(component);
+        match self.0.upgrade() {
+            Some(pipeline) => {
+                AdminIntake(RunningPipeline(pipeline)).submit_by(Some(operator), record, answer)
+            }
+            None => answer(unavailable("the pipeline of this component is over")),
+        }
+    }
+}
+
 /// Puts an operator's change into the chain's queue.
-pub fn enter(run: &Arc<Run>, entrances: &Entrances, mut record: Record, operator: Operator, reply: Reply) {
+pub fn enter(
+    run: &Arc<Run>,
+    entrances: &Entrances,
+    mut record: Record,
+    (operator, reply): (Option<Operator>, Reply),
+) {
     let is_full = || OutcomeResult::Failed(Error::retry(Duration::from_secs(1), "the pipeline is full"));
     if run.in_flight.room(Duration::ZERO).is_none() {
         return reply.answer(is_full());
