@@ -7,7 +7,7 @@ use crate::{
     strategy::{Strategy, hash_of},
     value::Value,
 };
-use lockstep_plugin_api::prelude::*;
+use lockstep_plugin_api::{prelude::*, sealed::is_sealed};
 
 /// What an author asks for, as it was sent; JSON text.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +61,11 @@ impl<'a> Wish<'a> {
 
     /// The operations that were sent, and what they make of the value.
     fn operated(self, ops: &str, old: Option<Value>) -> Result<(TreeOp, Option<Text>)> {
+        if is_sealed(ops) || old.as_ref().is_some_and(Value::is_sealed) {
+            return Err(bad(
+                "the key's value is sealed, so no operations can be applied to it: send the whole value",
+            ));
+        }
         let op = read(&Value::parse(ops).map_err(bad)?, old.as_ref())?;
         let is_there = old.is_some();
         let made = op.apply(old).map_err(bad)?;
@@ -151,6 +156,25 @@ mod tests {
         }
         let error = draft("null", Some("[]"), None, OT).expect_err("nothing is there");
         assert_eq!(error.code(), Some("not_found"));
+    }
+
+    #[test]
+    fn nothing_is_done_within_a_sealed_value() {
+        let sealed = r#"{"$enc":{"v":1,"ct":"AAAA"}}"#;
+        let other = r#"{"$enc":{"v":1,"ct":"AAAB"}}"#;
+        for (value, old) in [(sealed, other), (sealed, r#"{"a":1}"#), (r#"{"a":1}"#, sealed)] {
+            let draft = draft(value, None, Some(old), OT).expect("a draft");
+            assert_eq!(
+                (draft.value.as_deref(), draft.ops),
+                (Some(value), None),
+                "it takes the other one's place"
+            );
+        }
+        for (ops, old) in [(r#"["$enc","ct",{"r":true}]"#, sealed), (sealed, r#"{"a":1}"#)] {
+            let error = draft("null", Some(ops), Some(old), OT).expect_err("refused");
+            assert_eq!(error.code(), Some("bad_message"));
+            assert!(error.message().contains("send the whole value"), "{error}");
+        }
     }
 
     #[test]
