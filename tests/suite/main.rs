@@ -17,6 +17,8 @@ mod versions;
 mod servers;
 mod websocket;
 mod websocket_log;
+mod webhook;
+// schema_reload
 mod malformed;
 mod delivery;
 mod log;
@@ -35,5 +37,6 @@ mod disk_full;
 mod canary;
 mod admin;
 mod log_acceptance;
+mod lock_torture;
 mod contract;
 mod brokers;

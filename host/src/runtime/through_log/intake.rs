@@ -5,7 +5,7 @@
 use super::super::{
     flight::{Flight, Origin},
     run::Run,
-    running::RunningPipeline,
+    running::{Inner, RunningPipeline},
     source_task::ChainInput,
     status::{ComponentState, ComponentStatus, PipelineState},
     threads::Entrances,
@@ -15,7 +15,7 @@ use crate::audit::Operator;
 use lockstep_plugin_api::{Error, Record, abi::Records, source::OutcomeResult};
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -40,6 +40,24 @@ impl AdminIntake {
         match self.0.entrances() {
             Some((run, entrances)) => enter(&run, &entrances, record, operator, reply),
             None => reply.answer(unavailable("the pipeline through the log is not running")),
+        }
+    }
+}
+
+/// The same for the components of the pipeline, which do not keep it running.
+#[derive(Clone)]
+pub struct ComponentIntake(Weak<Inner>);
+
+impl ComponentIntake {
+    pub fn new(pipeline: &RunningPipeline) -> Self {
+        Self(Arc::downgrade(&pipeline.0))
+    }
+
+    /// As [`AdminIntake::submit`].
+    pub fn submit(&self, record: Record, answer: impl FnOnce(OutcomeResult) + Send + 'static) {
+        match self.0.upgrade() {
+            Some(pipeline) => AdminIntake(RunningPipeline(pipeline)).submit(record, answer),
+            None => answer(unavailable("the pipeline of this component is over")),
         }
     }
 }
