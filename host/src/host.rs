@@ -95,8 +95,7 @@ impl Host {
             audit: Audit::open(store.clone(), AuditOptions::new(&settings))?,
             operations: Operations::default(),
         };
-        let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?
-            .keeping_clear_values(settings.state.is_encrypted());
+        let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
         pipelines.iter().flat_map(|pipeline| pipeline.warnings.iter()).for_each(warn_about);
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");

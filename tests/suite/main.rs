@@ -35,6 +35,7 @@ mod faults;
 mod hangs;
 mod disk_full;
 mod canary;
+mod sealed;
 mod admin;
 mod log_acceptance;
 mod lock_torture;
