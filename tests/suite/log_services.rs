@@ -1,7 +1,7 @@
 //! What a pipeline through the log offers its components and operators, inside one process.
 
 use lockstep::{
-    audit::Operator,
+    audit::{self, Filter},
     config::{self, Environment, Flag, LoadOptions, SettingsFile},
     host::Host,
     runtime::{PipelineState, RunningPipeline},
@@ -60,9 +60,7 @@ impl Inside {
     fn submit(&self, change: Change) -> OutcomeResult {
         let (tell, told) = mpsc::sync_channel(1);
         let intake = self.pipeline().admin().expect("it goes through the log");
-        intake.submit(Record::from_change(change), operator(), move |result| {
-            tell.send(result).expect("somebody waits")
-        });
+        intake.submit(Record::from_change(change), move |result| tell.send(result).expect("somebody waits"));
         told.recv_timeout(LIMIT).expect("an outcome")
     }
 
@@ -78,10 +76,6 @@ impl Inside {
         fs::rename(draft, self.site.path(format!("{sink}/replay"))).expect("one file system");
         eventually(LIMIT, || fs::read_to_string(&replayed).ok()).expect("a replay")
     }
-}
-
-fn operator() -> Operator {
-    Operator { by: "test".to_owned(), remote: "here".to_owned() }
 }
 
 fn change(key: &str) -> Change {
@@ -140,7 +134,7 @@ fn a_repeated_idempotency_key_is_answered_with_the_first_revision() {
         for _ in 0..2 {
             let (tell, key) = (tell.clone(), format!("app.{number}"));
             let record = Record::from_change(named(&key, "eve", &key));
-            intake.submit(record, operator(), move |result| {
+            intake.submit(record, move |result| {
                 tell.send((number, applied(result).0)).expect("somebody waits")
             });
         }
@@ -158,8 +152,10 @@ fn notices_and_the_audit_are_in_the_batchs_commit_and_notices_go_where_they_are_
     inside.set("app.noticed");
     let all = given(&inside.site.path("all/given"), 2);
     assert_eq!(all, ["1 config_updated app.noticed", "2 counted app.noticed"]);
-    let audit = inside.pipeline().audit().expect("an audit").newest(None, 10).expect("readable");
-    assert_eq!(audit.iter().map(|entry| entry.entry.get()).collect::<Vec<_>>(), ["\"counted app.noticed\""]);
+    let audit = audit::list(&inside.host.store, &Filter::default(), 10).expect("readable").records;
+    let [told, change] = audit.as_slice() else { panic!("{audit:?}") };
+    assert_eq!(told.entry, "\"counted app.noticed\"");
+    assert!(change.entry.starts_with("{\"revision\":1,\"event_type\":\"config_updated\""), "{change:?}");
     assert!(inside.host.drain());
 }
 

@@ -37,6 +37,7 @@ mod disk_full;
 mod canary;
 mod sealed;
 mod admin;
+mod audit;
 mod log_acceptance;
 mod lock_torture;
 mod contract;

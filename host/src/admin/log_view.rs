@@ -59,7 +59,7 @@ impl ThroughLog {
 
 impl LogPipeline for ThroughLog {
     fn submit(&self, record: Record, operator: Operator, told: Told) {
-        self.intake.submit(record, operator, told);
+        self.intake.submit_by(Some(operator), record, told);
     }
 
     fn operations(&self) -> Vec<OperationInfo> {

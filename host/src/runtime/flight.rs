@@ -23,8 +23,8 @@ pub enum Origin {
     Source { source: usize, seq: u64 },
     /// A dead letter that is tried again.
     DeadLetter { claim: Claim },
-    /// An operator, through the host's own source.
-    Admin { operator: Operator, reply: Reply },
+    /// The host's own source: an operator, if one made the change.
+    Admin { operator: Option<Operator>, reply: Reply },
     /// The log, on the way to one sink; its authors have been answered.
     Log { through: u64 },
 }

@@ -225,7 +225,7 @@ impl<'a> Ingest<'a> {
     fn author<'o>(&'o self, origin: &'o Origin) -> Author<'o> {
         let (source, operator) = match origin {
             Origin::Source { source, .. } => (self.run.pipeline.sources[*source].step.name.as_str(), None),
-            Origin::Admin { operator, .. } => (ADMIN, Some(operator)),
+            Origin::Admin { operator, .. } => (ADMIN, operator.as_ref()),
             Origin::DeadLetter { .. } | Origin::Log { .. } => (DEAD_LETTER, None),
         };
         Author { source, operator }

@@ -28,18 +28,22 @@ impl AdminIntake {
         Self(pipeline)
     }
 
-    /// Sends a change of this operator through the pipeline, and calls `answer` with what became of it: from another
-    /// thread, or at once if the pipeline does not run (`Failed`, code `unavailable`) or is full (`Failed`, kind `retry`).
-    /// Never waits.
-    pub fn submit(
+    /// Sends a change through the pipeline, and calls `answer` with what became of it: from another thread, or at once
+    /// if the pipeline does not run (`Failed`, code `unavailable`) or is full (`Failed`, kind `retry`). Never waits.
+    pub fn submit(&self, record: Record, answer: impl FnOnce(OutcomeResult) + Send + 'static) {
+        self.submit_by(None, record, answer);
+    }
+
+    /// The same for a change that this operator makes, who is named in its entry in the audit.
+    pub fn submit_by(
         &self,
+        operator: Option<Operator>,
         record: Record,
-        operator: Operator,
         answer: impl FnOnce(OutcomeResult) + Send + 'static,
     ) {
         let reply = Reply::new(answer);
         match self.0.entrances() {
-            Some((run, entrances)) => enter(&run, &entrances, record, operator, reply),
+            Some((run, entrances)) => enter(&run, &entrances, record, (operator, reply)),
             None => reply.answer(unavailable("the pipeline through the log is not running")),
         }
     }
@@ -54,7 +58,7 @@ impl ComponentIntake {
         Self(Arc::downgrade(&pipeline.0))
     }
 
-    /// As [`AdminIntake::submit`], for the component of this name.
+    /// As [`AdminIntake::submit_by`], for the component of this name.
     pub fn submit(
         &self,
         record: Record,
@@ -63,14 +67,21 @@ impl ComponentIntake {
     ) {
         let operator = Operator::component(component);
         match self.0.upgrade() {
-            Some(pipeline) => AdminIntake(RunningPipeline(pipeline)).submit(record, operator, answer),
+            Some(pipeline) => {
+                AdminIntake(RunningPipeline(pipeline)).submit_by(Some(operator), record, answer)
+            }
             None => answer(unavailable("the pipeline of this component is over")),
         }
     }
 }
 
 /// Puts an operator's change into the chain's queue.
-pub fn enter(run: &Arc<Run>, entrances: &Entrances, mut record: Record, operator: Operator, reply: Reply) {
+pub fn enter(
+    run: &Arc<Run>,
+    entrances: &Entrances,
+    mut record: Record,
+    (operator, reply): (Option<Operator>, Reply),
+) {
     let is_full = || OutcomeResult::Failed(Error::retry(Duration::from_secs(1), "the pipeline is full"));
     if run.in_flight.room(Duration::ZERO).is_none() {
         return reply.answer(is_full());

@@ -4,10 +4,10 @@
 
 use crate::{
     clock::{Clock, Now},
-    decide::Rules,
-    draft::Draft,
-    effects::Effects,
-    event::What,
+    config::Rules,
+    embedded::{draft::Draft, effects::Effects},
+    meters::Meters,
+    name::LEASES,
     refusal::Refusal,
     request::{Answer, Request},
     store::Store,
@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::oneshot;
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// A request and where its answer goes.
 pub struct Call {
@@ -56,7 +56,7 @@ impl Leases {
     /// If it cannot be read.
     pub fn open(context: &Context, rules: Rules, clock: Clock) -> Result<Self> {
         let mut leases = Self {
-            store: Store::new(context.clone()),
+            store: Store::new(context.clone(), LEASES),
             table: Table::default(),
             rules,
             clock,
@@ -103,7 +103,7 @@ impl Leases {
         for _ in 0..MOST_CONFLICTS {
             let now = self.clock.now();
             let mut effects = self.draft(requests, now)?;
-            if effects.is_only_answers() || self.store.commit(&effects, now)? != Committed::Conflict {
+            if effects.writes.is_empty() || self.store.commit(&effects.writes, now)? != Committed::Conflict {
                 self.table.adopt(&mut effects);
                 return Ok(effects);
             }
@@ -123,7 +123,7 @@ impl Leases {
 
     /// Takes the leases that a commit met changed as they are now.
     fn read_again(&mut self, effects: &Effects, now: Now) -> Result<()> {
-        for write in &effects.leases {
+        for write in &effects.writes.leases {
             let held = self.store.lease(&write.name, now)?;
             // One that is as it was keeps its end by this process's clock.
             if held.as_ref().map(|held| &held.stored) != write.before.as_ref() {
@@ -150,8 +150,8 @@ impl Leases {
     }
 
     fn answer(&mut self, effects: Effects) {
-        self.meters.count(&effects);
-        effects.events.iter().for_each(|event| event.log());
+        self.meters.count(effects.tally, &effects.writes.events);
+        effects.writes.events.iter().for_each(|event| event.log());
         for (call, answer) in effects.answers {
             let Some(reply) = self.replies.remove(&call) else { continue };
             // Whoever went away has a lease that ends with its session or its time.
@@ -168,50 +168,6 @@ impl Leases {
         for (call, _) in requests {
             let Some(reply) = self.replies.remove(call) else { continue };
             let _ = reply.send(Err(Refusal::Unavailable.to_error()));
-        }
-    }
-}
-
-/// What is counted.
-struct Meters {
-    acquired: Counter,
-    released: Counter,
-    contended: Counter,
-    expired: Counter,
-    forced: Counter,
-    held: Gauge,
-    waiting: Gauge,
-}
-
-impl Meters {
-    fn new(context: &Context) -> Self {
-        context.feeds("locks_acquired", "lock_statistics.acquired");
-        context.feeds("locks_released", "lock_statistics.released");
-        context.feeds("lock_contentions", "lock_statistics.contentions");
-        Self {
-            acquired: context.counter("locks_acquired"),
-            released: context.counter("locks_released"),
-            contended: context.counter("lock_contentions"),
-            expired: context.counter("locks_expired"),
-            forced: context.counter("locks_forced"),
-            held: context.gauge("locks_held"),
-            waiting: context.gauge("locks_waiting"),
-        }
-    }
-
-    fn count(&self, effects: &Effects) {
-        self.acquired.add(effects.tally.acquired);
-        self.released.add(effects.tally.released);
-        self.contended.add(effects.tally.contended);
-        if effects.tally.contended > 0 {
-            debug!(n = effects.tally.contended, "refused: locked by others");
-        }
-        for event in &effects.events {
-            match event.what {
-                What::Expired => self.expired.add(1),
-                What::Forced { .. } => self.forced.add(1),
-                What::Acquired | What::Released => {}
-            }
         }
     }
 }

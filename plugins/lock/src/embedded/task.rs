@@ -1,7 +1,7 @@
 //! The task that owns the leases, and the handle by which operations reach it.
 
 use crate::{
-    leases::{Call, Leases},
+    embedded::leases::{Call, Leases},
     refusal::Refusal,
     request::{Answer, Request},
 };

@@ -3,13 +3,11 @@
 use super::{ACTORS, Does, Kind, RULES, Step, Subject, Told, name};
 use crate::{
     clock::Now,
-    decide::Ask,
-    draft::Draft,
-    effects::Effects,
+    embedded::{draft::Draft, effects::Effects},
     event::What,
     lease::Lease,
-    name::LockName,
-    request::{Answer, Request},
+    name::{LEASES, LockName},
+    request::{Answer, Ask, Request},
     table::{Held, Table},
 };
 use lockstep_plugin_api::Bytes;
@@ -31,10 +29,15 @@ impl Rounds {
     }
 
     fn commit(&mut self, effects: &Effects) {
-        let writes = effects.leases.iter().map(|write| {
-            (write.name.lease_key(), &write.before, write.after.as_ref().map(|held| held.stored.clone()))
+        let writes = effects.writes.leases.iter().map(|write| {
+            (
+                write.name.lease_key(LEASES),
+                &write.before,
+                write.after.as_ref().map(|held| held.stored.clone()),
+            )
         });
         let fences = effects
+            .writes
             .fences
             .iter()
             .map(|write| (write.name.fence_key(), &write.before, Some(write.after.clone())));
@@ -75,7 +78,7 @@ impl Subject for Rounds {
         self.now = Now { mono: Duration::ZERO, wall_us: self.now.wall_us + clock_step_s * 1_000_000 };
         self.table = Table::default();
         for (key, stored) in &self.store {
-            let Some(name) = LockName::from_lease_key(key) else { continue };
+            let Some(name) = LockName::from_lease_key(LEASES, key) else { continue };
             let lease = Arc::new(Lease::from_stored(stored, self.now).expect("a lease"));
             self.table.set(&name, Some(Held { lease, stored: stored.clone() }));
         }
@@ -115,11 +118,11 @@ fn told(effects: &Effects) -> Told {
         };
         (*call, token)
     });
-    let events = effects.events.iter().map(|event| {
+    let events = effects.writes.events.iter().map(|event| {
         let kind = match event.what {
             What::Acquired => Kind::Acquired,
             What::Released => Kind::Released,
-            What::Expired => Kind::Expired,
+            What::Expired | What::Lost => Kind::Expired,
             What::Forced { .. } => Kind::Forced,
         };
         let key = usize::from(event.name == name(1));

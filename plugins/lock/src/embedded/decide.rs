@@ -3,28 +3,8 @@
 //! Invariant: only the session that holds a lease changes it, except by force, and a granted token is greater than every
 //! token before it.
 
-use crate::{clock::Now, lease::Lease, refusal::Refusal};
-use serde_json::{Map, Value};
+use crate::{clock::Now, config::Rules, lease::Lease, refusal::Refusal, request::Ask};
 use std::time::Duration;
-
-/// What somebody who wants a lock says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ask {
-    pub user_id: String,
-    pub session: String,
-    pub ttl: Duration,
-    pub metadata: Map<String, Value>,
-    /// Names the attempt, so that a repeat does not count twice.
-    pub request_id: Option<String>,
-}
-
-/// What the operator has set.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    pub longest_heartbeat: Duration,
-    /// How many locks one user may hold or wait for.
-    pub max_per_user: u32,
-}
 
 /// Grants a lease: a new one under the token after `fence`, or the session's own once more, never for a shorter time.
 ///
@@ -132,34 +112,11 @@ fn held_by<'a>(held: Option<&'a Lease>, session: &str, token: Option<u64>) -> Re
         .ok_or(Refusal::NotHeld)
 }
 
-/// Whether a change may be written: its session holds the lease, if there is one, and its token, if it has one, is the
-/// registered one of a lease in force.
-///
-/// The token is looked at first: who lost a lease learns that, whoever holds the lock now.
-///
-/// # Errors
-/// `StaleFence` or `Locked`.
-pub fn may_write(
-    held: Option<&Lease>,
-    fence: u64,
-    session: Option<&str>,
-    token: Option<u64>,
-    now: Now,
-) -> Result<(), Refusal> {
-    let is_registered = |token| held.is_some_and(|lease| lease.token == token) && token == fence;
-    if token.is_some_and(|token| !is_registered(token)) {
-        return Err(Refusal::StaleFence);
-    }
-    match held {
-        Some(lease) if session != Some(&lease.session) => Err(Refusal::locked(lease, now)),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::lease::tests::lease;
+    use serde_json::Map;
 
     const RULES: Rules = Rules { longest_heartbeat: Duration::from_secs(30), max_per_user: 100 };
 
@@ -236,20 +193,5 @@ mod tests {
         assert_eq!(force_release(Some(&held), 5, None), Ok(6));
         assert_eq!(force_release(Some(&held), 5, Some(4)), Err(Refusal::StaleFence));
         assert_eq!(force_release(None, 5, None), Err(Refusal::NotFound));
-        assert_eq!(may_write(None, 6, Some("s1"), Some(5), at(1)), Err(Refusal::StaleFence));
-    }
-
-    #[test]
-    fn a_change_needs_the_holders_session_and_the_registered_token() {
-        let held = lease("s1", 5, at(0));
-        let may = |held, fence, session, token| may_write(held, fence, session, token, at(1));
-        assert_eq!(may(None, 5, None, None), Ok(()));
-        assert_eq!(may(Some(&held), 5, Some("s1"), None), Ok(()));
-        assert_eq!(may(Some(&held), 5, Some("s1"), Some(5)), Ok(()));
-        assert!(matches!(may(Some(&held), 5, Some("s2"), None), Err(Refusal::Locked { .. })));
-        assert!(matches!(may(Some(&held), 5, None, Some(5)), Err(Refusal::Locked { .. })));
-        assert_eq!(may(Some(&held), 5, Some("s2"), Some(4)), Err(Refusal::StaleFence));
-        assert_eq!(may(Some(&held), 6, Some("s1"), Some(5)), Err(Refusal::StaleFence));
-        assert_eq!(may(None, 5, Some("s1"), Some(5)), Err(Refusal::StaleFence), "it ended");
     }
 }

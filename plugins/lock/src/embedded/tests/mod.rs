@@ -4,7 +4,7 @@ mod observer;
 mod guide;
 mod rounds;
 
-use crate::{decide::Rules, name::LockName};
+use crate::{config::Rules, name::LockName};
 use guide::Guide;
 use observer::{Observer, Violation};
 use proptest::{prelude::*, test_runner::TestRunner};

@@ -6,15 +6,17 @@
 
 use crate::{
     clock::Now,
-    decide::{self, Ask, Rules},
-    effects::{Effects, FenceWrite, LeaseWrite, Tally, token_from_stored, token_to_stored},
-    event::{Event, What},
-    lease::{Lease, ShownLease},
+    config::Rules,
+    embedded::{decide, effects::Effects},
+    event::{Event, What, log_refused},
+    lease::{Lease, Shown, ShownLease},
     line::Waiter,
+    meters::Tally,
     name::LockName,
     refusal::Refusal,
-    request::{Answer, Request, Whose},
+    request::{Answer, Ask, Request, Whose},
     table::{Held, Table},
+    writes::{FenceWrite, LeaseWrite, Writes, token_from_stored, token_to_stored},
 };
 use lockstep_plugin_api::prelude::*;
 use std::{
@@ -94,9 +96,9 @@ impl<'a> Draft<'a> {
                 self.force_release(name, admin, reason, *expected_token)?
             }
             Request::SessionClosed { session } => Ok(self.close(session)?),
-            Request::Info { name } => {
-                Ok(Answer::Info(self.lease(name).map(|lease| Box::new(self.shown(name, &lease)))))
-            }
+            Request::Info { name } => Ok(Answer::Info(
+                self.lease(name).map(|lease| Shown::Lease(Box::new(self.shown(name, &lease)))),
+            )),
             Request::List { of } => Ok(Answer::List(self.list(of))),
         };
         self.answers.push((call, answer));
@@ -119,7 +121,7 @@ impl<'a> Draft<'a> {
                 self.answers.push((call, Ok(answer)));
             }
             Err(_) if !wait.is_zero() => self.join(call, name, ask, wait),
-            Err(refusal) => self.refuse(call, refusal),
+            Err(refusal) => self.refuse(call, name, ask, refusal),
         }
         Ok(())
     }
@@ -130,8 +132,9 @@ impl<'a> Draft<'a> {
         self.count(&ask.user_id, 1);
     }
 
-    fn refuse(&mut self, call: u64, refusal: Refusal) {
+    fn refuse(&mut self, call: u64, name: &LockName, ask: &Ask, refusal: Refusal) {
         self.tally.contended += u64::from(matches!(refusal, Refusal::Locked { .. }));
+        log_refused(name, &ask.user_id);
         self.answers.push((call, Err(refusal)));
     }
 
@@ -267,7 +270,7 @@ impl<'a> Draft<'a> {
         }
         if self.leave(waiter) {
             let held = self.lease(&waiter.name).expect("a free lock is handed on to whoever waits");
-            self.refuse(waiter.call, Refusal::locked(&held, self.now));
+            self.refuse(waiter.call, &waiter.name, &waiter.ask, Refusal::locked(&held, self.now));
         }
         Ok(())
     }
@@ -294,7 +297,7 @@ impl<'a> Draft<'a> {
             return Ok(fence.token);
         }
         let stored = (self.read_fence)(name)?;
-        let token = stored.as_deref().map_or(Ok(0), token_from_stored)?;
+        let token = token_from_stored(stored.as_deref())?;
         self.fences.insert(name.clone(), Fence { stored, token, is_new: false });
         Ok(token)
     }
@@ -317,15 +320,16 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn list(&self, of: &Whose) -> Vec<ShownLease> {
+    fn list(&self, of: &Whose) -> Vec<Shown> {
         let names: BTreeSet<&LockName> =
             self.table.leases().map(|(name, _)| name).chain(self.leases.keys()).collect();
         let wanted = names.into_iter().filter(|name| of.includes(name));
-        wanted.filter_map(|name| self.lease(name).map(|lease| self.shown(name, &lease))).collect()
+        let held = wanted.filter_map(|name| Some((name, self.lease(name)?)));
+        held.map(|(name, lease)| Shown::Lease(Box::new(self.shown(name, &lease)))).collect()
     }
 
     fn shown(&self, name: &LockName, lease: &Lease) -> ShownLease {
-        ShownLease::new(name, lease, self.now)
+        ShownLease::new(name, name.to_string(), lease, self.now)
     }
 
     /// What is to be committed, and answered after that.
@@ -340,16 +344,18 @@ impl<'a> Draft<'a> {
             |write: &LeaseWrite| write.before != write.after.as_ref().map(|held| held.stored.clone());
         let fences = self.fences.into_iter().filter(|(_, fence)| fence.is_new);
         let left = self.left;
+        let fence_write = |(name, fence): (_, Fence)| FenceWrite {
+            name,
+            before: fence.stored,
+            after: token_to_stored(fence.token),
+        };
         Effects {
-            leases: self.leases.into_iter().map(write).filter(changed).collect(),
-            fences: fences
-                .map(|(name, fence)| FenceWrite {
-                    name,
-                    before: fence.stored,
-                    after: token_to_stored(fence.token),
-                })
-                .collect(),
-            events: self.events,
+            writes: Writes {
+                leases: self.leases.into_iter().map(write).filter(changed).collect(),
+                fences: fences.map(fence_write).collect(),
+                events: self.events,
+                heard: Vec::new(),
+            },
             joined: self.joined.into_iter().filter(|waiter| !left.contains(&waiter.call)).collect(),
             left,
             answers: self.answers,
