@@ -19,6 +19,7 @@ mod changes;
 mod keys;
 mod watch;
 mod operations;
+mod state;
 mod server;
 mod client;
 #[cfg(test)]
