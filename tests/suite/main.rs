@@ -33,6 +33,7 @@ mod faults;
 mod hangs;
 mod disk_full;
 mod canary;
+mod sealed_store;
 mod admin;
 mod log_acceptance;
 mod contract;

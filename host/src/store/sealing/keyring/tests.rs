@@ -7,6 +7,7 @@ use std::fs;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::store::tests::disk::Watched;
 
 const FEW: Limits = Limits { at_once: 4, max: 20 };
 
@@ -46,6 +47,7 @@ fn block(dir: &Path, is_blocked: bool) {
 #[test]
 fn a_data_key_seals_no_more_than_it_may_and_the_file_is_never_behind() {
     let dir = tempfile::tempdir().expect("a folder");
+    let _watched = Watched::without_memory(dir.path());
     let keyring = create(dir.path());
     let mut n_sealed = BTreeMap::<u32, u64>::new();
     for n in 0..200_u64 {
@@ -83,6 +85,7 @@ fn whatever_the_order_of_steps_and_failures_every_value_can_be_opened_at_the_nex
     for seed in 0..60 {
         let mut random = fastrand::Rng::with_seed(seed);
         let dir = tempfile::tempdir().expect("a folder");
+        let _watched = Watched::without_memory(dir.path());
         let mut keyring = create(dir.path());
         let mut stored = BTreeMap::<Vec<u8>, (Vec<u8>, Vec<u8>)>::new();
         for step in 0..60 {
