@@ -1,6 +1,7 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
 use crate::admin::{AdminError, AdminServer, BoundAddress, HostView, LogView};
+use crate::audit::{Audit, AuditOptions};
 use crate::config::{
     Config, Diagnostic, Diagnostics, DurabilityMode, EncryptionSettings, HostSettings, KeySettings,
     ShownSetting,
@@ -9,7 +10,7 @@ use crate::log::{Log, LogOptions};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
 use crate::runtime::{
-    self, Audit, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
+    self, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
 };
 use crate::store::{
     Commit, Durability, KeySource, Namespace, SealingError, SealingKey, SealingOptions, Store, StoreError,
@@ -60,7 +61,7 @@ pub fn open_registry(settings: &HostSettings) -> Registry {
 
 /// Builds every pipeline, or gives everything that is wrong with any of them.
 pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::Pipeline>, Diagnostics> {
-    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry);
+    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry, &config.settings.state);
     if problems.has_errors() { Err(problems) } else { Ok(pipelines) }
 }
 
@@ -93,10 +94,11 @@ impl Host {
         let node_id = node_id(&settings, &store)?;
         let host_log = HostLog {
             log: Log::open(store.clone(), LogOptions::new(&settings))?,
-            audit: Audit::open(store.clone())?,
+            audit: Audit::open(store.clone(), AuditOptions::new(&settings))?,
             operations: Operations::default(),
         };
-        let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
+        let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?
+            .keeping_clear_values(settings.state.is_encrypted());
         let metrics = Metrics::new();
         pipelines.iter().flat_map(|pipeline| pipeline.warnings.iter()).for_each(warn_about);
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
@@ -121,6 +123,7 @@ impl Host {
             node_id: node_id.clone(),
             registry: registry.clone(),
             store: store.clone(),
+            audit: host_log.audit.clone(),
             log: LogView::new(host_log.log.clone(), &pipelines),
             dead_letters: dead_letters.clone(),
             metrics: metrics.clone(),

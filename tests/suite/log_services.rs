@@ -1,6 +1,7 @@
 //! What a pipeline through the log offers its components and operators, inside one process.
 
 use lockstep::{
+    audit::Operator,
     config::{self, Environment, Flag, LoadOptions, SettingsFile},
     host::Host,
     runtime::{PipelineState, RunningPipeline},
@@ -59,7 +60,9 @@ impl Inside {
     fn submit(&self, change: Change) -> OutcomeResult {
         let (tell, told) = mpsc::sync_channel(1);
         let intake = self.pipeline().admin().expect("it goes through the log");
-        intake.submit(Record::from_change(change), move |result| tell.send(result).expect("somebody waits"));
+        intake.submit(Record::from_change(change), operator(), move |result| {
+            tell.send(result).expect("somebody waits")
+        });
         told.recv_timeout(LIMIT).expect("an outcome")
     }
 
@@ -75,6 +78,10 @@ impl Inside {
         fs::rename(draft, self.site.path(format!("{sink}/replay"))).expect("one file system");
         eventually(LIMIT, || fs::read_to_string(&replayed).ok()).expect("a replay")
     }
+}
+
+fn operator() -> Operator {
+    Operator { by: "test".to_owned(), remote: "here".to_owned() }
 }
 
 fn change(key: &str) -> Change {
@@ -133,7 +140,7 @@ fn a_repeated_idempotency_key_is_answered_with_the_first_revision() {
         for _ in 0..2 {
             let (tell, key) = (tell.clone(), format!("app.{number}"));
             let record = Record::from_change(named(&key, "eve", &key));
-            intake.submit(record, move |result| {
+            intake.submit(record, operator(), move |result| {
                 tell.send((number, applied(result).0)).expect("somebody waits")
             });
         }

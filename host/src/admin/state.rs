@@ -1,10 +1,11 @@
 //! `/v1/state`: how the store lies on the disk, and a new data key for it.
 
 use super::HostView;
+use super::acts::Asked;
 use super::answer::{Refusal, apart};
 use crate::store::{Health, SealingStatus, StoreError};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -35,9 +36,14 @@ pub(super) async fn status(State(host): State<Arc<HostView>>) -> Result<Json<Sta
 }
 
 /// Answered when the new key is on the disk; what the older ones have sealed is sealed anew from then on.
-pub(super) async fn rotate_key(State(host): State<Arc<HostView>>) -> Result<Json<Value>, Refusal> {
+pub(super) async fn rotate_key(
+    State(host): State<Arc<HostView>>,
+    Extension(act): Extension<Asked>,
+) -> Result<Json<Value>, Refusal> {
+    act.is("admin_rotate_key", "state");
     apart(move || {
         let data_key = host.store.rotate_key().map_err(refusal)?;
+        act.with("data_key", data_key);
         info!(data_key, "a new data key seals the store from now on");
         Ok(Json(json!({ "data_key": data_key })))
     })

@@ -3,6 +3,7 @@
 //! Invariant: a flight is finished exactly once, when the chain and every sink that was given a part of it have let go.
 
 use super::{committer::Progress, dead_letter::Claim, through_log::Reply};
+use crate::audit::Operator;
 use lockstep_plugin_api::{Bytes, Error, Json};
 use std::{
     collections::HashMap,
@@ -23,7 +24,7 @@ pub enum Origin {
     /// A dead letter that is tried again.
     DeadLetter { claim: Claim },
     /// An operator, through the host's own source.
-    Admin { reply: Reply },
+    Admin { operator: Operator, reply: Reply },
     /// The log, on the way to one sink; its authors have been answered.
     Log { through: u64 },
 }
