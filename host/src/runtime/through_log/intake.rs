@@ -28,8 +28,9 @@ impl AdminIntake {
         Self(pipeline)
     }
 
-    /// Sends a change of this operator through the pipeline, and calls `answer` with what became of it: from another thread, or at once
-    /// if the pipeline does not run (`Failed`, code `unavailable`) or is full (`Failed`, kind `retry`). Never waits.
+    /// Sends a change of this operator through the pipeline, and calls `answer` with what became of it: from another
+    /// thread, or at once if the pipeline does not run (`Failed`, code `unavailable`) or is full (`Failed`, kind `retry`).
+    /// Never waits.
     pub fn submit(
         &self,
         record: Record,
@@ -53,10 +54,16 @@ impl ComponentIntake {
         Self(Arc::downgrade(&pipeline.0))
     }
 
-    /// As [`AdminIntake::submit`].
-    pub fn submit(&self, record: Record, answer: impl FnOnce(OutcomeResult) + Send + 'static) {
+    /// As [`AdminIntake::submit`], for the component of this name.
+    pub fn submit(
+        &self,
+        record: Record,
+        component: &str,
+        answer: impl FnOnce(OutcomeResult) + Send + 'static,
+    ) {
+        let operator = Operator::component(component);
         match self.0.upgrade() {
-            Some(pipeline) => AdminIntake(RunningPipeline(pipeline)).submit(record, answer),
+            Some(pipeline) => AdminIntake(RunningPipeline(pipeline)).submit(record, operator, answer),
             None => answer(unavailable("the pipeline of this component is over")),
         }
     }
