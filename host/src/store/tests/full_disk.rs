@@ -36,7 +36,7 @@ pub fn a_full_disk_refuses_commits_and_they_go_on_when_there_is_space() {
     // again, the journal then holds the whole group, though it was refused.
     let n_refused =
         (20_100..).step_by(4).take_while(|bytes_left| is_refused_without_trace(*bytes_left)).count();
-    assert!((3..100).contains(&n_refused), "{n_refused} sizes up to the one that has room for the group");
+    assert!((3..200).contains(&n_refused), "{n_refused} sizes up to the one that has room for the group");
 }
 
 /// Whether a group of about 20 kB finds no space; if so, it must have left nothing when there is space again.

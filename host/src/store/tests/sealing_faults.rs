@@ -148,7 +148,7 @@ fn a_power_cut_anywhere_between_plain_sealed_and_the_next_key_loses_nothing() {
             drop(store);
             let mut cuts = watched.disk.take_cuts();
             random.shuffle(&mut cuts);
-            for (i, cut) in cuts.iter().take(scaled(6, 100)).enumerate() {
+            for (i, cut) in cuts.iter().take(scaled(8, 100)).enumerate() {
                 let left = tempfile::tempdir().expect("a folder");
                 let _watched = Watched::without_memory(left.path());
                 let tear = cut.can_tear() && i % 2 == 0;
