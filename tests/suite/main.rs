@@ -36,6 +36,7 @@ mod hangs;
 mod disk_full;
 mod canary;
 mod sealed;
+mod sealed_store;
 mod admin;
 mod audit;
 mod log_acceptance;

@@ -18,6 +18,7 @@ mod operations;
 mod locks;
 mod metrics;
 mod audit;
+mod state;
 mod completions;
 #[cfg(test)]
 mod tests;
@@ -102,6 +103,8 @@ enum Command {
     Metrics(metrics::Metrics),
     /// Print the audit.
     Audit(audit::Audit),
+    /// Show how the store lies on the disk; seal it with a new data key.
+    State(state::State),
     /// Write a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -129,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Call(command) => command.run(),
         Command::Metrics(command) => command.run(),
         Command::Audit(command) => command.run(),
+        Command::State(command) => command.run(),
         Command::Completions(command) => command.run(),
     };
     ExitCode::from(exit)
