@@ -64,7 +64,7 @@ pub mod prelude {
         change::{Change, Json},
         config,
         config::{ClientTls, Millis, Seconds, Secret, ServerTls, Size},
-        context::{Context, Counter, Gauge, Histogram},
+        context::{Context, Counter, Gauge, Histogram, Submitted},
         error::{Error, ErrorKind, Result},
         export_plugin,
         glob::Glob,

@@ -23,7 +23,7 @@
 
 mod memory_host;
 
-pub use memory_host::MemoryHost;
+pub use memory_host::{MadeChange, MemoryHost};
 
 use crate::{
     abi::{

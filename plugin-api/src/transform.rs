@@ -54,6 +54,19 @@ pub trait Transform: Sized + Send + 'static {
     /// `Config` keeps the pipeline from starting; anything else is tried again with backoff.
     fn new(config: Self::Config, context: &Context) -> Result<Self>;
 
+    /// Sees a whole batch before `apply` is called for each of its records in turn: the place to ask an endpoint once for
+    /// all of them. The records are there to be read; what becomes of them is for `apply` to say.
+    ///
+    /// What is applied again, a record or a whole batch, is seen again.
+    ///
+    /// # Errors
+    /// `Retry` and `NotConnected` concern the endpoint: the batch is applied again later. Any other error starts the
+    /// pipeline again.
+    fn prepare(&mut self, records: &mut [Record]) -> Result<()> {
+        let _ = records;
+        Ok(())
+    }
+
     /// Pushes what becomes of the record: itself, several, or nothing, which drops it.
     ///
     /// # Errors
@@ -67,6 +80,19 @@ pub trait Transform: Sized + Send + 'static {
     fn operations(&mut self) -> Operations {
         Operations::new()
     }
+}
+
+/// Stands for the revision of the record's entry in what is told to its author: a transform does not know it yet.
+pub const OWN_REVISION: &str = "\0revision";
+
+/// What an author is told, when the revision of the entry is known.
+#[doc(hidden)]
+pub fn with_own_revision(told: Json, revision: u64) -> Json {
+    const WRITTEN: &str = r#""\u0000revision""#;
+    if !told.as_str().contains(WRITTEN) {
+        return told;
+    }
+    Json::parse(&told.as_str().replace(WRITTEN, &revision.to_string())).unwrap_or(told)
 }
 
 /// Where a transform puts what becomes of a record.
@@ -88,7 +114,8 @@ impl Output {
     }
 
     /// Tells the author of the record something beside its outcome, once it is committed: a JSON object, whose fields
-    /// are added to the answer ([`OutcomeResult::Applied`]). What is said last counts.
+    /// are added to the answer ([`OutcomeResult::Applied`]). What is said last counts. [`OWN_REVISION`] in the place of a
+    /// value becomes the revision that the record's entry gets.
     ///
     /// # Errors
     /// If `details` cannot be written as JSON.

@@ -66,6 +66,12 @@ impl Refusal {
         Self::of_code("unavailable", message)
     }
 
+    /// With what varies, for programs.
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.details = Some(details);
+        self
+    }
+
     pub fn message(&self) -> &str {
         &self.message
     }

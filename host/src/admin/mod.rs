@@ -29,6 +29,7 @@ mod tests;
 pub use audit::{AuditLines, AuditList, AuditShown, AuditVerdict, audit_list, verdict};
 pub use client::{Client, ClientError, Lines, escaped};
 pub use dead_letters::{Filter, Page, detail, drop_dead_letter, page};
+pub use keys::Moment;
 pub use listen::AdminError;
 pub use log_view::{Called, LogPipeline, LogView, Told};
 pub use plugins::plugins;

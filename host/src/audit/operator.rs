@@ -60,4 +60,9 @@ impl Operator {
     pub fn with_token(remote: String) -> Self {
         Self { by: "token".to_owned(), remote }
     }
+
+    /// A component that makes a change of its own, for whoever called an operation of it: that call has its own entry.
+    pub fn component(name: &str) -> Self {
+        Self { by: format!("component {name}"), remote: "host".to_owned() }
+    }
 }

@@ -330,6 +330,8 @@ pub trait ComponentHost: Send + Sync + Clone {
     fn replay(&self, after: u64, is_current: bool, limit: u32) -> Answer<ReplayedParts>;
     /// Starts an operation and returns; the answer comes through `done`.
     fn call(&self, operation: RStr<'_>, arguments: RStr<'_>, done: CompletionBox);
+    /// Sends a change through the pipeline and returns; `done` hears what became of it, as JSON.
+    fn submit(&self, change: Record, done: CompletionBox);
     /// Names the place this component reads or writes.
     fn endpoint(&self, name: RStr<'_>);
     /// Says which cell of the metrics document a metric of this component feeds.

@@ -73,7 +73,7 @@ pub(super) fn set(client: &Client, key: &str, value: &Value) -> Value {
 }
 
 /// Status and code of a refusal.
-fn refused(served: &Served, path: &str, body: &str) -> (u16, String) {
+pub(super) fn refused(served: &Served, path: &str, body: &str) -> (u16, String) {
     let answer = match body {
         "" => served.socket().get(path),
         body => served.socket().post_json(path, body),

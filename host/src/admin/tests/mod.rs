@@ -3,6 +3,7 @@
 
 mod audit;
 mod log;
+mod past;
 
 use super::*;
 use crate::audit::AuditOptions;
@@ -190,7 +191,12 @@ fn what_another_site_makes_a_browser_send_is_refused() {
     assert_eq!(served.status("GET /v1/pipelines", &own), 200);
     assert_eq!(served.status("GET /healthz", "Host: probe.example\r\n"), 200);
     assert_eq!(served.status("POST /v1/dead-letters/1/retry", "Content-Length: 70000\r\n"), 413);
-    for forged in ["POST /v1/changes", "POST /v1/operations/echo", "POST /v1/metrics/reset"] {
+    for forged in [
+        "POST /v1/changes",
+        "POST /v1/keys/app.x/rollback",
+        "POST /v1/operations/echo",
+        "POST /v1/metrics/reset",
+    ] {
         assert_eq!(served.status(forged, ""), 401, "{forged} without the token");
         assert_eq!(served.status(forged, "Authorization: Bearer wrong\r\n"), 401, "{forged} with another");
         assert_eq!(served.status(forged, &format!("Host: evil.example\r\n{token}")), 403, "{forged}");

@@ -24,7 +24,7 @@ use super::{
 use crate::audit::Author;
 use crate::pipeline::Step;
 use crate::store::{Commit, StoreError};
-use lockstep_plugin_api::Error;
+use lockstep_plugin_api::{Error, transform::with_own_revision};
 use std::{
     collections::{BTreeMap, HashSet},
     mem,
@@ -285,10 +285,10 @@ impl<'a> Ingest<'a> {
                 revision: *revision,
                 details: None,
             });
-            let applied = entries.into_iter().map(|(id, place)| Applied {
-                id,
-                revision: first_revision + place as u64,
-                details: told.remove(&id),
+            let applied = entries.into_iter().map(|(id, place)| {
+                let revision = first_revision + place as u64;
+                let details = told.remove(&id).map(|told| with_own_revision(told, revision));
+                Applied { id, revision, details }
             });
             part.flight.apply(repeats.chain(applied));
             for (step, failed) in failed {

@@ -5,7 +5,7 @@
 use super::super::{
     flight::{Flight, Origin},
     run::Run,
-    running::RunningPipeline,
+    running::{Inner, RunningPipeline},
     source_task::ChainInput,
     status::{ComponentState, ComponentStatus, PipelineState},
     threads::Entrances,
@@ -15,7 +15,7 @@ use crate::audit::Operator;
 use lockstep_plugin_api::{Error, Record, abi::Records, source::OutcomeResult};
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -45,6 +45,32 @@ impl AdminIntake {
         match self.0.entrances() {
             Some((run, entrances)) => enter(&run, &entrances, record, (operator, reply)),
             None => reply.answer(unavailable("the pipeline through the log is not running")),
+        }
+    }
+}
+
+/// The same for the components of the pipeline, which do not keep it running.
+#[derive(Clone)]
+pub struct ComponentIntake(Weak<Inner>);
+
+impl ComponentIntake {
+    pub fn new(pipeline: &RunningPipeline) -> Self {
+        Self(Arc::downgrade(&pipeline.0))
+    }
+
+    /// As [`AdminIntake::submit_by`], for the component of this name.
+    pub fn submit(
+        &self,
+        record: Record,
+        component: &str,
+        answer: impl FnOnce(OutcomeResult) + Send + 'static,
+    ) {
+        let operator = Operator::component(component);
+        match self.0.upgrade() {
+            Some(pipeline) => {
+                AdminIntake(RunningPipeline(pipeline)).submit_by(Some(operator), record, answer)
+            }
+            None => answer(unavailable("the pipeline of this component is over")),
         }
     }
 }

@@ -29,7 +29,7 @@ pub use component_host::log_component_host;
 pub use endpoints::Endpoints;
 pub use heartbeat::Heartbeat;
 pub use ingest::ingest;
-pub use intake::{AdminIntake, Reply, admin_status};
+pub use intake::{AdminIntake, ComponentIntake, Reply, admin_status};
 pub use operations::{CallOperations, Offered, OperationInfo, Operations};
 pub use restarts::SinkRestarts;
 pub use tail::{Next, Tail};
@@ -74,6 +74,8 @@ pub struct ThroughLog {
     pub host: HostLog,
     pub cursors: Cursors,
     pub failures: SinkFailures,
+    /// Where changes of components enter.
+    pub intake: ComponentIntake,
     answered: Answered,
     turns: Turns,
     replays: Vec<Replays>,
@@ -82,12 +84,12 @@ pub struct ThroughLog {
 
 impl ThroughLog {
     /// Reads where every sink stands.
-    pub fn new(host: HostLog, store: &Store, pipeline: &Pipeline) -> Self {
+    pub fn new(host: HostLog, store: &Store, pipeline: &Pipeline, intake: ComponentIntake) -> Self {
         let replays = pipeline.sinks.iter().map(|_| Replays::default()).collect();
         let cursors = Cursors::load(&host.log, pipeline);
         let (failures, seen) = (SinkFailures::new(pipeline.sinks.len()), Seen::new(store.clone()));
         let (answered, turns) = (Answered::default(), Turns::default());
-        Self { host, cursors, failures, answered, turns, replays, seen }
+        Self { host, cursors, failures, intake, answered, turns, replays, seen }
     }
 
     /// A sink's thread has ended or hangs: what it failed of, if it did.
