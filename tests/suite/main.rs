@@ -11,6 +11,7 @@ mod redis_failover;
 mod redis_once;
 mod cli;
 mod commands;
+mod history;
 mod operational_transform;
 mod handshake;
 mod versions;
