@@ -165,6 +165,12 @@ impl Context {
         self.parts.through_log
     }
 
+    /// Whether what this component gives goes into the log: a transform of the pipeline itself or of one of its sources, or
+    /// such a source. What it makes of a change is then what this host keeps and other hosts are sent.
+    pub fn before_log(&self) -> bool {
+        self.parts.before_log
+    }
+
     /// The host's `sync_settings` that concern components.
     pub fn sync(&self) -> SyncSettings {
         SyncSettings {

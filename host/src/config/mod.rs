@@ -4,6 +4,7 @@
 
 pub mod quantity;
 mod settings;
+mod encryption;
 mod layers;
 mod pipeline;
 mod format;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use editor::{editor_schema, pipeline_schema, settings_schema};
+pub use encryption::{EncryptionSettings, KeySettings};
 pub use interpolate::Environment;
 pub use layers::{Flag, Origin, ShownSetting};
 pub use pipeline::{

@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::encryption::EncryptionSettings;
 use super::quantity::{duration, size};
 
 /// Settings of one host, from defaults, `lockstep.yaml`, environment and flags.
@@ -97,6 +98,8 @@ pub struct StateSettings {
     pub max_bytes: u64,
     /// When a component's dead letter queue is full, its pipeline stops.
     pub dead_letters: DeadLetterSettings,
+    /// How the values in the store are sealed on the disk; without keys they are not.
+    pub encryption: EncryptionSettings,
 }
 
 /// When a change is answered.
@@ -234,6 +237,13 @@ impl Default for LogSettings {
     }
 }
 
+impl StateSettings {
+    /// Whether what lies in the store is sealed there, so that it may hold what nobody is to read in `data_dir`.
+    pub fn is_encrypted(&self) -> bool {
+        false
+    }
+}
+
 impl Default for StateSettings {
     fn default() -> Self {
         Self {
@@ -242,6 +252,7 @@ impl Default for StateSettings {
             history: HistorySettings::default(),
             max_bytes: 10 << 30,
             dead_letters: DeadLetterSettings::default(),
+            encryption: EncryptionSettings::default(),
         }
     }
 }

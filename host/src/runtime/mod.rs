@@ -16,6 +16,7 @@ mod accounting;
 mod committer;
 mod dead_letter;
 mod failed;
+mod withheld;
 mod feed;
 mod flight;
 mod metrics;

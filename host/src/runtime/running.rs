@@ -112,6 +112,12 @@ impl RunningPipeline {
             return Err(format!("pipeline `{}` is not running", self.name()));
         };
         let letter = &entry.letter;
+        if letter.record.withheld.is_some() {
+            return Err(
+                "its value was to be sealed, so it is not here: have the change made again, then drop this"
+                    .to_owned(),
+            );
+        }
         // A new id: the old one may be in use by this run.
         let record = letter.record.to_record(run.take_ids(1));
         let Some(claim) = run.dead_letters.claim(&entry.key) else {

@@ -151,6 +151,22 @@ impl Expect {
     }
 }
 
+impl Namespace {
+    /// Whose data a stored key is of; `None` for the log's own indexes.
+    pub(super) fn of_byte(byte: u8) -> Option<Self> {
+        let all = [
+            Self::Meta,
+            Self::Positions,
+            Self::DeadLetters,
+            Self::State,
+            Self::Cursors,
+            Self::Audit,
+            Self::Seen,
+        ];
+        all.into_iter().find(|namespace| *namespace as u8 == byte)
+    }
+}
+
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -12,6 +12,7 @@ use super::engine::{Engine, EngineOptions};
 use super::entries::{Tally, load_tally};
 use super::error::StoreError;
 use super::lock::DirLock;
+use super::sealing::Form;
 
 /// Whether commits are being taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub struct Counts {
 pub(super) struct Shared {
     pub dir: PathBuf,
     pub options: EngineOptions,
+    pub form: Form,
     engine: RwLock<Option<Engine>>,
     health: Mutex<Health>,
     tally: Mutex<Tally>,
@@ -51,8 +53,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn open(dir: PathBuf, options: EngineOptions, lock: DirLock) -> Result<Self, StoreError> {
-        let engine = Engine::open(&dir, options)?;
+    pub fn open(dir: PathBuf, form: Form, options: EngineOptions, lock: DirLock) -> Result<Self, StoreError> {
+        let engine = Engine::open(&dir, form.clone(), options)?;
         let tally = Mutex::new(load_tally(&engine.view(), &dir)?);
         let engine = RwLock::new(Some(engine));
         let [n_commits, n_conflicts, n_groups, n_syncs] = Default::default();
@@ -60,6 +62,7 @@ impl Shared {
         Ok(Self {
             dir,
             options,
+            form,
             engine,
             health,
             tally,

@@ -17,14 +17,17 @@ use super::entries::Tally;
 use super::error::StoreError;
 use super::group::Group;
 use super::queue::{Answer, Job, Queue, Taken};
+use super::resealing::Pass;
 use super::shared::{Counts, Health, Shared};
 
 /// What must fit on the disk before a store that found it full is opened again.
 const PROBE_BYTES: usize = 4 << 20;
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub shared: Arc<Shared>,
     queue: Arc<Queue>,
+    /// How far the values of older data keys are sealed anew.
+    pub resealing: Option<Pass>,
     /// How long a sync may be left for later; `None` if every group is synced before it is answered.
     sync_interval: Option<Duration>,
     /// Since when something has been written and not synced.
@@ -63,7 +66,8 @@ struct Decided {
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, queue: Arc<Queue>, sync_interval: Option<Duration>) -> Self {
-        Self { shared, queue, sync_interval, unsynced_since: None, undo: Changes::default() }
+        let undo = Changes::default();
+        Self { shared, queue, resealing: None, sync_interval, unsynced_since: None, undo }
     }
 
     pub fn spawn(self, dir: &Path) -> Result<JoinHandle<()>, StoreError> {
@@ -79,7 +83,7 @@ impl Writer {
 
     fn run(mut self) {
         loop {
-            match self.queue.take_group(self.sync_due()) {
+            match self.queue.take_group(self.due()) {
                 Taken::Group(group) => self.commit_group(group),
                 Taken::TimeIsUp => {}
                 Taken::Closed => break,
@@ -87,6 +91,7 @@ impl Writer {
             if self.sync_due().is_some_and(|due| due <= Instant::now()) {
                 self.sync();
             }
+            self.reseal();
         }
         self.sync();
         self.say_synced();
@@ -137,7 +142,7 @@ impl Writer {
     }
 
     /// There is a second try only after the engine has been opened again: the first one may have met an old failure.
-    fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
+    pub fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         if self.shared.health() == Health::Failed {
             return Err(StoreError::Failed);
         }
@@ -153,6 +158,11 @@ impl Writer {
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
         Ok(())
+    }
+
+    /// When there is something to do even if nobody commits.
+    fn due(&self) -> Option<Instant> {
+        self.sync_due().into_iter().chain(self.resealing_due()).min()
     }
 
     fn sync_due(&self) -> Option<Instant> {
@@ -230,7 +240,7 @@ impl Writer {
         probe_space(&self.shared.dir)?;
         let mut slot = self.shared.engine_mut();
         drop(slot.take());
-        let engine = Engine::open(&self.shared.dir, self.shared.options)?;
+        let engine = Engine::open(&self.shared.dir, self.shared.form.clone(), self.shared.options)?;
         if !self.undo.is_empty() && engine.write(&self.undo).is_err() {
             return Err(StoreError::DiskFull { path: self.shared.dir.clone() });
         }

@@ -84,6 +84,14 @@ impl ResolverConfig {
             keep_decided: self.keep_decided.0,
         }
     }
+
+    /// The keys whose strategy makes a value of parts of others.
+    pub fn merged_keys(&self) -> Keys {
+        let rules = self.strategies.iter().enumerate();
+        let rules = rules.filter_map(|(i, rule)| Some((rule.glob(i).ok()?, rule.strategy.reads_values())));
+        let otherwise = Glob::new("*").ok().map(|every| (every, self.strategy.reads_values()));
+        Keys::new(rules.chain(otherwise))
+    }
 }
 
 /// How long the record of an undecided conflict lasts in Redis, by the contract.

@@ -56,6 +56,7 @@ impl Transform for Resolver {
 
     fn advise(config: &ResolverConfig, advice: &mut Advice) {
         advice::advise(config, advice);
+        advice.reads_values(config.merged_keys(), "to merge or transform them");
     }
 
     fn new(config: ResolverConfig, context: &Context) -> Result<Self> {

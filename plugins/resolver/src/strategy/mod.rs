@@ -95,6 +95,11 @@ impl Strategy {
         matches!(self, Self::OperationalTransform | Self::MergeStrategies(_) | Self::ManualResolution)
     }
 
+    /// Whether it looks into values, beside telling equal ones.
+    pub fn reads_values(self) -> bool {
+        matches!(self, Self::OperationalTransform | Self::MergeStrategies(_))
+    }
+
     /// What is shown of several changes, which are in the order of their stamps; `None` if there are none.
     pub fn value(self, contenders: &[Contender<'_>]) -> Option<Text> {
         match self {
@@ -108,6 +113,8 @@ impl Strategy {
     pub fn resolve(self, contenders: &[Contender<'_>]) -> Option<Resolution> {
         let last = contenders.len().checked_sub(1)?;
         let together = match self {
+            // Nobody here can look into what is sealed: it is one value, whatever it says.
+            _ if self.reads_values() && contenders.iter().any(|one| one.is_sealed()) => None,
             Self::LastWriteWins => None,
             Self::FirstWriteWins => Some(Resolution::won_by(0, Method::FirstWriteWins, contenders)),
             Self::OperationalTransform => operational_transform::resolve(contenders),
