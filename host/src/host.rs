@@ -1,6 +1,7 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
 use crate::admin::{AdminError, AdminServer, BoundAddress, HostView, LogView};
+use crate::audit::{Audit, AuditOptions};
 use crate::config::{
     Config, Diagnostic, Diagnostics, DurabilityMode, EncryptionSettings, HostSettings, KeySettings,
 };
@@ -8,7 +9,7 @@ use crate::log::{Log, LogOptions};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
 use crate::runtime::{
-    self, Audit, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
+    self, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
 };
 use crate::store::{
     Commit, Durability, KeySource, Namespace, SealingKey, SealingOptions, Store, StoreError, StoreOptions,
@@ -91,7 +92,7 @@ impl Host {
         let node_id = node_id(&settings, &store)?;
         let host_log = HostLog {
             log: Log::open(store.clone(), LogOptions::new(&settings))?,
-            audit: Audit::open(store.clone())?,
+            audit: Audit::open(store.clone(), AuditOptions::new(&settings))?,
             operations: Operations::default(),
         };
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?
@@ -120,6 +121,7 @@ impl Host {
             node_id: node_id.clone(),
             registry: registry.clone(),
             store: store.clone(),
+            audit: host_log.audit.clone(),
             log: LogView::new(host_log.log.clone(), &pipelines),
             dead_letters: dead_letters.clone(),
             metrics: metrics.clone(),

@@ -54,6 +54,19 @@ pub trait Transform: Sized + Send + 'static {
     /// `Config` keeps the pipeline from starting; anything else is tried again with backoff.
     fn new(config: Self::Config, context: &Context) -> Result<Self>;
 
+    /// Sees a whole batch before `apply` is called for each of its records in turn: the place to ask an endpoint once for
+    /// all of them. The records are there to be read; what becomes of them is for `apply` to say.
+    ///
+    /// What is applied again, a record or a whole batch, is seen again.
+    ///
+    /// # Errors
+    /// `Retry` and `NotConnected` concern the endpoint: the batch is applied again later. Any other error starts the
+    /// pipeline again.
+    fn prepare(&mut self, records: &mut [Record]) -> Result<()> {
+        let _ = records;
+        Ok(())
+    }
+
     /// Pushes what becomes of the record: itself, several, or nothing, which drops it.
     ///
     /// # Errors

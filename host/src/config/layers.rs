@@ -9,6 +9,7 @@ use std::sync::Arc;
 use figment::providers::{Format, Serialized, Yaml};
 use figment::value::{Dict, Map, Value as Layered};
 use figment::{Figment, Metadata, Profile, Provider};
+use lockstep_plugin_api::glob::Glob;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -250,6 +251,12 @@ impl Layers<'_> {
             .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
         if !is_address && listen != "off" {
             refuse("admin.listen", "expected `host:port`, for example `127.0.0.1:8780`, or `off`");
+        }
+        for (at, pattern) in settings.audit.redact.iter().enumerate() {
+            if let Err(error) = Glob::new(pattern) {
+                let at = path::join("audit.redact", &at.to_string());
+                refuse(&at, &format!("`{pattern}` is not a pattern: {error}"));
+            }
         }
         if settings
             .node_id

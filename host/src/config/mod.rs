@@ -38,8 +38,8 @@ pub use pipeline::{
 pub use reference::{format_reference, settings_example, settings_reference};
 pub use schema::check_against_schema;
 pub use settings::{
-    AdminSettings, CrashLoop, DeadLetterSettings, DurabilityMode, HistorySettings, HostSettings, LogFormat,
-    LogSettings, RestartBackoff, RestartSettings, StateSettings, SyncSettings,
+    AdminSettings, AuditSettings, CrashLoop, DeadLetterSettings, DurabilityMode, HistorySettings,
+    HostSettings, LogFormat, LogSettings, RestartBackoff, RestartSettings, StateSettings, SyncSettings,
 };
 pub use source_text::{Anchor, SourceText, path};
 

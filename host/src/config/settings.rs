@@ -44,6 +44,8 @@ pub struct HostSettings {
     pub log: LogSettings,
     /// Limits of the embedded store.
     pub state: StateSettings,
+    /// What is kept of who did what.
+    pub audit: AuditSettings,
     /// Intervals and limits of synchronisation.
     pub sync_settings: SyncSettings,
     /// How a failed task is restarted.
@@ -136,6 +138,28 @@ pub struct DeadLetterSettings {
     pub bytes: u64,
 }
 
+/// What is kept of who did what. The oldest entries go when there are too many, too many bytes of them, or too old ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// Whether every change has an entry. What operators do, locks and resolutions always have one.
+    pub changes: bool,
+    /// Globs of config keys whose values the audit does not show: resolutions of them are kept without the value, their
+    /// changes without its size and hash.
+    pub redact: Vec<String>,
+    /// Most entries kept.
+    #[schemars(range(min = 1))]
+    pub entries: u64,
+    /// Most bytes kept.
+    #[serde(with = "size")]
+    #[schemars(with = "size::Text")]
+    pub bytes: u64,
+    /// How long an entry is kept.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub age: Duration,
+}
+
 /// Intervals and limits of synchronisation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -219,6 +243,7 @@ impl Default for HostSettings {
             grace_period: seconds(30),
             log: LogSettings::default(),
             state: StateSettings::default(),
+            audit: AuditSettings::default(),
             sync_settings: SyncSettings::default(),
             restart: RestartSettings::default(),
         }
@@ -266,6 +291,13 @@ impl Default for HistorySettings {
 impl Default for DeadLetterSettings {
     fn default() -> Self {
         Self { records: 100_000, bytes: 1 << 30 }
+    }
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        let age = seconds(90 * 24 * 3600);
+        Self { changes: true, redact: Vec::new(), entries: 1_000_000, bytes: 1 << 30, age }
     }
 }
 

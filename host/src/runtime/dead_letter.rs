@@ -362,15 +362,19 @@ impl DeadLetters {
         is_new.then(|| Claim { key: key.to_vec(), queues: self.queues.clone() })
     }
 
-    /// Forgets a letter because an operator said so; false if it is being tried again just now.
-    pub fn drop_letter(&self, key: &[u8]) -> Result<bool, StoreError> {
+    /// Forgets a letter because an operator said so, in one commit with `with`, which says so; false if it is being tried
+    /// again just now.
+    pub fn drop_letter(&self, key: &[u8], with: Commit) -> Result<bool, StoreError> {
         let Some(_claim) = self.claim(key) else { return Ok(false) };
-        self.remove(&[key.to_vec()]).map(|()| true)
+        self.remove_with(with, &[key.to_vec()]).map(|()| true)
     }
 
     /// Forgets dead letters that were delivered, or whose claim the caller has.
     pub fn remove(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
-        let mut commit = Commit::default();
+        self.remove_with(Commit::default(), keys)
+    }
+
+    fn remove_with(&self, mut commit: Commit, keys: &[Vec<u8>]) -> Result<(), StoreError> {
         let mut removed = Vec::new();
         for key in keys {
             if let Some(value) = self.store.get(Namespace::DeadLetters, key)? {

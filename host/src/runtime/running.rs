@@ -5,7 +5,7 @@ use super::{
     run::{Phase, Run},
     status::{PipelineState, PipelineStatus, StatusBoard},
     threads::{Entrances, Refused},
-    through_log::{AdminIntake, Audit, CallOperations, HostLog, admin_status},
+    through_log::{AdminIntake, CallOperations, HostLog, admin_status},
 };
 use crate::log::Log;
 use std::{
@@ -73,11 +73,6 @@ impl RunningPipeline {
     /// What the components of this pipeline offer to be called, if it goes through the log.
     pub fn operations(&self) -> Option<CallOperations> {
         self.0.host_log.as_ref().map(|host_log| CallOperations::new(host_log.operations.clone()))
-    }
-
-    /// The audit, if this pipeline goes through the log.
-    pub fn audit(&self) -> Option<Audit> {
-        self.0.host_log.as_ref().map(|host_log| host_log.audit.clone())
     }
 
     /// The ways into the run, while it takes anything.

@@ -12,6 +12,7 @@
 //!
 //! Values are sealed between the writer and the engine, if `state.encryption` asks for it: `sealing/`.
 
+mod chain;
 mod commit;
 mod engine;
 mod entries;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use chain::{AuditPage, AuditRecord, AuditTrim, Chain, Hash, Link, NewAudit, hex, unhex};
 pub use commit::{Check, Commit, Committed, Expect, Namespace, NewEntry, Trim};
 pub use entries::{EntryPage, ReadLimit, StoredEntry, Tally};
 pub use error::StoreError;

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::commit::Committed;
 use super::engine::{self, Changes, Engine, WriteFailure};
-use super::entries::Tally;
 use super::error::StoreError;
-use super::group::Group;
+use super::group::{Group, Heads};
 use super::queue::{Answer, Job, Queue, Taken};
 use super::resealing::Pass;
 use super::shared::{Counts, Health, Shared};
@@ -59,7 +58,7 @@ impl Drop for RefuseAfterPanic {
 /// A group after its checks: what it changes, and what to tell whom.
 struct Decided {
     changes: Changes,
-    tally: Tally,
+    heads: Heads,
     accepted: Vec<(Answer, Committed)>,
     refused: Vec<(Answer, StoreError)>,
 }
@@ -108,7 +107,7 @@ impl Writer {
         let decided = self.decide(group);
         let written = match decided.changes.is_empty() {
             true => Ok(()),
-            false => self.write(&decided.changes).inspect(|()| self.shared.set_tally(decided.tally)),
+            false => self.write(&decided.changes).inspect(|()| self.shared.set_heads(decided.heads)),
         };
         self.count(&decided, written.is_ok());
         for (answer, committed) in decided.accepted {
@@ -129,8 +128,8 @@ impl Writer {
                 Err(error) => refused.push((answer, error)),
             }
         }
-        let (changes, tally) = group.finish();
-        Decided { changes, tally, accepted, refused }
+        let (changes, heads) = group.finish();
+        Decided { changes, heads, accepted, refused }
     }
 
     /// Checks must be able to read, even if the last attempt to open the engine again has failed.

@@ -4,11 +4,11 @@
 
 use crate::{
     config::{LONGEST_TTL, SHORTEST_TTL},
-    decide::Ask,
     name::LockName,
-    request::{Request, Whose},
+    refusal::Refusal,
+    request::{Ask, Request, Whose},
 };
-use lockstep_plugin_api::{change::depth, prelude::*};
+use lockstep_plugin_api::{change::depth, operations::Caller, prelude::*};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub struct Acquire {
     /// The holder: one handle of one user. Absent makes a new one, which the answer names.
     #[serde(default)]
     session: Option<String>,
-    /// How long the lease lasts unless it is extended, 1 s to 24 h; absent is `default_timeout`.
+    /// How long the lease lasts unless it is extended, 100 ms to 24 h; absent is `default_timeout`.
     #[serde(default)]
     ttl_ms: Option<Millis>,
     /// How long to wait in line if somebody else holds the lock, at most 60 s; absent does not wait.
@@ -70,7 +70,7 @@ pub struct Extend {
     session: String,
     /// The token it was granted under.
     token: u64,
-    /// How long it lasts from now on, 1 s to 24 h; absent is the lease's own time.
+    /// How long it lasts from now on, 100 ms to 24 h; absent is the lease's own time.
     #[serde(default)]
     ttl_ms: Option<Millis>,
 }
@@ -127,7 +127,7 @@ pub struct List {
     /// Whose locks; absent are those without a tenant.
     #[serde(default)]
     tenant_id: Option<String>,
-    /// The locks of every tenant and those without.
+    /// The locks of every tenant and those without; for operators only.
     #[serde(default)]
     all_tenants: bool,
 }
@@ -194,9 +194,12 @@ impl ForceRelease {
 }
 
 impl List {
-    pub fn request(self) -> Result<Request> {
+    pub fn request(self, caller: &Caller) -> Result<Request> {
         if self.all_tenants && self.tenant_id.is_some() {
             return Err(unfit("bad_message", "all_tenants", "says something else than `tenant_id`"));
+        }
+        if self.all_tenants && !caller.is_operator {
+            return Err(Refusal::OperatorsOnly.to_error());
         }
         let of = if self.all_tenants { Whose::Everybodys } else { Whose::Tenant(self.tenant_id) };
         Ok(Request::List { of })
@@ -222,7 +225,7 @@ fn name(tenant_id: &Option<String>, config_key: &str) -> Result<LockName> {
 fn ttl(asked: Option<Millis>) -> Result<Option<Duration>> {
     match asked.map(Duration::from) {
         Some(ttl) if !(SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) => {
-            Err(unfit("bad_message", "ttl_ms", "does not lie between 1 s and 24 h"))
+            Err(unfit("bad_message", "ttl_ms", "does not lie between 100 ms and 24 h"))
         }
         ttl => Ok(ttl),
     }

@@ -4,7 +4,7 @@ use crate::{lease::Lease, name::LockName};
 use lockstep_plugin_api::{prelude::*, time::format_us};
 use serde::Serialize;
 use std::sync::Arc;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// The beginning or the end of a lease.
 #[derive(Debug, Clone)]
@@ -20,7 +20,12 @@ pub enum What {
     Acquired,
     Released,
     Expired,
-    Forced { admin: String, reason: String },
+    /// The holder was not told in time that it holds it still, or was told that it does not.
+    Lost,
+    Forced {
+        admin: String,
+        reason: String,
+    },
 }
 
 /// `event_type` of the notice that a lock was taken.
@@ -46,13 +51,33 @@ pub struct AuditEntry<'a> {
     config_key: &'a str,
     tenant_id: Option<&'a str>,
     user_id: &'a str,
+    /// Another program's lock has neither.
+    #[serde(skip_serializing_if = "str::is_empty")]
     session: &'a str,
+    #[serde(skip_serializing_if = "is_none")]
     token: u64,
     timestamp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin_user_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+}
+
+impl What {
+    /// Why the lock is free, as others are told; `None` if it is not.
+    pub fn unlocked_because(&self) -> Option<&'static str> {
+        match self {
+            What::Acquired => None,
+            What::Released => Some("released"),
+            What::Expired => Some("expired"),
+            What::Lost => Some("lost"),
+            What::Forced { .. } => Some("forced"),
+        }
+    }
+}
+
+fn is_none(token: &u64) -> bool {
+    *token == 0
 }
 
 impl Event {
@@ -66,7 +91,7 @@ impl Event {
         let told = Told {
             acquired_at: is_locked.then(|| format_us(lease.acquired_at_us)),
             expires_at: is_locked.then(|| format_us(lease.expires_at_us)),
-            reason: self.unlocked_because(),
+            reason: self.what.unlocked_because(),
         };
         let mut change = Change::new(self.name.key(), Json::null());
         change.set_event_type(if is_locked { CONFIG_LOCKED } else { CONFIG_UNLOCKED });
@@ -78,21 +103,13 @@ impl Event {
         Ok(Record::notice(change))
     }
 
-    fn unlocked_because(&self) -> Option<&'static str> {
-        match self.what {
-            What::Acquired => None,
-            What::Released => Some("released"),
-            What::Expired => Some("expired"),
-            What::Forced { .. } => Some("forced"),
-        }
-    }
-
     /// What the audit keeps.
     pub fn to_audit(&self, wall_us: i64) -> AuditEntry<'_> {
         let (event_type, admin_user_id, reason) = match &self.what {
             What::Acquired => ("lock_acquired", None, None),
             What::Released => ("lock_released", None, None),
             What::Expired => ("lock_expired", None, None),
+            What::Lost => ("lock_lost", None, None),
             What::Forced { admin, reason } => {
                 ("lock_force_released", Some(admin.as_str()), Some(reason.as_str()))
             }
@@ -114,9 +131,10 @@ impl Event {
     pub fn log(&self) {
         let (key, user, lock, token) = (self.name.key(), &self.lease.user_id, &self.name, self.lease.token);
         match &self.what {
-            What::Acquired => debug!(%lock, token, "Lock acquired for {key} by {user}"),
-            What::Released => debug!(%lock, token, "Lock released for {key} by {user}"),
+            What::Acquired => info!(%lock, token, "Lock acquired for {key} by {user}"),
+            What::Released => info!(%lock, token, "Lock released for {key} by {user}"),
             What::Expired => info!(%lock, token, "lock expired"),
+            What::Lost => warn!(%lock, token, "lock lost: {user} holds it no more"),
             What::Forced { admin, reason } => warn!(
                 %lock,
                 token,
@@ -124,4 +142,9 @@ impl Event {
             ),
         }
     }
+}
+
+/// Writes the guide's line about a request that was refused because somebody else holds the lock.
+pub fn log_refused(name: &LockName, user_id: &str) {
+    info!(lock = %name, "Failed to acquire lock for {} by {user_id}", name.key());
 }

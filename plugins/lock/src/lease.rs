@@ -82,9 +82,18 @@ pub struct ShownLease {
     ttl_ms: u64,
 }
 
+/// A lock that is shown to whoever asks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Shown {
+    Lease(Box<ShownLease>),
+    /// What another program wrote there, with its own fields.
+    Foreign(Map<String, Value>),
+}
+
 impl ShownLease {
     /// What the wall clock will show at its end is said anew: the clock may have been set since it was granted.
-    pub fn new(name: &LockName, lease: &Lease, now: Now) -> Self {
+    pub fn new(name: &LockName, lock_key: String, lease: &Lease, now: Now) -> Self {
         Self {
             config_key: name.key().to_owned(),
             user_id: lease.user_id.clone(),
@@ -93,7 +102,7 @@ impl ShownLease {
             expires_at: format_us(now.wall_us_at(lease.ends)),
             heartbeat_ms: lease.heartbeat_ms,
             metadata: lease.metadata.clone(),
-            lock_key: name.to_string(),
+            lock_key,
             token: lease.token,
             session: lease.session.clone(),
             depth: lease.depth,
@@ -103,7 +112,7 @@ impl ShownLease {
 }
 
 /// The guide has whole seconds here; only what is none is written with a fraction.
-fn as_seconds<S: Serializer>(millis: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn as_seconds<S: Serializer>(millis: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     if millis.is_multiple_of(1000) {
         serializer.serialize_u64(millis / 1000)
     } else {
@@ -150,7 +159,7 @@ pub mod tests {
         let lease = lease("s", 1, at(0, 10_000));
         assert_eq!(lease.ends, Duration::from_secs(60));
         let name = LockName::new(None, "app.x").expect("a name");
-        let shown = ShownLease::new(&name, &lease, at(20, 13_600));
+        let shown = ShownLease::new(&name, name.to_string(), &lease, at(20, 13_600));
         assert_eq!(shown.expires_at, format_us(13_640 * 1_000_000));
     }
 
@@ -160,7 +169,7 @@ pub mod tests {
         let shown = |ttl| {
             let lease =
                 lease("s", 7, at(0, 0)).lasting(Duration::from_secs(ttl), Duration::from_secs(30), at(0, 0));
-            serde_json::to_value(ShownLease::new(&name, &lease, at(0, 0))).expect("JSON")
+            serde_json::to_value(ShownLease::new(&name, name.to_string(), &lease, at(0, 0))).expect("JSON")
         };
         let expected = serde_json::json!({
             "config_key": "app.x", "user_id": "alice", "tenant_id": null,

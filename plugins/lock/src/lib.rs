@@ -1,28 +1,29 @@
 //! Leases on config keys: operations take and give them, and a transform lets only the holder's changes pass.
 //!
-//! Invariant: whatever a caller was told about a lease was committed first, and a granted token is the registered one.
+//! Reading order: `config`, `name`, `lease`, `request` and `arguments` (what can be asked), `check` (who may write), then
+//! the backends `embedded` and `redis`, `operations` and `transform` (how either is reached).
+//! Invariant: whatever a caller was told about a lease was committed first, and a granted token is registered here.
 #![forbid(unsafe_code)]
 
 mod config;
 mod name;
 mod clock;
 mod lease;
+mod check;
 mod refusal;
-mod decide;
-mod line;
 mod request;
-mod event;
-mod table;
-mod effects;
-mod draft;
-mod store;
-mod leases;
-mod task;
 mod arguments;
+mod line;
+mod table;
+mod event;
+mod writes;
+mod store;
+mod meters;
+mod embedded;
+mod redis;
+mod backend;
 mod operations;
 mod transform;
-#[cfg(test)]
-mod tests;
 
 use lockstep_plugin_api::export_plugin;
 

@@ -1,6 +1,6 @@
 //! Who waits for which lock, first come first served.
 
-use crate::{decide::Ask, name::LockName};
+use crate::{name::LockName, request::Ask};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,

@@ -42,9 +42,14 @@ impl LockName {
         &self.0.key
     }
 
+    /// `{tenant}:{key}`, with `global` for no tenant: what follows the prefix.
+    pub fn rest(&self) -> String {
+        format!("{}:{}", self.tenant().unwrap_or("global"), self.key())
+    }
+
     /// Where the lease lies in the store.
-    pub fn lease_key(&self) -> Vec<u8> {
-        self.stored_as(LEASE)
+    pub fn lease_key(&self, kind: Kind) -> Vec<u8> {
+        self.stored_as(kind.0)
     }
 
     /// Where the registered token lies in the store.
@@ -63,8 +68,8 @@ impl LockName {
     }
 
     /// The name behind a lease's key in the store.
-    pub fn from_lease_key(stored: &[u8]) -> Option<Self> {
-        let names = std::str::from_utf8(stored.strip_prefix(&LEASES)?).ok()?;
+    pub fn from_lease_key(kind: Kind, stored: &[u8]) -> Option<Self> {
+        let names = std::str::from_utf8(stored.strip_prefix(&kind.prefix())?).ok()?;
         let (tenant, key) = names.split_once('\0')?;
         Self::new(Some(tenant).filter(|tenant| !tenant.is_empty()), key).ok()
     }
@@ -73,16 +78,31 @@ impl LockName {
 const LEASE: u8 = b'l';
 const FENCE: u8 = b'f';
 
-/// What the keys of all leases start with.
-pub const LEASES: [u8; 2] = [LEASE, 0];
+/// What the keys of all leases start with that lie in this host's store.
+pub const LEASES: Kind = Kind(LEASE);
 
-/// What the names of all locks start with, as people and other programs see them.
-const PREFIX: &str = "config_lock:";
+/// What the keys of leases start with that lie elsewhere, and of which the store only remembers that they were granted
+/// here.
+pub const GRANTED: Kind = Kind(b'r');
+
+/// A kind of lease in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind(u8);
+
+impl Kind {
+    /// What the keys of all of them start with.
+    pub fn prefix(self) -> [u8; 2] {
+        [self.0, 0]
+    }
+}
+
+/// What the names of all locks start with, as people and other programs see them, unless they are given another prefix.
+pub const PREFIX: &str = "config_lock:";
 
 /// `config_lock:{tenant}:{key}`, with `global` for no tenant.
 impl fmt::Display for LockName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}:{}", self.tenant().unwrap_or("global"), self.key())
+        write!(f, "{PREFIX}{}", self.rest())
     }
 }
 
@@ -120,8 +140,9 @@ mod tests {
     fn a_lease_is_found_again_by_its_key_in_the_store() {
         for tenant in [None, Some("t1")] {
             let name = LockName::new(tenant, "app.x").expect("a name");
-            assert_eq!(LockName::from_lease_key(&name.lease_key()), Some(name.clone()));
-            assert_eq!(LockName::from_lease_key(&name.fence_key()), None);
+            assert_eq!(LockName::from_lease_key(LEASES, &name.lease_key(LEASES)), Some(name.clone()));
+            assert_eq!(LockName::from_lease_key(LEASES, &name.fence_key()), None);
+            assert_eq!(LockName::from_lease_key(LEASES, &name.lease_key(GRANTED)), None);
         }
     }
 }

@@ -1,8 +1,23 @@
 //! What can be asked about locks, and the answers, apart from how either crosses the plugin's boundary.
 
-use crate::{decide::Ask, lease::ShownLease, name::LockName};
+use crate::{
+    lease::{Shown, ShownLease},
+    name::LockName,
+};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::time::Duration;
+
+/// What somebody who wants a lock says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    pub user_id: String,
+    pub session: String,
+    pub ttl: Duration,
+    pub metadata: Map<String, Value>,
+    /// Names the attempt, so that a repeat does not count twice.
+    pub request_id: Option<String>,
+}
 
 /// One thing asked of the locks.
 #[derive(Debug, Clone)]
@@ -50,6 +65,6 @@ pub enum Answer {
         waiting: usize,
     },
     /// The lease, or JSON's `null`.
-    Info(Option<Box<ShownLease>>),
-    List(Vec<ShownLease>),
+    Info(Option<Shown>),
+    List(Vec<Shown>),
 }

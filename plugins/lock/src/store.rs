@@ -4,10 +4,10 @@
 
 use crate::{
     clock::Now,
-    effects::Effects,
     lease::Lease,
-    name::{LEASES, LockName},
+    name::{Kind, LockName},
     table::Held,
+    writes::Writes,
 };
 use lockstep_plugin_api::{
     prelude::*,
@@ -25,11 +25,13 @@ const PAGE: u32 = 1000;
 #[derive(Debug, Clone)]
 pub struct Store {
     context: Context,
+    kind: Kind,
 }
 
 impl Store {
-    pub fn new(context: Context) -> Self {
-        Self { context }
+    /// The store's leases of one kind; the registered tokens are the same for all.
+    pub fn new(context: Context, kind: Kind) -> Self {
+        Self { context, kind }
     }
 
     fn state(&self) -> State<'_> {
@@ -41,7 +43,7 @@ impl Store {
     /// # Errors
     /// If it cannot be read.
     pub fn lease(&self, name: &LockName, now: Now) -> Result<Option<Held>> {
-        let stored = self.state().get(&name.lease_key())?;
+        let stored = self.state().get(&name.lease_key(self.kind))?;
         stored.map(|stored| held(stored, now)).transpose()
     }
 
@@ -53,6 +55,14 @@ impl Store {
         self.state().get(&name.fence_key())
     }
 
+    /// Registers a token with the batch that is being applied.
+    ///
+    /// # Errors
+    /// Outside a batch.
+    pub fn stage_fence(&self, name: &LockName, token: Bytes) -> Result<()> {
+        self.state().stage(&name.fence_key(), Some(token))
+    }
+
     /// Every lease.
     ///
     /// # Errors
@@ -60,9 +70,9 @@ impl Store {
     pub fn leases(&self, now: Now) -> Result<Vec<(LockName, Held)>> {
         let (mut leases, mut after) = (Vec::new(), None::<Bytes>);
         loop {
-            let page = self.state().scan(&LEASES, after.as_deref(), PAGE)?;
+            let page = self.state().scan(&self.kind.prefix(), after.as_deref(), PAGE)?;
             for (key, stored) in &page {
-                let name = LockName::from_lease_key(key).ok_or_else(|| {
+                let name = LockName::from_lease_key(self.kind, key).ok_or_else(|| {
                     Error::fatal("the store has a lease under a name that no lock can have")
                 })?;
                 leases.push((name, held(stored.clone(), now)?));
@@ -74,27 +84,30 @@ impl Store {
         }
     }
 
-    /// Makes effects true, with their notices and audit entries: all of it, or nothing on a conflict.
+    /// Makes writes true, with their notices and audit entries: all of it, or nothing on a conflict.
     ///
     /// # Errors
     /// If the store refuses commits.
-    pub fn commit(&self, effects: &Effects, now: Now) -> Result<Committed> {
+    pub fn commit(&self, writes: &Writes, now: Now) -> Result<Committed> {
         let mut commit = StateCommit::new();
-        for write in &effects.leases {
-            let key = write.name.lease_key();
+        for write in &writes.leases {
+            let key = write.name.lease_key(self.kind);
             commit = commit.expect(&key, write.before.clone());
             commit = match &write.after {
                 Some(held) => commit.put(&key, held.stored.clone()),
                 None => commit.delete(&key),
             };
         }
-        for write in &effects.fences {
+        for write in &writes.fences {
             let key = write.name.fence_key();
             commit = commit.expect(&key, write.before.clone()).put(&key, write.after.clone());
         }
-        for event in &effects.events {
+        for event in &writes.events {
             commit = commit.notice(event.to_notice(self.context.node_id(), now.wall_us)?);
             commit = commit.audit(&event.to_audit(now.wall_us));
+        }
+        for notice in &writes.heard {
+            commit = commit.notice(notice.clone());
         }
         self.state().commit(commit)
     }

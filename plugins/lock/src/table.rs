@@ -1,6 +1,6 @@
 //! What is held and who waits: the store's leases, found by name, by end, by session and by user.
 //!
-//! Invariant: it holds what is committed, never what a round is still deciding; that is a [`Draft`](crate::draft::Draft).
+//! Invariant: it holds what is committed, never what a round is still deciding; that is a [`Draft`](crate::embedded::draft::Draft).
 
 use crate::{lease::Lease, line::Lines, name::LockName};
 use lockstep_plugin_api::Bytes;
@@ -88,9 +88,13 @@ impl Table {
         self.held.iter().map(|(name, held)| (name, &held.lease))
     }
 
+    /// When the first lease ends by itself.
+    pub fn first_end(&self) -> Option<Duration> {
+        self.ends.first().map(|(ends, _)| *ends)
+    }
+
     /// When something ends by itself: a lease, or somebody's patience.
     pub fn first_deadline(&self) -> Option<Duration> {
-        let lease = self.ends.first().map(|(ends, _)| *ends);
-        lease.into_iter().chain(self.lines.first_deadline()).min()
+        self.first_end().into_iter().chain(self.lines.first_deadline()).min()
     }
 }

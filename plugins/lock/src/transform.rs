@@ -1,19 +1,17 @@
 //! The transform: a change passes if its session may write its key now, and if what it read to know that is still so when
 //! the batch is committed.
 //!
-//! Invariant: it never takes a lease, never gives one back and never waits.
+//! Invariant: it never takes a lease, never gives one back and never waits for one.
 
 use crate::{
-    clock::Clock,
+    backend::Backend,
+    check::{Passes, may_write},
     config::LockConfig,
-    decide::{Rules, may_write},
-    effects::token_from_stored,
-    leases::Leases,
-    name::LockName,
+    name::{LEASES, LockName},
     operations::operations,
     refusal::Refusal,
     store::Store,
-    task::{Alive, Calls, start},
+    writes::{token_from_stored, token_to_stored},
 };
 use lockstep_plugin_api::{Operations, prelude::*, record::SESSION_HEADER};
 use serde::Deserialize;
@@ -21,12 +19,10 @@ use std::{borrow::Cow, time::Duration};
 
 /// The `lock` transform.
 pub struct Lock {
+    leases: Backend,
     store: Store,
-    clock: Clock,
-    calls: Calls,
     default_ttl: Duration,
     refused: Counter,
-    _alive: Alive,
 }
 
 /// The lease under which a change is made, as its author knows it.
@@ -52,65 +48,62 @@ impl Transform for Lock {
                 "locks need a pipeline through the log: the last transform must be one that commits",
             ));
         }
-        let rules = Rules {
-            longest_heartbeat: context.sync().heartbeat_interval,
-            max_per_user: config.max_locks_per_user,
-        };
-        let clock = Clock::start();
-        let (calls, alive) = start(context, Leases::open(context, rules, clock)?);
         Ok(Self {
-            store: Store::new(context.clone()),
-            clock,
-            calls,
+            leases: Backend::open(&config, context)?,
+            store: Store::new(context.clone(), LEASES),
             default_ttl: config.default_timeout.into(),
             refused: context.counter("lock_refused_changes"),
-            _alive: alive,
         })
+    }
+
+    fn prepare(&mut self, records: &mut [Record]) -> Result<()> {
+        self.leases.prepare(records, locks_of)
     }
 
     fn apply(&mut self, mut record: Record, out: &mut Output) -> Result<()> {
         let session = record.header(SESSION_HEADER).cloned();
         record.remove_header(SESSION_HEADER);
-        // What has a dot was decided where it was made: refused here, it would be true elsewhere and not here. If a lock was
-        // disregarded by it, the resolver shows the conflict.
-        if !record.is_notice() && record.change()?.dot().is_none() {
+        if let Some(change) = to_check(&mut record)? {
             let session = session.as_deref().and_then(|session| std::str::from_utf8(session).ok());
-            self.check_change(record.change()?, session)?;
+            self.check_change(change, session)?;
         }
         out.push(record);
         Ok(())
     }
 
     fn operations(&mut self) -> Operations {
-        operations(&self.calls, self.default_ttl)
+        operations(&self.leases.asking(), self.default_ttl)
     }
 }
 
 impl Lock {
     fn check_change(&self, change: &Change, session: Option<&str>) -> Result<()> {
         // A key that cannot be has no lock; that it cannot be is for others to say.
-        let own = LockName::new(change.tenant_id(), change.config_key()).ok();
-        let Some(fence) = change.fence() else {
-            return own.map_or(Ok(()), |own| self.check_lock(&own, session, None));
+        let own = own_lock(change);
+        let Some(fence) = fence_of(change)? else {
+            return own.map_or(Ok(()), |own| self.check_lock(&own, session, None).map(drop));
         };
-        let fence: Fence<'_> = fence.read()?;
+        if self.leases.is_shared() && change.base().is_none() {
+            return Err(self.refuse(&Refusal::BaseRequired));
+        }
         let Some(fenced) = fenced_lock(change, &fence) else { return Err(self.refuse(&Refusal::StaleFence)) };
-        self.check_lock(&fenced, session, Some(fence.token))?;
-        match own {
-            Some(own) if own != fenced => self.check_lock(&own, session, None),
-            _ => Ok(()),
+        let passes = self.check_lock(&fenced, session, Some(fence.token))?;
+        if let Some(own) = own.filter(|own| *own != fenced) {
+            self.check_lock(&own, session, None)?;
+        }
+        match passes {
+            Passes::AsItIs => Ok(()),
+            Passes::Registering(token) => self.store.stage_fence(&fenced, token_to_stored(token)),
         }
     }
 
-    fn check_lock(&self, name: &LockName, session: Option<&str>, token: Option<u64>) -> Result<()> {
-        let now = self.clock.now();
-        let held = self.store.lease(name, now)?;
-        let fence = match token {
-            Some(_) => self.store.fence(name)?.as_deref().map_or(Ok(0), token_from_stored)?,
+    fn check_lock(&self, name: &LockName, session: Option<&str>, token: Option<u64>) -> Result<Passes> {
+        let holder = self.leases.holder(name)?;
+        let registered = match token {
+            Some(_) => token_from_stored(self.store.fence(name)?.as_deref())?,
             None => 0,
         };
-        let lease = held.as_ref().map(|held| &*held.lease);
-        may_write(lease, fence, session, token, now).map_err(|refusal| self.refuse(&refusal))
+        may_write(holder.as_ref(), registered, session, token).map_err(|refusal| self.refuse(&refusal))
     }
 
     fn refuse(&self, refusal: &Refusal) -> Error {
@@ -119,10 +112,44 @@ impl Lock {
     }
 }
 
+/// The locks that a batch is about, each once.
+fn locks_of(records: &mut [Record]) -> Vec<LockName> {
+    let mut names = Vec::new();
+    for record in records {
+        // What cannot be read is refused when its turn comes.
+        let Some(change) = to_check(record).unwrap_or_default() else { continue };
+        let fenced = fence_of(change).ok().flatten().and_then(|fence| fenced_lock(change, &fence));
+        names.extend(own_lock(change).into_iter().chain(fenced));
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The change in a record, if its author may have to hold a lock for it.
+///
+/// What has a dot was decided where it was made: refused here, it would be true elsewhere and not here. If a lock was
+/// disregarded by it, the resolver shows the conflict.
+fn to_check(record: &mut Record) -> Result<Option<&Change>> {
+    if record.is_notice() {
+        return Ok(None);
+    }
+    let change = record.change()?;
+    Ok(Some(change).filter(|change| change.dot().is_none()))
+}
+
+fn own_lock(change: &Change) -> Option<LockName> {
+    LockName::new(change.tenant_id(), change.config_key()).ok()
+}
+
+fn fence_of(change: &Change) -> Result<Option<Fence<'_>>> {
+    change.fence().map(Json::read).transpose()
+}
+
 /// The lock that a fence means: the change's own key, another key of the same tenant, or one by its whole name.
 fn fenced_lock(change: &Change, fence: &Fence<'_>) -> Option<LockName> {
     let tenant = change.tenant_id();
-    let Some(lock) = &fence.lock else { return LockName::new(tenant, change.config_key()).ok() };
+    let Some(lock) = &fence.lock else { return own_lock(change) };
     let whole = format!("config_lock:{}:", tenant.unwrap_or("global"));
     LockName::new(tenant, lock.strip_prefix(&whole).unwrap_or(lock)).ok()
 }

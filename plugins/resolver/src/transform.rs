@@ -55,8 +55,8 @@ impl Transform for Resolver {
     }
 
     fn advise(config: &ResolverConfig, advice: &mut Advice) {
-        advice::advise(config, advice);
         advice.reads_values(config.merged_keys(), "to merge or transform them");
+        advice::advise(config, advice);
     }
 
     fn new(config: ResolverConfig, context: &Context) -> Result<Self> {
@@ -175,6 +175,14 @@ impl Resolver {
         let base = self.base(change)?;
         let seen = base.as_ref().map_or(&before, |base| &base.siblings);
         claim.check(&before, seen)?;
+        let is_behind = !before.is_known_to(seen);
+        if is_behind && change.fence().is_some() {
+            // Whoever holds a lock compares and sets: what somebody else made of the key is never beside it.
+            return Err(Error::rejected(
+                "conflict",
+                "the key has changed since its author read it: read it again",
+            ));
+        }
         if change.is_deletion() && before.value().is_none() && !before.is_conflict() {
             // Nobody awaits an answer to what was read somewhere: the key is gone, as it was to be.
             if change.event_id().and_then(Ingested::name).is_some() {
@@ -185,7 +193,6 @@ impl Resolver {
         let strategy = self.strategies.of(change.config_key());
         let shown = seen.value();
         let draft = Wish::of(change).draft(shown.as_deref(), strategy)?;
-        let is_behind = !before.is_known_to(seen);
         let carried = match &base {
             Some(base) if is_behind && strategy == Strategy::OperationalTransform => {
                 let seen = (shown.as_deref(), base.revision);

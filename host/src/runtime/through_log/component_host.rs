@@ -268,7 +268,7 @@ impl ComponentHost for LogHost {
         }
         let Some(run) = self.run.upgrade() else { return done.done(RErr(over())) };
         let Some(through) = run.through_log() else { return done.done(RErr(over())) };
-        through.intake.submit(change, move |outcome| {
+        through.intake.submit(change, &self.component, move |outcome| {
             let told =
                 Submitted::of(&outcome).and_then(|told| serde_json::to_string(&told).map_err(Error::failed));
             done.done(told.map(RString::from).into());

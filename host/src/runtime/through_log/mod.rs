@@ -8,7 +8,6 @@
 //! Order that never changes: committed -> author told -> delivered -> cursor moved.
 
 mod answered;
-mod audit;
 mod batch;
 mod component_host;
 mod counted;
@@ -26,7 +25,6 @@ mod sink_failures;
 mod tail;
 mod turns;
 
-pub use audit::{Audit, AuditEntry};
 pub use component_host::log_component_host;
 pub use endpoints::Endpoints;
 pub use heartbeat::Heartbeat;
@@ -37,6 +35,7 @@ pub use restarts::SinkRestarts;
 pub use tail::{Next, Tail};
 
 use super::run::{Ended, Failure, Run};
+use crate::audit::Audit;
 use crate::log::Log;
 use crate::pipeline::{Pipeline, Step};
 use crate::registry::Operation;

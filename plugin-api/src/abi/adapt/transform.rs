@@ -45,10 +45,18 @@ impl<T: Transform> TransformTask for Adapter<T> {
     }
 }
 
-fn apply<T: Transform>(transform: &mut T, batch: RVec<Record>, keep_failed: bool) -> Result<Applied> {
+fn apply<T: Transform>(transform: &mut T, mut batch: RVec<Record>, keep_failed: bool) -> Result<Applied> {
     let mut output = Output { records: Vec::with_capacity(batch.len()), told: Vec::new(), id: 0 };
     let (mut failed, mut dropped, mut unapplied) = (RVec::new(), RVec::new(), RVec::new());
     let mut stopped_by = RNone;
+    match transform.prepare(batch.as_mut_slice()) {
+        Ok(()) => {}
+        Err(error) if error.kind().is_about_endpoint() => {
+            unapplied = std::mem::take(&mut batch);
+            stopped_by = RSome(error);
+        }
+        Err(error) => return Err(error),
+    }
     // Only what has somewhere to go when it fails is kept.
     let mut keeper = Keeper::default();
     let mut records = batch.into_iter();

@@ -8,20 +8,16 @@
     reason = "a benchmark of the rules needs a part of them, and none of their tests"
 )]
 
+#[path = "../../src/check.rs"]
+mod check;
 #[path = "../../src/clock.rs"]
 mod clock;
-#[path = "../../src/decide.rs"]
-mod decide;
-#[path = "../../src/draft.rs"]
-mod draft;
-#[path = "../../src/effects.rs"]
-mod effects;
-#[path = "../../src/event.rs"]
-mod event;
 #[path = "../../src/lease.rs"]
 mod lease;
 #[path = "../../src/line.rs"]
 mod line;
+#[path = "../../src/meters.rs"]
+mod meters;
 #[path = "../../src/name.rs"]
 mod name;
 #[path = "../../src/refusal.rs"]
@@ -30,17 +26,35 @@ mod refusal;
 mod request;
 #[path = "../../src/table.rs"]
 mod table;
+#[path = "../../src/event.rs"]
+mod event;
+#[path = "../../src/writes.rs"]
+mod writes;
+/// The rules alone, of what the plugin's configuration is made into.
+mod config {
+    /// As the plugin has it.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Rules {
+        pub longest_heartbeat: std::time::Duration,
+        pub max_per_user: u32,
+    }
+}
+#[path = "../../src/embedded"]
+mod embedded {
+    pub mod decide;
+    pub mod draft;
+    pub mod effects;
+}
 #[path = "../../../../host/benches/measure/mod.rs"]
 mod measure;
 
 use clock::Clock;
-use decide::{Ask, Rules};
-use draft::Draft;
-use effects::Effects;
+use config::Rules;
+use embedded::{draft::Draft, effects::Effects};
 use lockstep_plugin_api::Bytes;
 use measure::{Goal, own_cpu};
-use name::LockName;
-use request::Request;
+use name::{LEASES, LockName};
+use request::{Ask, Request};
 use std::{collections::HashMap, hint::black_box, time::Duration};
 use table::Table;
 
@@ -118,16 +132,16 @@ impl Leases {
     }
 
     fn commit(&mut self, effects: &Effects, wall_us: i64) {
-        for write in &effects.leases {
+        for write in &effects.writes.leases {
             match &write.after {
-                Some(held) => drop(self.store.insert(write.name.lease_key(), held.stored.clone())),
-                None => drop(self.store.remove(&write.name.lease_key())),
+                Some(held) => drop(self.store.insert(write.name.lease_key(LEASES), held.stored.clone())),
+                None => drop(self.store.remove(&write.name.lease_key(LEASES))),
             }
         }
-        for write in &effects.fences {
+        for write in &effects.writes.fences {
             self.store.insert(write.name.fence_key(), write.after.clone());
         }
-        for event in &effects.events {
+        for event in &effects.writes.events {
             black_box(event.to_notice("node-1", wall_us).expect("a notice").value());
             black_box(serde_json::to_string(&event.to_audit(wall_us)).expect("JSON"));
         }

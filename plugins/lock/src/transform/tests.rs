@@ -302,8 +302,8 @@ fn a_conflict_is_read_again_and_decided_anew() {
     let site = site();
     let mut meddler = testing::transform_at::<Meddler>("{}", &site.place).expect("a meddler");
     let name = LockName::new(None, "app.x").expect("a name");
-    let lease = crate::lease::tests::lease("s9", 7, Clock::start().now());
-    let writes = [(name.lease_key(), lease.to_stored()), (name.fence_key(), Bytes::from("7"))];
+    let lease = crate::lease::tests::lease("s9", 7, crate::clock::Clock::start().now());
+    let writes = [(name.lease_key(LEASES), lease.to_stored()), (name.fence_key(), Bytes::from("7"))];
     let records = writes.into_iter().map(|(key, value)| {
         let mut record = Record::new("").with_key(Bytes::from(key));
         record.set_value(Some(value));
@@ -311,7 +311,7 @@ fn a_conflict_is_read_again_and_decided_anew() {
     });
     meddler.apply(records.collect()).expect("written");
     assert_eq!(code(site.acquire("bob", "s2")), "locked", "a lease that this instance has not seen before");
-    let mut gone = Record::new("").with_key(Bytes::from(name.lease_key()));
+    let mut gone = Record::new("").with_key(Bytes::from(name.lease_key(LEASES)));
     gone.set_value(None);
     meddler.apply(vec![gone]).expect("written");
     assert_eq!(code(site.of_key("lock.release", json!({ "session": "s9" }))), "not_found");
@@ -340,7 +340,7 @@ fn arguments_outside_the_limits_are_refused_with_their_place() {
     let cases = [
         (json!({ "config_key": "a..b" }), "bad_key"),
         (json!({ "config_key": "a", "tenant_id": "global" }), "bad_tenant"),
-        (json!({ "config_key": "a", "ttl_ms": 999 }), "bad_message"),
+        (json!({ "config_key": "a", "ttl_ms": 99 }), "bad_message"),
         (json!({ "config_key": "a", "ttl_ms": 86_400_001 }), "bad_message"),
         (json!({ "config_key": "a", "wait_ms": 60_001 }), "bad_message"),
         (json!({ "config_key": "a", "session": "" }), "bad_message"),
@@ -383,8 +383,17 @@ fn what_cannot_work_is_refused_before_it_starts() {
         format!("{} {}", error.detail(), error.message())
     };
     let through = Place { through_log: true, ..Place::default() };
-    assert!(refused(json!({ "backend": "redis" }), &through).contains("later version"));
-    assert!(refused(json!({ "default_timeout": "500ms" }), &through).starts_with("default_timeout"));
+    assert!(refused(json!({ "default_timeout": "50ms" }), &through).starts_with("default_timeout"));
+    for (field, value) in [("redis", json!({})), ("lock_prefix", json!("locks:"))] {
+        let config = json!({ field: value });
+        assert!(refused(config, &through).starts_with(&format!("{field} `{field}` is for leases in Redis")));
+    }
+    let redis = |mut config: Value| {
+        config["backend"] = json!("redis");
+        refused(config, &through)
+    };
+    assert!(redis(json!({ "redis": { "url": "redis://a", "port": 1 } })).starts_with("redis.port"));
+    assert!(redis(json!({ "lock_prefix": "{a}:" })).starts_with("lock_prefix"));
     assert!(refused(json!({ "max_locks_per_user": 0 }), &through).starts_with("max_locks_per_user"));
     assert!(refused(json!({}), &Place::default()).contains("through the log"));
 }

@@ -56,6 +56,31 @@ fn a_stale_base_is_resolved_and_both_sides_are_named() {
 }
 
 #[test]
+fn a_change_under_a_lock_with_a_stale_base_is_refused_whatever_the_strategy() {
+    for strategy in ["last_write_wins", "merge_strategies", "operational_transform"] {
+        let mut host = Host::new(&json!({ "strategy": strategy }));
+        let base = host.set("a", json!({})).revision;
+        let fenced = |base: u64, rest: Value| {
+            let mut change =
+                json!({ "config_key": "app.x", "new_value": "c", "base": base, "fence": { "token": 1 } });
+            change.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
+            change
+        };
+        let current = host.write(&fenced(base, json!({}))).revision;
+        let deletion = json!({ "event_type": "config_deleted" });
+        for stale in [fenced(base, json!({})), fenced(base, deletion), fenced(0, json!({}))] {
+            assert_eq!(
+                host.take(&stale).expect_err("refused").code(),
+                Some("conflict"),
+                "{strategy} {stale}"
+            );
+        }
+        assert!(host.notices().is_empty(), "nothing stands beside it");
+        host.write(&fenced(current, json!({})));
+    }
+}
+
+#[test]
 fn two_changes_of_one_batch_meet_each_other() {
     let mut host = Host::new(&json!({}));
     let base = host.set("a", json!({})).revision;

@@ -1,0 +1,144 @@
+//! What hosts tell each other: that a lock is taken or free, and whose turn it is.
+//!
+//! A message has three lines: the name of the waiter whose turn it is, who says it and why, and the lease. It is a hint and
+//! never the truth: whoever waits looks by itself, and what is missed is missed by subscribers alone.
+
+use super::{
+    locks::{Locks, blocking},
+    text::AnyText,
+};
+use crate::{
+    event::{Event, What},
+    lease::Lease,
+    name::LockName,
+};
+use futures_util::StreamExt;
+use lockstep_plugin_api::{backoff::Backoff, prelude::*};
+use redis::Msg;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::sleep};
+use tracing::{debug, info, warn};
+
+/// How many messages become one commit.
+const MOST_AT_ONCE: usize = 256;
+
+/// Says what this host does.
+pub struct Announcer {
+    context: Context,
+    /// This process, which knows what it said itself.
+    me: String,
+}
+
+/// Who says what.
+#[derive(Debug, Serialize, Deserialize)]
+struct Said {
+    from: String,
+    node: String,
+    /// Why the lock is free; nothing if it is taken.
+    reason: Option<String>,
+}
+
+impl Announcer {
+    pub fn new(context: Context, me: String) -> Self {
+        Self { context, me }
+    }
+
+    /// The second line of a message.
+    pub fn message(&self, what: &What) -> String {
+        let said = Said {
+            from: self.me.clone(),
+            node: self.context.node_id().to_owned(),
+            reason: what.unlocked_because().map(str::to_owned),
+        };
+        serde_json::to_string(&said).expect("it has only fields that JSON has")
+    }
+
+    /// Tells the other hosts, without waiting for it.
+    pub fn tell(&self, locks: &Arc<Locks>, name: &LockName, lease: &Lease, what: &What) {
+        let shown = locks.shown(name, lease);
+        let message = format!("\n{}\n{}", self.message(what), json!(shown));
+        let locks = locks.clone();
+        self.context.spawn(async move {
+            if let Err(fault) = locks.remote.tell(&message).await {
+                debug!(reason = %fault, "the other hosts could not be told of a lock");
+            }
+        });
+    }
+}
+
+/// Hears what others say until the pipeline ends.
+pub async fn listen(locks: Arc<Locks>) {
+    let mut stopped = locks.stopped.clone();
+    let (hear, mut heard) = mpsc::channel(1024);
+    let listening = async {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut is_away = false;
+        loop {
+            match locks.remote.pool().server().subscribe(&locks.remote.names().channel()).await {
+                Ok(connection) => {
+                    if std::mem::take(&mut is_away) {
+                        info!("other hosts' locks are heard of again");
+                    }
+                    backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+                    locks.waiting.wake_all();
+                    let mut messages = connection.into_on_message();
+                    while let Some(message) = messages.next().await {
+                        take(&locks, &message, &hear).await;
+                    }
+                }
+                Err(fault) if !is_away => {
+                    is_away = true;
+                    warn!(reason = %fault, "other hosts' locks are not heard of; whoever waits looks by itself");
+                }
+                Err(_) => {}
+            }
+            sleep(backoff.next_wait()).await;
+        }
+    };
+    let telling = async {
+        let mut events = Vec::new();
+        while heard.recv_many(&mut events, MOST_AT_ONCE).await > 0 {
+            let (locks, events) = (locks.clone(), std::mem::take(&mut events));
+            if let Err(error) = blocking(move || locks.registry.hear(&events)).await {
+                debug!(%error, "what other hosts did cannot be committed");
+            }
+        }
+    };
+    tokio::select! {
+        _ = stopped.changed() => {}
+        () = telling => {}
+        () = listening => {}
+    }
+}
+
+async fn take(locks: &Locks, message: &Msg, hear: &mpsc::Sender<(Event, String)>) {
+    let Ok(text) = std::str::from_utf8(message.get_payload_bytes()) else { return };
+    let mut lines = text.splitn(3, '\n');
+    let [next, said, lease] = std::array::from_fn(|_| lines.next().unwrap_or_default());
+    if !next.is_empty() {
+        locks.waiting.wake(next);
+    }
+    let Ok(said) = serde_json::from_str::<Said>(said) else { return };
+    if said.from == locks.announcer.me {
+        return;
+    }
+    if let Some(event) = event(&said, &AnyText::read(lease.as_bytes())) {
+        let _ = hear.send((event, said.node)).await;
+    }
+}
+
+/// What another host says happened.
+fn event(said: &Said, text: &AnyText) -> Option<Event> {
+    let what = match said.reason.as_deref() {
+        None => What::Acquired,
+        Some("released") => What::Released,
+        Some("expired") => What::Expired,
+        Some("lost") => What::Lost,
+        // Who did it and why is in that host's audit.
+        Some("forced") => What::Forced { admin: String::new(), reason: String::new() },
+        Some(_) => return None,
+    };
+    Some(Event { name: text.name()?, lease: Arc::new(text.to_lease()), what })
+}

@@ -1,0 +1,336 @@
+//! What is asked of the locks in Redis: first the server decides, then the host writes it down, then the caller hears it.
+//!
+//! Invariant: nothing here is done about one lock at the same time as something else of this host about it.
+
+use super::{
+    answers::{By, Forced, Found, Kept},
+    channel::Announcer,
+    connection::Fault,
+    registry::Registry,
+    remote::{Remote, WITHIN},
+    text::{AnyText, Row, middle},
+    turns::Turns,
+    waiting::Waiting,
+};
+use crate::{
+    clock::Now,
+    event::{Event, What},
+    lease::{Lease, Shown, ShownLease},
+    meters::Tally,
+    name::LockName,
+    refusal::Refusal,
+    request::{Answer, Request, Whose},
+};
+use lockstep_plugin_api::prelude::*;
+use std::{panic::resume_unwind, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::spawn_blocking};
+use tracing::warn;
+use uuid::Uuid;
+
+/// Every lock in Redis, as this host sees it.
+pub struct Locks {
+    pub remote: Remote,
+    pub registry: Registry,
+    pub waiting: Waiting,
+    pub turns: Turns,
+    pub announcer: Announcer,
+    /// Ends with the pipeline.
+    pub stopped: watch::Receiver<()>,
+}
+
+impl Locks {
+    /// Asks, and waits for what is committed.
+    ///
+    /// # Errors
+    /// What the request is refused with.
+    pub async fn ask(self: &Arc<Self>, request: Request) -> Result<Answer> {
+        let answer = match request {
+            Request::Acquire { name, ask, wait } => self.acquire(&name, &ask, wait).await,
+            Request::Extend { name, session, token, ttl } => self.extend(&name, &session, token, ttl).await,
+            Request::Release { name, session, token, request_id } => {
+                self.release(&name, &session, token, request_id).await
+            }
+            Request::ForceRelease { name, admin, reason, expected_token } => {
+                self.force_release(&name, admin, reason, expected_token).await
+            }
+            Request::SessionClosed { session } => self.close(&session).await,
+            Request::Info { name } => self.info(&name).await,
+            Request::List { of } => self.list(&of).await,
+        };
+        answer.map_err(|refusal| refusal.to_error())
+    }
+
+    async fn extend(
+        self: &Arc<Self>,
+        name: &LockName,
+        session: &str,
+        token: u64,
+        ttl: Option<Duration>,
+    ) -> Result<Answer, Refusal> {
+        let _turn = self.turns.take(name).await;
+        if self.registry.is_given_up(name, token) {
+            return Err(Refusal::NotHeld);
+        }
+        let ttl = match ttl.or_else(|| self.own(name, session, token).map(|lease| lease.ttl())) {
+            Some(ttl) => ttl,
+            None => self.ttl_at_the_server(name, token).await?,
+        };
+        let asked = self.registry.clock.now();
+        let middle = middle(ttl, &self.registry.rules, asked);
+        match self.remote.extend(name, session, token, ttl, &middle, WITHIN).await {
+            Ok(Kept::Held(row)) => {
+                let lease = Arc::new(self.read(&row, asked)?);
+                self.registry.update(name, &lease);
+                Ok(Answer::Lease(Box::new(self.shown(name, &lease))))
+            }
+            Ok(Kept::Ended(row)) => {
+                let lease = Arc::new(self.read(&row, asked)?);
+                self.end(name, lease, What::Lost, None).await?;
+                Err(Refusal::NotHeld)
+            }
+            Ok(_) => {
+                self.lose(name, session, token).await?;
+                Err(Refusal::NotHeld)
+            }
+            Err(fault) => {
+                self.registry.unanswered(name, token);
+                Err(refusal(&fault))
+            }
+        }
+    }
+
+    /// The lease of this session and token, if it was granted here.
+    fn own(&self, name: &LockName, session: &str, token: u64) -> Option<Arc<Lease>> {
+        self.registry.lease(name).filter(|lease| lease.session == session && lease.token == token)
+    }
+
+    async fn ttl_at_the_server(&self, name: &LockName, token: u64) -> Result<Duration, Refusal> {
+        let found = self.remote.info(name).await.map_err(|fault| refusal(&fault))?;
+        let row = found.filter(|found| found.text.token() == Some(token)).and_then(|found| found.row);
+        row.map(|row| Duration::from_millis(row.ttl_ms)).ok_or(Refusal::NotHeld)
+    }
+
+    /// The server has no such lease: if it was granted here, somebody took it, or the server forgot it.
+    async fn lose(self: &Arc<Self>, name: &LockName, session: &str, token: u64) -> Result<(), Refusal> {
+        match self.own(name, session, token) {
+            Some(lease) => self.end(name, lease, What::Lost, None).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn release(
+        self: &Arc<Self>,
+        name: &LockName,
+        session: &str,
+        token: Option<u64>,
+        request_id: Option<String>,
+    ) -> Result<Answer, Refusal> {
+        let request = format!("r:{}", request_id.unwrap_or_else(|| Uuid::new_v4().to_string()));
+        let depth = self.give_back(name, (session, token), &request, false).await?;
+        Ok(Answer::Released { released: depth == 0, depth })
+    }
+
+    /// Gives a lease back, once or wholly; how often the session still has it.
+    async fn give_back(
+        self: &Arc<Self>,
+        name: &LockName,
+        (session, token): (&str, Option<u64>),
+        request: &str,
+        is_whole: bool,
+    ) -> Result<u32, Refusal> {
+        let _turn = self.turns.take(name).await;
+        // Named by its token, so that a repeat that comes late takes no later lease of the session.
+        let known = self.registry.lease(name).filter(|lease| lease.session == session);
+        let token = token.or(known.map(|lease| lease.token));
+        let (asked, message) = (self.registry.clock.now(), self.announcer.message(&What::Released));
+        match self.remote.release(name, (session, token), request, is_whole, &message).await {
+            Ok(Kept::Released { lease: row, is_repeat }) => {
+                let lease = Arc::new(self.read(&row, asked)?);
+                let released = u64::from(!is_repeat);
+                self.registry.meters.count(Tally { released, ..Tally::default() }, &[]);
+                if row.depth > 0 {
+                    self.registry.update(name, &lease);
+                } else if !is_repeat || self.own(name, session, lease.token).is_some() {
+                    self.end_told(name, lease, What::Released, None).await?;
+                }
+                Ok(row.depth)
+            }
+            Ok(Kept::Ended(row)) => {
+                let lease = Arc::new(self.read(&row, asked)?);
+                self.end(name, lease, What::Expired, None).await?;
+                Err(Refusal::NotHeld)
+            }
+            Ok(_) => {
+                if let Some(token) = token {
+                    self.lose(name, session, token).await?;
+                }
+                Err(Refusal::NotHeld)
+            }
+            Err(fault) => Err(refusal(&fault)),
+        }
+    }
+
+    async fn force_release(
+        self: &Arc<Self>,
+        name: &LockName,
+        admin: String,
+        reason: String,
+        expected: Option<u64>,
+    ) -> Result<Answer, Refusal> {
+        let _turn = self.turns.take(name).await;
+        let what = What::Forced { admin, reason };
+        let (asked, floor) = (self.registry.clock.now(), self.floor(name).await?);
+        let (request, message) = (format!("f:{}", Uuid::new_v4()), self.announcer.message(&what));
+        let forced = self.remote.force_release(name, expected, floor, &request, &message).await;
+        match forced.map_err(|fault| refusal(&fault))? {
+            Forced::Lease { lease: row, token } => {
+                let lease = Arc::new(self.read(&row, asked)?);
+                self.end_told(name, lease.clone(), what, Some(token)).await?;
+                Ok(Answer::Lease(Box::new(self.shown(name, &lease))))
+            }
+            Forced::Foreign { text, token } => {
+                self.end_told(name, Arc::new(text.to_lease()), what, Some(token)).await?;
+                Ok(Answer::Info(Some(Shown::Foreign(text.into_shown(&self.remote.names().lock(name), None)))))
+            }
+            Forced::Stale => Err(Refusal::StaleFence),
+            Forced::No => Err(Refusal::NotFound),
+        }
+    }
+
+    /// The token that is registered here: what the server gives has to be greater.
+    pub async fn floor(self: &Arc<Self>, name: &LockName) -> Result<u64, Refusal> {
+        let (locks, name) = (self.clone(), name.clone());
+        blocking(move || locks.registry.registered(&name)).await.map_err(|error| unavailable(&error))
+    }
+
+    /// Gives back everything that a session was granted here, and ends its waiting.
+    async fn close(self: &Arc<Self>, session: &str) -> Result<Answer, Refusal> {
+        let waiting = self.waiting.close(session);
+        let (mut released, mut failed) = (0, None);
+        for (name, lease) in self.registry.of_session(session) {
+            let request = format!("c:{}", Uuid::new_v4());
+            match self.give_back(&name, (session, Some(lease.token)), &request, true).await {
+                Ok(_) => released += 1,
+                Err(Refusal::NotHeld) => {}
+                Err(refusal) => failed = Some(refusal),
+            }
+        }
+        match failed {
+            Some(refusal) => Err(refusal),
+            None => Ok(Answer::Closed { released, waiting }),
+        }
+    }
+
+    async fn info(&self, name: &LockName) -> Result<Answer, Refusal> {
+        let asked = self.registry.clock.now();
+        let found = self.remote.info(name).await.map_err(|fault| refusal(&fault))?;
+        let lock = self.remote.names().lock(name);
+        Ok(Answer::Info(found.map(|found| self.shown_as(Some(name), lock, found, asked))))
+    }
+
+    async fn list(&self, of: &Whose) -> Result<Answer, Refusal> {
+        let asked = self.registry.clock.now();
+        let found = self.remote.list(of).await.map_err(|fault| refusal(&fault))?;
+        let mut shown = Vec::new();
+        for (lock, found) in found {
+            let Some(rest) = self.remote.names().rest(&lock) else { continue };
+            // What a lock is called says whose it is only together with what is in it.
+            let tenant = match found.text.is_of(rest) {
+                true => found.text.tenant_id(),
+                false => rest.split_once(':').map(|(tenant, _)| tenant).filter(|tenant| *tenant != "global"),
+            };
+            if matches!(of, Whose::Tenant(wanted) if wanted.as_deref() != tenant) {
+                continue;
+            }
+            let name = found.text.name().filter(|_| found.text.is_of(rest));
+            shown.push(self.shown_as(name.as_ref(), lock, found, asked));
+        }
+        Ok(Answer::List(shown))
+    }
+
+    fn shown_as(&self, name: Option<&LockName>, lock: String, found: Found, asked: Now) -> Shown {
+        let lease = found.row.as_ref().and_then(|row| row.lease(&self.registry.rules, asked).ok());
+        match (name, lease) {
+            (Some(name), Some(lease)) => Shown::Lease(Box::new(ShownLease::new(name, lock, &lease, asked))),
+            _ => Shown::Foreign(found.text.into_shown(&lock, found.left.map(|left| after(asked, left)))),
+        }
+    }
+
+    /// A lease as callers see it.
+    pub fn shown(&self, name: &LockName, lease: &Lease) -> ShownLease {
+        ShownLease::new(name, self.remote.names().lock(name), lease, self.registry.clock.now())
+    }
+
+    /// A lease of the server's, which was asked at this instant.
+    pub fn read(&self, row: &Row, asked: Now) -> Result<Lease, Refusal> {
+        row.lease(&self.registry.rules, asked).map_err(|error| unavailable(&error))
+    }
+
+    /// Writes down that a lease ended, and tells the other hosts.
+    pub async fn end(
+        self: &Arc<Self>,
+        name: &LockName,
+        lease: Arc<Lease>,
+        what: What,
+        token: Option<u64>,
+    ) -> Result<(), Refusal> {
+        self.announcer.tell(self, name, &lease, &what);
+        self.end_told(name, lease, what, token).await
+    }
+
+    /// The same, where the server has told the other hosts.
+    async fn end_told(
+        self: &Arc<Self>,
+        name: &LockName,
+        lease: Arc<Lease>,
+        what: What,
+        token: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let (locks, event) = (self.clone(), Event { name: name.clone(), lease, what });
+        blocking(move || locks.registry.end(event, token)).await.map_err(|_| Refusal::Unavailable)
+    }
+}
+
+/// The wall's time so much later, in microseconds.
+pub fn after(now: Now, left: Duration) -> i64 {
+    now.wall_us_at(now.mono + left)
+}
+
+/// Who keeps a lock from somebody.
+pub fn locked(by: &By, asked: Now) -> Refusal {
+    let (locked_by, left) = match by {
+        By::Lease(row) => (
+            AnyText::read(row.text.as_bytes()).user_id().to_owned(),
+            Some(Duration::from_millis(row.left_ms)),
+        ),
+        By::Foreign { text, left } => (text.user_id().to_owned(), *left),
+        By::Line { owner, left } => (owner.clone(), Some(*left)),
+    };
+    Refusal::Locked { locked_by, expires_at_us: left.map(|left| after(asked, left)) }
+}
+
+/// What a caller is told when the server did not do what it was asked for.
+pub fn refusal(fault: &Fault) -> Refusal {
+    match fault {
+        Fault::Away(_) => Refusal::Away,
+        Fault::Refused { code, .. } => {
+            warn!(reason = %fault, "the server that keeps the locks refuses a request");
+            Refusal::Denied(code.clone())
+        }
+    }
+}
+
+/// What a caller is told when the host could not write something down.
+pub fn unavailable(error: &Error) -> Refusal {
+    warn!(%error, "leases cannot be read or committed");
+    Refusal::Unavailable
+}
+
+/// Does what waits for the disk on a thread that may wait.
+pub async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match spawn_blocking(act).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Err(_) => Err(Refusal::Unavailable.to_error()),
+    }
+}

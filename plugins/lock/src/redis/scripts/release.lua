@@ -1,0 +1,27 @@
+-- Gives a lock back once, or wholly.
+--
+-- ARGV  1 session  2 token, or nothing  3 the request's name  4 1 to give it back wholly  5 channel  6 message
+-- {'released', lease, 1 if it was released before} {'ended', lease} if it has ended and nobody has said so {'no'}
+if s.session ~= ARGV[1] or (ARGV[2] ~= '' and s.token ~= ARGV[2]) then return { 'no' } end
+if held then
+  local repeated = s.request == ARGV[3]
+  if not repeated then
+    s.depth = ARGV[4] == '1' and 0 or s.depth - 1
+    redis.call('HSET', state, 'depth', s.depth, 'request', ARGV[3])
+    if s.depth == 0 then
+      redis.call('DEL', lock)
+      tell(ARGV[5], ARGV[6], text_of(s))
+    end
+    keep()
+  end
+  return { 'released', lease(s), repeated and 1 or 0 }
+end
+if s.depth > 0 then
+  local ended = lease(s)
+  redis.call('HSET', state, 'depth', 0)
+  s.depth = 0
+  keep()
+  return { 'ended', ended }
+end
+if s.request == ARGV[3] then return { 'released', lease(s), 1 } end
+return { 'no' }

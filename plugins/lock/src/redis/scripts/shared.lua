@@ -1,0 +1,59 @@
+-- What every script begins with.
+--
+-- KEYS[1] the lock: the guide's STRING, whose time to live is the lease's. KEYS[2] what it has no room for, a hash. KEYS[3]
+-- the greatest token that was ever given, which never expires.
+--
+-- The STRING is `head` .. `middle` .. `tail` .. token .. '}' of the hash, or it is somebody else's. A lease whose STRING is
+-- gone while its `depth` is above 0 has ended without anybody saying so.
+local lock, state, fence = KEYS[1], KEYS[2], KEYS[3]
+local fields = { 'session', 'owner', 'token', 'depth', 'request', 'first', 'ttl', 'head', 'middle', 'tail', 'line' }
+local s = {}
+for i, value in ipairs(redis.call('HMGET', state, unpack(fields))) do s[fields[i]] = value or nil end
+s.depth = tonumber(s.depth or '0')
+
+local function text_of(s) return s.head .. s.middle .. s.tail .. s.token .. '}' end
+
+local text = redis.call('GET', lock)
+local held = s.depth > 0 and text == text_of(s)
+
+-- A lease as hosts read it.
+local function lease(s)
+  local left = 0
+  if s.depth > 0 then left = redis.call('PTTL', lock) end
+  return { text_of(s), s.depth, s.ttl, left }
+end
+
+-- What is remembered of a lease that has ended: long enough for whoever missed the answer to ask again.
+local function keep()
+  if s.depth > 0 then redis.call('PERSIST', state) else redis.call('PEXPIRE', state, 60000) end
+end
+
+-- Whoever waits, from the head: name, owner, and until when it is believed to.
+local function living()
+  local time = redis.call('TIME')
+  local now, line = time[1] * 1000 + math.floor(time[2] / 1000), {}
+  if s.line then
+    for _, waiter in ipairs(cjson.decode(s.line)) do
+      if waiter[3] > now then line[#line + 1] = waiter end
+    end
+  end
+  return line, now
+end
+
+local function set_line(line)
+  if #line > 0 then redis.call('HSET', state, 'line', cjson.encode(line)) else redis.call('HDEL', state, 'line') end
+end
+
+-- Tells every host that the lock is free and whose turn it is. A user who may not publish delays the others, no more.
+local function tell(channel, message, text)
+  local next = living()[1]
+  redis.pcall('PUBLISH', channel, (next and next[1] or '') .. '\n' .. message .. '\n' .. text)
+end
+
+-- Counts the token on: above everything given here and everything that the host has seen.
+local function next_token(floor)
+  local given = tonumber(redis.call('GET', fence) or '0')
+  local token = string.format('%.0f', math.max(given, tonumber(floor), tonumber(s.token or '0')) + 1)
+  redis.call('SET', fence, token)
+  return token
+end

@@ -1,0 +1,258 @@
+//! The guide's STRING: how its JSON is written, and what it says, also if another program wrote it.
+//!
+//! Scripts put it together from parts and never read it, so that what a caller gave as metadata stays as it is.
+
+use crate::{
+    clock::Now,
+    config::Rules,
+    lease::{Lease, as_seconds},
+    name::LockName,
+    request::Ask,
+};
+use lockstep_plugin_api::{
+    prelude::*,
+    time::{format_us, parse_us},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// What of a lease's text the host knows before the server has decided: the token comes behind it, and a closing brace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    pub head: String,
+    pub middle: String,
+    pub tail: String,
+}
+
+#[derive(Serialize)]
+struct Head<'a> {
+    config_key: &'a str,
+    user_id: &'a str,
+    tenant_id: Option<&'a str>,
+    acquired_at: String,
+}
+
+#[derive(Serialize)]
+struct Middle {
+    expires_at: String,
+    #[serde(rename = "heartbeat_interval", serialize_with = "as_seconds")]
+    heartbeat_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Tail<'a> {
+    metadata: &'a Map<String, Value>,
+    session: &'a str,
+}
+
+impl Parts {
+    /// The text of a lease that begins now.
+    pub fn new(name: &LockName, ask: &Ask, rules: &Rules, now: Now) -> Self {
+        let head = fields(&Head {
+            config_key: name.key(),
+            user_id: &ask.user_id,
+            tenant_id: name.tenant(),
+            acquired_at: format_us(now.wall_us),
+        });
+        let tail = fields(&Tail { metadata: &ask.metadata, session: &ask.session });
+        Self {
+            head: format!("{{{head},"),
+            middle: middle(ask.ttl, rules, now),
+            tail: format!(",{tail},\"token\":"),
+        }
+    }
+}
+
+/// The part that changes when a lease is extended.
+pub fn middle(ttl: Duration, rules: &Rules, now: Now) -> String {
+    fields(&Middle {
+        expires_at: format_us(now.wall_us_at(now.mono + ttl)),
+        heartbeat_ms: heartbeat(ttl, rules).as_millis() as u64,
+    })
+}
+
+/// How often the holder of a lease says that it lives.
+pub fn heartbeat(ttl: Duration, rules: &Rules) -> Duration {
+    rules.longest_heartbeat.min(ttl / 3)
+}
+
+/// The fields of an object, without its braces.
+fn fields(object: &impl Serialize) -> String {
+    let text = serde_json::to_string(object).expect("it has only fields that JSON has");
+    text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).expect("it is an object").to_owned()
+}
+
+/// What the text of this plugin says.
+#[derive(Debug, Deserialize)]
+pub struct Written {
+    pub user_id: String,
+    pub session: String,
+    pub token: u64,
+    acquired_at: String,
+    #[serde(default)]
+    metadata: Map<String, Value>,
+}
+
+/// A lease as the server has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub text: String,
+    pub depth: u32,
+    pub ttl_ms: u64,
+    /// How long it lasts from when the server was asked; 0 if it has ended.
+    pub left_ms: u64,
+}
+
+impl Row {
+    /// The lease, as it was asked for at `asked`: it ends no later than that.
+    ///
+    /// # Errors
+    /// If the text is none of this version's.
+    pub fn lease(&self, rules: &Rules, asked: Now) -> Result<Lease> {
+        let written: Written = serde_json::from_str(&self.text).map_err(Error::failed)?;
+        let ends = asked.mono + Duration::from_millis(self.left_ms);
+        Ok(Lease {
+            user_id: written.user_id,
+            session: written.session,
+            token: written.token,
+            depth: self.depth,
+            acquired_at_us: parse_us(&written.acquired_at)?,
+            expires_at_us: asked.wall_us_at(ends),
+            ttl_ms: self.ttl_ms,
+            heartbeat_ms: heartbeat(Duration::from_millis(self.ttl_ms), rules).as_millis() as u64,
+            metadata: written.metadata,
+            request_id: None,
+            ends,
+        })
+    }
+}
+
+/// Any text that stands for a lock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnyText(Map<String, Value>);
+
+impl AnyText {
+    /// What somebody wrote; something that is no object says nothing.
+    pub fn read(text: &[u8]) -> Self {
+        Self(serde_json::from_slice(text).unwrap_or_default())
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    pub fn user_id(&self) -> &str {
+        self.field("user_id").unwrap_or("unknown")
+    }
+
+    pub fn session(&self) -> Option<&str> {
+        self.field("session")
+    }
+
+    pub fn token(&self) -> Option<u64> {
+        self.0.get("token")?.as_u64()
+    }
+
+    /// Whether it stands for the lock of this name: `a` and `b:c` are called like `a:b` and `c`.
+    pub fn is_of(&self, rest: &str) -> bool {
+        let tenant = self.field("tenant_id").unwrap_or("global");
+        self.field("config_key")
+            .is_some_and(|key| rest.strip_prefix(tenant).and_then(|rest| rest.strip_prefix(':')) == Some(key))
+    }
+
+    pub fn tenant_id(&self) -> Option<&str> {
+        self.field("tenant_id")
+    }
+
+    /// A lease that says as much as the text does, for whoever is to be told of it.
+    pub fn to_lease(&self) -> Lease {
+        let time = |name| self.field(name).and_then(|text| parse_us(text).ok()).unwrap_or_default();
+        Lease {
+            user_id: self.user_id().to_owned(),
+            session: self.session().unwrap_or_default().to_owned(),
+            token: self.token().unwrap_or_default(),
+            depth: 0,
+            acquired_at_us: time("acquired_at"),
+            expires_at_us: time("expires_at"),
+            ttl_ms: 0,
+            heartbeat_ms: 0,
+            metadata: Map::new(),
+            request_id: None,
+            ends: Duration::ZERO,
+        }
+    }
+
+    /// The lock that it stands for, if there can be one of this name.
+    pub fn name(&self) -> Option<LockName> {
+        LockName::new(self.tenant_id(), self.field("config_key")?).ok()
+    }
+
+    /// As it is shown, with what the guide's own list adds and when it really ends.
+    pub fn into_shown(mut self, lock_key: &str, expires_at_us: Option<i64>) -> Map<String, Value> {
+        self.0.remove("token");
+        self.0.insert("lock_key".to_owned(), lock_key.into());
+        if let Some(expires_at_us) = expires_at_us {
+            self.0.insert("expires_at".to_owned(), format_us(expires_at_us).into());
+        }
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const RULES: Rules = Rules { longest_heartbeat: Duration::from_secs(30), max_per_user: 100 };
+
+    fn text(ttl: Duration, metadata: &str) -> String {
+        let ask = Ask {
+            user_id: "al\"ice".to_owned(),
+            session: "s1".to_owned(),
+            ttl,
+            metadata: serde_json::from_str(metadata).expect("an object"),
+            request_id: None,
+        };
+        let name = LockName::new(None, "app.x").expect("a name");
+        let parts = Parts::new(&name, &ask, &RULES, Now { mono: Duration::ZERO, wall_us: 0 });
+        format!("{}{}{}7}}", parts.head, parts.middle, parts.tail)
+    }
+
+    #[test]
+    fn a_lease_is_written_as_the_guide_has_it_and_read_again() {
+        let metadata = r#"{"why":1.0,"big":12345678901234567890}"#;
+        let text = text(Duration::from_secs(300), metadata);
+        assert_eq!(
+            text,
+            format!(
+                r#"{{"config_key":"app.x","user_id":"al\"ice","tenant_id":null,"acquired_at":"1970-01-01T00:00:00.000000Z","expires_at":"1970-01-01T00:05:00.000000Z","heartbeat_interval":30,"metadata":{metadata},"session":"s1","token":7}}"#
+            )
+        );
+        let row = Row { text, depth: 2, ttl_ms: 300_000, left_ms: 1000 };
+        let now = Now { mono: Duration::from_secs(5), wall_us: 60_000_000 };
+        let lease = row.lease(&RULES, now).expect("a lease");
+        assert_eq!((lease.token, lease.depth, lease.ends), (7, 2, Duration::from_secs(6)));
+        assert_eq!((lease.user_id.as_str(), lease.expires_at_us), ("al\"ice", 61_000_000));
+    }
+
+    #[test]
+    fn a_short_lease_shows_its_real_heartbeat() {
+        assert!(text(Duration::from_millis(250), "{}").contains(r#""heartbeat_interval":0.083"#));
+    }
+
+    #[test]
+    fn what_another_program_wrote_is_shown_with_its_own_fields() {
+        let guide =
+            json!({ "config_key": "b:c", "user_id": "bob", "tenant_id": "a", "token": 3, "extra": 1 });
+        let read = AnyText::read(guide.to_string().as_bytes());
+        assert!(read.is_of("a:b:c") && !read.is_of("a:c"));
+        let shown = Value::Object(read.into_shown("config_lock:a:b:c", Some(0)));
+        let expected = json!({
+            "config_key": "b:c", "user_id": "bob", "tenant_id": "a", "extra": 1, "lock_key": "config_lock:a:b:c",
+            "expires_at": "1970-01-01T00:00:00.000000Z",
+        });
+        assert_eq!(shown, expected);
+        assert_eq!(AnyText::read(b"1").user_id(), "unknown");
+    }
+}
