@@ -5,7 +5,7 @@
 
 use super::super::FAILED;
 use super::super::live::CommandError;
-use super::ask::Ask;
+use super::LOCKS;
 use super::lease::Lease;
 use crate::admin::{Client, ClientError};
 use std::ffi::OsString;
@@ -153,7 +153,7 @@ impl Held {
     }
 
     fn extend(&self) -> Extended {
-        let extended = Ask::new(&self.client, "extend").and_then(|ask| {
+        let extended = LOCKS.ask(&self.client, "extend").and_then(|ask| {
             ask.with("config_key", Some(self.lease.config_key.clone()))
                 .with("tenant_id", self.tenant.clone())
                 .with("session", Some(self.session.clone()))
@@ -170,7 +170,7 @@ impl Held {
     }
 
     fn release(&self) -> Result<(), CommandError> {
-        let ask = Ask::new(&self.client, "release")?;
+        let ask = LOCKS.ask(&self.client, "release")?;
         ask.with("config_key", Some(self.lease.config_key.clone()))
             .with("tenant_id", self.tenant.clone())
             .with("session", Some(self.session.clone()))

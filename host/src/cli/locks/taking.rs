@@ -4,7 +4,7 @@
 //! nobody for as long as the lease lasts.
 
 use super::super::live::CommandError;
-use super::ask::Ask;
+use super::LOCKS;
 use super::{Common, Taking, millis};
 use crate::admin::Client;
 use serde_json::Value;
@@ -47,7 +47,8 @@ impl Taking {
             .map(serde_json::from_str)
             .transpose()
             .map_err(|_| CommandError::BadArgument("--metadata takes a JSON object".to_owned()))?;
-        Ask::new(client, "acquire")?
+        LOCKS
+            .ask(client, "acquire")?
             .with("config_key", Some(self.key.clone()))
             .with("tenant_id", tenant)
             .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
@@ -63,7 +64,8 @@ impl Taking {
         if self.session.is_some() {
             return;
         }
-        let left = Ask::new(client, "session_closed")
+        let left = LOCKS
+            .ask(client, "session_closed")
             .and_then(|ask| ask.with("session", Some(session.to_owned())).call());
         if let Err(error) = left {
             eprintln!("the lock of `{}` may still be granted to session {session}: {error}", self.key);
