@@ -19,7 +19,7 @@ mod servers;
 mod websocket;
 mod websocket_log;
 mod webhook;
-// schema_reload
+mod schema_reload;
 mod malformed;
 mod delivery;
 mod log;
