@@ -2,11 +2,20 @@
 
 use super::super::live::CommandError;
 use super::super::operations::{Offered, call, offered};
-use crate::admin::Client;
+use crate::admin::{Client, ClientError};
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// What the names of a lock component's operations start with.
 const GROUP: &str = "lock.";
+
+/// How long until a host that cannot at present is asked again.
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
+
+/// Whether the same request, under the same name, may succeed later.
+pub(super) fn is_later(error: &CommandError) -> bool {
+    matches!(error, CommandError::Client(ClientError::Refused { status: 503, .. }))
+}
 
 /// An operation and the arguments gathered for it.
 pub(super) struct Ask<'a> {
