@@ -104,7 +104,8 @@ impl Node {
         let entries = answer.as_array().or(answer["entries"].as_array()).cloned().expect("a list");
         let mut locks: Vec<Value> = entries.into_iter().map(|entry| entry["entry"].clone()).collect();
         locks.retain(|entry| entry["event_type"].as_str().is_some_and(|kind| kind.starts_with("lock_")));
-        locks.sort_by(|a, b| a["timestamp"].as_str().cmp(&b["timestamp"].as_str()));
+        // The newest come first.
+        locks.reverse();
         let read = |entry: &Value| {
             (entry["event_type"].as_str().expect("a type").to_owned(), entry["token"].as_u64().unwrap_or(0))
         };
