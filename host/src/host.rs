@@ -1,14 +1,20 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
 use crate::admin::{AdminError, AdminServer, BoundAddress, HostView, LogView};
-use crate::config::{Config, Diagnostic, Diagnostics, DurabilityMode, HostSettings};
+use crate::audit::{Audit, AuditOptions};
+use crate::config::{
+    Config, Diagnostic, Diagnostics, DurabilityMode, EncryptionSettings, HostSettings, KeySettings,
+};
 use crate::log::{Log, LogOptions};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
 use crate::runtime::{
-    self, Audit, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
+    self, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
 };
-use crate::store::{Commit, Durability, Namespace, Store, StoreError, StoreOptions};
+use crate::store::{
+    Commit, Durability, KeySource, Namespace, SealingKey, SealingOptions, Store, StoreError, StoreOptions,
+    Wanted,
+};
 use crate::telemetry::{Metrics, log_host};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +60,7 @@ pub fn open_registry(settings: &HostSettings) -> Registry {
 
 /// Builds every pipeline, or gives everything that is wrong with any of them.
 pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::Pipeline>, Diagnostics> {
-    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry);
+    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry, &config.settings.state);
     if problems.has_errors() { Err(problems) } else { Ok(pipelines) }
 }
 
@@ -86,10 +92,11 @@ impl Host {
         let node_id = node_id(&settings, &store)?;
         let host_log = HostLog {
             log: Log::open(store.clone(), LogOptions::new(&settings))?,
-            audit: Audit::open(store.clone())?,
+            audit: Audit::open(store.clone(), AuditOptions::new(&settings))?,
             operations: Operations::default(),
         };
-        let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
+        let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?
+            .keeping_clear_values(settings.state.is_encrypted());
         let metrics = Metrics::new();
         pipelines.iter().flat_map(|pipeline| pipeline.warnings.iter()).for_each(warn_about);
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
@@ -114,6 +121,7 @@ impl Host {
             node_id: node_id.clone(),
             registry: registry.clone(),
             store: store.clone(),
+            audit: host_log.audit.clone(),
             log: LogView::new(host_log.log.clone(), &pipelines),
             dead_letters: dead_letters.clone(),
             metrics: metrics.clone(),
@@ -154,7 +162,24 @@ fn store_options(settings: &HostSettings) -> StoreOptions {
         DurabilityMode::Commit => Durability::Commit,
         DurabilityMode::Interval => Durability::Interval(settings.state.sync_interval),
     };
-    StoreOptions { durability, ..StoreOptions::default() }
+    let sealing = sealing_options(&settings.state.encryption);
+    StoreOptions { durability, sealing, ..StoreOptions::default() }
+}
+
+/// Where keys are found, as the store wants it told. The configuration has checked that each is found in one place.
+fn sealing_options(settings: &EncryptionSettings) -> SealingOptions {
+    let source = |key: &KeySettings| match (&key.env, &key.file) {
+        (Some(name), _) => KeySource::Env(name.clone()),
+        (None, Some(file)) => KeySource::File(file.clone()),
+        (None, None) => KeySource::Exec(key.exec.clone().unwrap_or_default()),
+    };
+    let keys = settings.keys.iter().map(|key| SealingKey { id: key.id.clone(), source: source(key) });
+    let is_on = !settings.keys.is_empty() && !settings.unseal;
+    SealingOptions {
+        keys: keys.collect(),
+        current: settings.current().map(str::to_owned),
+        wanted: if is_on { Wanted::Sealed } else { Wanted::Plain },
+    }
 }
 
 /// The configured name of this host, or the one made at its first start.

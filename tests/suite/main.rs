@@ -17,6 +17,8 @@ mod versions;
 mod servers;
 mod websocket;
 mod websocket_log;
+mod webhook;
+// schema_reload
 mod malformed;
 mod delivery;
 mod log;
@@ -34,6 +36,7 @@ mod hangs;
 mod disk_full;
 mod canary;
 mod admin;
+mod audit;
 mod log_acceptance;
 mod lock_torture;
 mod contract;

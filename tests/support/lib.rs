@@ -33,6 +33,7 @@ mod python;
 mod peer;
 mod oracle;
 mod proxy;
+mod receiver;
 mod scale;
 
 pub use adders::Adders;
@@ -58,6 +59,7 @@ pub use ports::free_port;
 pub use probe::Probe;
 pub use proxy::Proxy;
 pub use python::Python;
+pub use receiver::{HttpReceiver, Posted, Reply};
 pub use scale::{is_full, random, scale};
 pub use servers::{
     Certificates, Cluster, Identity, Kafka, KafkaClient, KafkaMessage, KafkaReader, KafkaRecord, Mosquitto,

@@ -140,8 +140,11 @@ impl CommandError {
             "locked" => return vec![locked(details)],
             "invalid_value" | "bad_message" => return reasons(details),
             "stale_fence" => "the lock was lost in between; acquire it again, then read and change once more",
-            "conflict" | "unknown_base" => {
+            "conflict" => {
                 "somebody else has changed the key; read it with `lockstep get --json`, then change it on that revision"
+            }
+            "unknown_base" => {
+                "`lockstep history KEY` lists the revisions that are kept, `lockstep get KEY --json` shows the newest"
             }
             "unauthenticated" => {
                 "set LOCKSTEP_ADMIN_TOKEN to what is in `admin.token` of that host's data folder"

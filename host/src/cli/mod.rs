@@ -84,6 +84,12 @@ enum Command {
     Watch(watch::Watch),
     /// Print what a key had, the newest first.
     History(keys::History),
+    /// Print how a key differs between two revisions.
+    Diff(keys::Diff),
+    /// Print which change gave a key each part of its value.
+    Blame(keys::Blame),
+    /// Give a key back what it had at some revision.
+    Rollback(keys::Rollback),
     /// List keys.
     Keys(keys::Keys),
     /// Take, keep, give back and look at locks of keys.
@@ -114,6 +120,9 @@ pub fn main() -> ExitCode {
         Command::Delete(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::History(command) => command.run(),
+        Command::Diff(command) => command.run(),
+        Command::Blame(command) => command.run(),
+        Command::Rollback(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Locks(command) => command.run(),
         Command::Operations(command) => command.run(),

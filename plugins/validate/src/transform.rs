@@ -45,6 +45,11 @@ impl Transform for Validate {
         globs(&config.keys.deny, "keys.deny").map(drop)
     }
 
+    fn advise(config: &ValidateConfig, advice: &mut Advice) {
+        let read = config.schemas.iter().filter_map(|rule| Glob::new(&rule.pattern).ok());
+        advice.reads_values(Keys::new(read.map(|keys| (keys, true))), "to compare them with their schema");
+    }
+
     fn new(config: ValidateConfig, context: &Context) -> Result<Self> {
         let mut rules = Vec::with_capacity(config.schemas.len());
         for (i, rule) in config.schemas.into_iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use super::super::live::{CommandError, Live, at_folder};
 use crate::admin::{self, Client, ClientError, Filter, Page};
+use crate::audit::{Audit, AuditOptions};
 use crate::config::HostSettings;
 use crate::runtime::DeadLetters;
 use crate::store::{Store, StoreError, StoreOptions};
@@ -12,7 +13,7 @@ pub(super) enum Queue {
     /// Of a running host.
     Running(Client),
     /// Of a data folder that no host runs on; it is locked meanwhile.
-    Stored(DeadLetters),
+    Stored(DeadLetters, Audit),
 }
 
 /// Why a command on dead letters failed.
@@ -83,7 +84,8 @@ impl Queue {
             return Err(QueueError::NoHost(data_dir.clone()));
         }
         let store = Store::open(data_dir, StoreOptions::default())?;
-        Ok(Self::Stored(DeadLetters::open(store, settings.state.dead_letters.clone())?))
+        let audit = Audit::open(store.clone(), AuditOptions::new(settings))?;
+        Ok(Self::Stored(DeadLetters::open(store, settings.state.dead_letters.clone())?, audit))
     }
 
     /// Dead letters after a number, at most so many, and where to go on.
@@ -108,7 +110,7 @@ impl Queue {
     fn page(&self, filter: &Filter) -> Result<Page, QueueError> {
         match self {
             Self::Running(client) => Ok(serde_json::from_value(client.get(&path_of(filter))?)?),
-            Self::Stored(letters) => Ok(admin::page(letters, filter)?),
+            Self::Stored(letters, _) => Ok(admin::page(letters, filter)?),
         }
     }
 
@@ -120,7 +122,7 @@ impl Queue {
                 Err(ClientError::Refused { status: 404, .. }) => Ok(None),
                 Err(error) => Err(error.into()),
             },
-            Self::Stored(letters) => Ok(letters.get(number)?.as_ref().map(admin::detail)),
+            Self::Stored(letters, _) => Ok(letters.get(number)?.as_ref().map(admin::detail)),
         }
     }
 
@@ -131,7 +133,7 @@ impl Queue {
                 let begun = client.post(&format!("/v1/dead-letters/{number}/retry"))?;
                 Ok(begun["attempts"].as_u64().unwrap_or_default())
             }
-            Self::Stored(_) => Err(QueueError::NeedsHost),
+            Self::Stored(..) => Err(QueueError::NeedsHost),
         }
     }
 
@@ -141,9 +143,9 @@ impl Queue {
             Self::Running(client) => {
                 client.delete(&format!("/v1/dead-letters/{number}"))?;
             }
-            Self::Stored(letters) => {
+            Self::Stored(letters, audit) => {
                 let entry = letters.get(number)?.ok_or(QueueError::NotFound(number))?;
-                letters.drop_letter(&entry.key)?;
+                admin::drop_dead_letter(letters, audit, &entry)?;
             }
         }
         Ok(())
@@ -185,7 +187,7 @@ mod tests {
         drop(Store::open(folder.path(), StoreOptions::default()).expect("a store"));
         let settings = HostSettings { data_dir: folder.path().to_owned(), ..HostSettings::default() };
         let queue = Queue::open(&live(), &settings).expect("opened");
-        assert!(matches!(queue, Queue::Stored(_)));
+        assert!(matches!(queue, Queue::Stored(..)));
         assert_eq!(queue.list(None, 0, 10).expect("readable"), (vec![], None));
         assert!(matches!(queue.retry(1), Err(QueueError::NeedsHost)));
         assert!(matches!(queue.drop(1), Err(QueueError::NotFound(1))));

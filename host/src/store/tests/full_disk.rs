@@ -12,6 +12,11 @@ fn journal(path: &Path) -> bool {
     path.extension().is_some_and(|it| it == "jnl")
 }
 
+fn audited(mut commit: Commit) -> Commit {
+    commit.audit.push(NewAudit { at_us: 1, entry: "{}".to_owned(), revision_of: None });
+    commit
+}
+
 fn incompressible(n_bytes: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(1);
     std::iter::repeat_with(|| random.u8(..)).take(n_bytes).collect()
@@ -39,10 +44,11 @@ fn is_refused_without_trace(bytes_left: usize) -> bool {
     let dir = tempfile::tempdir().expect("a folder");
     let watched = Watched::new(dir.path());
     let store = open(dir.path());
-    store.commit(state("kept", "1").put(Namespace::State, "gone", "1")).expect("commit");
+    store.commit(audited(state("kept", "1").put(Namespace::State, "gone", "1"))).expect("commit");
+    let audit = store.audit_chain();
 
     watched.disk.fill(bytes_left, everywhere);
-    let large = state("kept", "2").delete(Namespace::State, "gone");
+    let large = audited(state("kept", "2").delete(Namespace::State, "gone"));
     let large = large.put(Namespace::State, "large", incompressible(20_000));
     for _ in 0..2 {
         let Err(error) = store.commit(large.clone()) else { return false };
@@ -54,11 +60,17 @@ fn is_refused_without_trace(bytes_left: usize) -> bool {
         assert_eq!(value(&store, "kept").as_deref(), Some("1"), "reads go on");
     }
 
+    assert_eq!(store.audit_chain(), audit, "{bytes_left}: a refused entry has used up a number");
     watched.disk.free();
-    store.commit(state("next", "1")).expect("there is space");
+    store.commit(audited(state("next", "1"))).expect("there is space");
     assert_eq!(store.health(), Health::Ok);
     drop(store);
     let store = open(dir.path());
+    let page = store.audit_page(0, 9).expect("readable");
+    let numbers: Vec<_> = page.records.iter().map(|(number, _)| *number).collect();
+    assert_eq!((numbers, page.chain.head.number), (vec![1, 2], 2), "{bytes_left}");
+    let next = page.records[1].1.as_ref().expect("an entry");
+    assert_eq!((next.previous, next.link()), (audit.head.hash, page.chain.head), "{bytes_left}");
     assert_eq!(value(&store, "kept").as_deref(), Some("1"), "{bytes_left}");
     assert_eq!(value(&store, "gone").as_deref(), Some("1"), "{bytes_left}");
     assert_eq!(value(&store, "large"), None, "{bytes_left}");

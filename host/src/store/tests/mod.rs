@@ -1,6 +1,7 @@
 //! What the store promises, seen through its own calls.
 #![expect(clippy::disallowed_methods, reason = "a test's channels hold what the test sends")]
 
+mod audit;
 mod disk;
 mod entries;
 mod full_disk;

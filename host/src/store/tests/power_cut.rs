@@ -60,6 +60,11 @@ fn next_commit(random: &mut fastrand::Rng, states: &mut Vec<Model>) -> Commit {
         let is_deletion = key.is_some() && random.u8(0..5) == 0;
         commit.entries.push(NewEntry { key, value: some_bytes(random).into(), is_deletion });
     }
+    for _ in 0..random.usize(0..4) {
+        let revision_of = (!commit.entries.is_empty()).then(|| random.usize(0..commit.entries.len()));
+        let entry = format!("{{\"n\":{}}}", random.u32(..));
+        commit.audit.push(NewAudit { at_us: random.i64(..), entry, revision_of });
+    }
     // Every state differs from every other, so that what is found belongs to one moment.
     commit = commit.put(Namespace::State, "n", states.len().to_be_bytes());
     remember(&commit, states);
@@ -82,8 +87,9 @@ fn with_trim(
     let trim = states[before - 1].replaced(store).filter(|_| random.bool());
     let Some(trim) = trim else { return commits };
     states.truncate(before);
-    let trim =
-        Commit { trim: Some(trim), ..Commit::default() }.put(Namespace::State, "n", before.to_be_bytes());
+    let audit_trim = states[before - 1].oldest_audit(store);
+    let trim = Commit { trim: Some(trim), audit_trim, ..Commit::default() };
+    let trim = trim.put(Namespace::State, "n", before.to_be_bytes());
     let renumbered = (before + 1..).zip(commits).map(|(n, mut commit)| {
         commit.puts.last_mut().expect("its number").2 = n.to_be_bytes().to_vec();
         commit
