@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here is a value of the configuration, so a message of facts alone tells nobody one.
 
+use crate::events::CONFLICT_DETECTED;
 use lockstep_plugin_api::{prelude::*, time};
 use serde_json::{Map, Value};
 
@@ -44,9 +45,10 @@ impl<'a> Facts<'a> {
         self.text("conflict_id")
     }
 
-    /// The conflict that this one goes on from, which is none of its own any more.
+    /// The conflict that this one goes on from, if the event is the first that tells of it.
     pub(crate) fn supersedes(&self) -> Option<&str> {
-        self.text("supersedes")
+        let is_first = self.change.event_type() == CONFLICT_DETECTED && self.text("open_since").is_none();
+        self.text("supersedes").filter(|_| is_first)
     }
 
     /// Whether it is about a conflict, whose competing changes are what it is about.

@@ -142,6 +142,8 @@ fn a_conflict_that_goes_on_from_another_takes_the_place_of_its_alert() {
     let expected =
         [("0198-id-superseded", Some("resolve"), Some("c-0")), ("0198-id", Some("trigger"), Some("c-1"))];
     assert_eq!(told, expected);
+    let told_again = conflict(json!({ "supersedes": "c-0", "open_since": "2024-01-01T12:00:00.000000Z" }));
+    assert_eq!(rendered(&pagerduty(None), &told_again)["dedup_key"], "c-1");
 }
 
 #[test]
