@@ -1,14 +1,21 @@
 //! One host: settings and pipelines -> everything that runs in this process, and its orderly end.
 
 use crate::admin::{AdminError, AdminServer, BoundAddress, HostView, LogView};
-use crate::config::{Config, Diagnostic, Diagnostics, DurabilityMode, HostSettings};
+use crate::audit::{Audit, AuditOptions};
+use crate::config::{
+    Config, Diagnostic, Diagnostics, DurabilityMode, EncryptionSettings, HostSettings, KeySettings,
+    ShownSetting,
+};
 use crate::log::{Log, LogOptions};
 use crate::pipeline;
 use crate::registry::{Registry, RegistryOptions};
 use crate::runtime::{
-    self, Audit, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
+    self, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
 };
-use crate::store::{Commit, Durability, Namespace, Store, StoreError, StoreOptions};
+use crate::store::{
+    Commit, Durability, KeySource, Namespace, SealingError, SealingKey, SealingOptions, Store, StoreError,
+    StoreOptions, Wanted,
+};
 use crate::telemetry::{Metrics, log_host};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +61,7 @@ pub fn open_registry(settings: &HostSettings) -> Registry {
 
 /// Builds every pipeline, or gives everything that is wrong with any of them.
 pub fn build_all(config: &Config, registry: &Registry) -> Result<Vec<pipeline::Pipeline>, Diagnostics> {
-    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry);
+    let (pipelines, problems) = pipeline::build_all(&config.pipelines, registry, &config.settings.state);
     if problems.has_errors() { Err(problems) } else { Ok(pipelines) }
 }
 
@@ -81,12 +88,13 @@ impl Host {
         let pipelines = build_all(&config, &registry).map_err(StartError::Refused)?;
         let origin = config.shown.iter().find(|shown| shown.path == "admin.listen");
         let origin = origin.map_or_else(String::new, |shown| shown.origin.to_string());
-        let settings = config.settings;
-        let store = Store::open(&settings.data_dir, store_options(&settings))?;
+        let (settings, shown) = (config.settings, config.shown);
+        let store = Store::open(&settings.data_dir, store_options(&settings))
+            .map_err(|error| refused_store(error, &shown))?;
         let node_id = node_id(&settings, &store)?;
         let host_log = HostLog {
             log: Log::open(store.clone(), LogOptions::new(&settings))?,
-            audit: Audit::open(store.clone())?,
+            audit: Audit::open(store.clone(), AuditOptions::new(&settings))?,
             operations: Operations::default(),
         };
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
@@ -114,6 +122,7 @@ impl Host {
             node_id: node_id.clone(),
             registry: registry.clone(),
             store: store.clone(),
+            audit: host_log.audit.clone(),
             log: LogView::new(host_log.log.clone(), &pipelines),
             dead_letters: dead_letters.clone(),
             metrics: metrics.clone(),
@@ -149,12 +158,42 @@ impl Host {
     }
 }
 
-fn store_options(settings: &HostSettings) -> StoreOptions {
+/// How the settings have the store opened.
+pub fn store_options(settings: &HostSettings) -> StoreOptions {
     let durability = match settings.state.durability {
         DurabilityMode::Commit => Durability::Commit,
         DurabilityMode::Interval => Durability::Interval(settings.state.sync_interval),
     };
-    StoreOptions { durability, ..StoreOptions::default() }
+    let sealing = sealing_options(&settings.state.encryption);
+    StoreOptions { durability, sealing, ..StoreOptions::default() }
+}
+
+/// A key that cannot be had is refused where the settings name it.
+fn refused_store(error: StoreError, shown: &[ShownSetting]) -> StartError {
+    let StoreError::Sealing(SealingError::Key { n, .. }) = &error else { return error.into() };
+    let at = format!("state.encryption.keys.{n}");
+    let is_source = |shown: &&ShownSetting| shown.path.starts_with(&at) && !shown.path.ends_with(".id");
+    let source = shown.iter().find(is_source);
+    let origin = source.map_or_else(|| format!("setting {at}"), |source| source.origin.to_string());
+    let at = source.map_or(at, |source| source.path.clone());
+    let problem = Diagnostic::outside(origin, error.to_string()).at_path(&at).code("encryption");
+    StartError::Refused(Diagnostics::from_iter([problem]))
+}
+
+/// Where keys are found, as the store wants it told. The configuration has checked that each is found in one place.
+fn sealing_options(settings: &EncryptionSettings) -> SealingOptions {
+    let source = |key: &KeySettings| match (&key.env, &key.file) {
+        (Some(name), _) => KeySource::Env(name.clone()),
+        (None, Some(file)) => KeySource::File(file.clone()),
+        (None, None) => KeySource::Exec(key.exec.clone().unwrap_or_default()),
+    };
+    let keys = settings.keys.iter().map(|key| SealingKey { id: key.id.clone(), source: source(key) });
+    let is_on = !settings.keys.is_empty() && !settings.unseal;
+    SealingOptions {
+        keys: keys.collect(),
+        current: settings.current().map(str::to_owned),
+        wanted: if is_on { Wanted::Sealed } else { Wanted::Plain },
+    }
 }
 
 /// The configured name of this host, or the one made at its first start.

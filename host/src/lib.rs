@@ -3,10 +3,12 @@
 //! Rooms in the order of the flow; a room imports only from those above it and from `plugin-api`.
 
 pub mod condition;
+pub mod history;
 pub mod config;
 pub mod telemetry;
 pub mod registry;
 pub mod store;
+pub mod audit;
 pub mod log;
 pub mod pipeline;
 pub mod runtime;

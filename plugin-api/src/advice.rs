@@ -2,7 +2,7 @@
 //!
 //! Everything here is known from the configuration alone, so that `lockstep validate` can pass it on anywhere.
 
-use crate::{abi::vtable::AdviceParts, error::Error};
+use crate::{abi::vtable::AdviceParts, error::Error, keys::Keys};
 
 /// What an operator should know about one component's configuration.
 ///
@@ -29,6 +29,10 @@ use crate::{abi::vtable::AdviceParts, error::Error};
 pub struct Advice {
     promise: Option<Promise>,
     warnings: Vec<Error>,
+    seals: Keys,
+    opens: Keys,
+    reads_values: Keys,
+    reads_values_why: String,
 }
 
 /// How often a record arrives when hosts and endpoints may fail in between.
@@ -58,6 +62,39 @@ impl Advice {
         self.warnings.push(Error::config(message).at(field));
     }
 
+    /// A component with this configuration seals the values of these keys: nothing behind it can look into them, and what
+    /// fails at it or before it is no more written down by the host.
+    pub fn seals(&mut self, keys: Keys) {
+        self.seals = keys;
+    }
+
+    /// A component with this configuration opens sealed values of these keys.
+    pub fn opens(&mut self, keys: Keys) {
+        self.opens = keys;
+    }
+
+    /// A component with this configuration looks into the values of these keys; `why` ends the sentence "it reads the
+    /// values of `app.x` …", such as `to merge them`. It is refused behind one that seals some of them.
+    pub fn reads_values(&mut self, keys: Keys, why: &str) {
+        self.reads_values = keys;
+        self.reads_values_why = why.to_owned();
+    }
+
+    /// The keys whose values it seals.
+    pub fn sealed_keys(&self) -> &Keys {
+        &self.seals
+    }
+
+    /// The keys whose sealed values it opens.
+    pub fn opened_keys(&self) -> &Keys {
+        &self.opens
+    }
+
+    /// The keys whose values it looks into, and what for.
+    pub fn read_keys(&self) -> (&Keys, &str) {
+        (&self.reads_values, &self.reads_values_why)
+    }
+
     /// What the configuration promises; none if it is what the component's metadata says.
     pub fn promise(&self) -> Option<Promise> {
         self.promise
@@ -79,7 +116,14 @@ impl From<Advice> for AdviceParts {
             Some(Promise::AtLeastOnce) => AT_LEAST_ONCE,
             Some(Promise::AtMostOnce) => AT_MOST_ONCE,
         };
-        Self { delivery, warnings: advice.warnings.into() }
+        Self {
+            delivery,
+            warnings: advice.warnings.into(),
+            seals: advice.seals.into(),
+            opens: advice.opens.into(),
+            reads_values: advice.reads_values.into(),
+            reads_values_why: advice.reads_values_why.into(),
+        }
     }
 }
 
@@ -90,6 +134,13 @@ impl From<AdviceParts> for Advice {
             AT_MOST_ONCE => Some(Promise::AtMostOnce),
             _ => None,
         };
-        Self { promise, warnings: parts.warnings.into() }
+        Self {
+            promise,
+            warnings: parts.warnings.into(),
+            seals: parts.seals.into(),
+            opens: parts.opens.into(),
+            reads_values: parts.reads_values.into(),
+            reads_values_why: parts.reads_values_why.into(),
+        }
     }
 }

@@ -12,8 +12,8 @@ pub struct Glob {
     tokens: Vec<Token>,
 }
 
-#[derive(Clone, PartialEq, Eq)]
-enum Token {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Token {
     Char(char),
     AnyChar,
     Set { negated: bool, ranges: Vec<(char, char)> },
@@ -107,6 +107,11 @@ impl Glob {
         self.tokens.iter().all(|token| matches!(token, Token::Char(_)))
     }
 
+    /// What it is made of, in order.
+    pub(crate) fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
     /// The glob as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -166,16 +171,22 @@ impl Token {
     /// How many bytes at the start of `rest` this token takes; never called for a run.
     fn length(&self, rest: &str) -> Option<usize> {
         let first = rest.chars().next()?;
-        let taken = match self {
-            Self::Char(c) => *c == first,
-            Self::AnyChar => true,
+        match self {
+            Self::Segment => Some(rest.find('.').unwrap_or(rest.len())).filter(|length| *length > 0),
+            one => one.takes(first).then(|| first.len_utf8()),
+        }
+    }
+
+    /// Whether this token takes a character, as the only one or as one of several.
+    pub(crate) fn takes(&self, one: char) -> bool {
+        match self {
+            Self::Char(c) => *c == one,
+            Self::AnyChar | Self::Run => true,
             Self::Set { negated, ranges } => {
-                ranges.iter().any(|(low, high)| (*low..=*high).contains(&first)) != *negated
+                ranges.iter().any(|(low, high)| (*low..=*high).contains(&one)) != *negated
             }
-            Self::Segment => return Some(rest.find('.').unwrap_or(rest.len())).filter(|length| *length > 0),
-            Self::Run => false,
-        };
-        taken.then(|| first.len_utf8())
+            Self::Segment => one != '.',
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod record;
 pub mod change;
 pub mod causality;
 pub mod wire;
+pub mod sealed;
 pub mod source;
 pub mod transform;
 pub mod sink;
@@ -28,6 +29,7 @@ pub mod error;
 pub mod advice;
 pub mod config;
 pub mod glob;
+pub mod keys;
 pub mod names;
 pub mod backoff;
 pub mod time;
@@ -62,10 +64,11 @@ pub mod prelude {
         change::{Change, Json},
         config,
         config::{ClientTls, Millis, Seconds, Secret, ServerTls, Size},
-        context::{Context, Counter, Gauge, Histogram},
+        context::{Context, Counter, Gauge, Histogram, Submitted},
         error::{Error, ErrorKind, Result},
         export_plugin,
         glob::Glob,
+        keys::Keys,
         log::{EntryAt, LogPosition, Replay, Replayed},
         operations::{Caller, Operations},
         record::{Batch, Position, Record},

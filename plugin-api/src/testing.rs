@@ -23,7 +23,7 @@
 
 mod memory_host;
 
-pub use memory_host::MemoryHost;
+pub use memory_host::{MadeChange, MemoryHost};
 
 use crate::{
     abi::{
@@ -53,6 +53,8 @@ pub struct Place {
     pub watchdog: Duration,
     /// Whether its pipeline goes through the log.
     pub through_log: bool,
+    /// Whether it stands behind the log, in the chain of a sink.
+    pub behind_log: bool,
     /// As `sync_settings.conflict_resolution_interval`.
     pub conflict_resolution_interval: Duration,
     /// The host it asks; clones are the same host.
@@ -67,6 +69,7 @@ impl Default for Place {
             answers: true,
             watchdog: Duration::from_secs(30),
             through_log: false,
+            behind_log: false,
             conflict_resolution_interval: Duration::from_secs(10),
             host: MemoryHost::default(),
         }
@@ -87,6 +90,7 @@ impl Place {
             stop: RArc::new(StopCell { stopping: 0.into() }),
             catch_up: self.host.catch_up(),
             through_log: self.through_log,
+            before_log: self.through_log && !self.behind_log,
             heartbeat_interval_ms: 30_000,
             conflict_resolution_interval_ms: self.conflict_resolution_interval.as_millis() as u64,
             cleanup_interval_ms: 300_000,

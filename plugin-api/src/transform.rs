@@ -82,6 +82,19 @@ pub trait Transform: Sized + Send + 'static {
     }
 }
 
+/// Stands for the revision of the record's entry in what is told to its author: a transform does not know it yet.
+pub const OWN_REVISION: &str = "\0revision";
+
+/// What an author is told, when the revision of the entry is known.
+#[doc(hidden)]
+pub fn with_own_revision(told: Json, revision: u64) -> Json {
+    const WRITTEN: &str = r#""\u0000revision""#;
+    if !told.as_str().contains(WRITTEN) {
+        return told;
+    }
+    Json::parse(&told.as_str().replace(WRITTEN, &revision.to_string())).unwrap_or(told)
+}
+
 /// Where a transform puts what becomes of a record.
 #[derive(Debug)]
 pub struct Output {
@@ -101,7 +114,8 @@ impl Output {
     }
 
     /// Tells the author of the record something beside its outcome, once it is committed: a JSON object, whose fields
-    /// are added to the answer ([`OutcomeResult::Applied`]). What is said last counts.
+    /// are added to the answer ([`OutcomeResult::Applied`]). What is said last counts. [`OWN_REVISION`] in the place of a
+    /// value becomes the revision that the record's entry gets.
     ///
     /// # Errors
     /// If `details` cannot be written as JSON.

@@ -7,12 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What a variable holds that an example names and gives no default; long enough for every kind of secret.
+pub(crate) const EXAMPLE: &str = "an-example-that-no-log-line-may-show";
+
 /// A site where a project's example finds what it names: the files beside it and the variables that have no default.
 pub(crate) fn example_site(text: &str, beside: &Path) -> Site {
     let site = Site::new();
     copy_files(beside, &site.path("pipelines"));
     let names = text.split("${env:").skip(1).filter_map(|rest| rest.split('}').next());
-    names.filter(|name| !name.contains(":-")).fold(site, |site, name| site.env(name, "example"))
+    names.filter(|name| !name.contains(":-")).fold(site, |site, name| site.env(name, EXAMPLE))
 }
 
 /// A site with one shipped pipeline and what lies beside it, and the free port that its WebSocket clients connect to.

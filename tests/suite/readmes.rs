@@ -1,8 +1,8 @@
 //! The examples in the READMEs work: every YAML block validates, and the first pipeline of each plugin's README runs.
 
-use crate::pipelines::{example_site, with_port};
+use crate::pipelines::{EXAMPLE, example_site, with_port};
 use lockstep_test_support::{
-    Brokers, Host, LIMIT, MqttClient, Site, WsClient, append, free_port, lines, workspace_dir,
+    Brokers, Host, HttpReceiver, LIMIT, MqttClient, Site, WsClient, append, free_port, lines, workspace_dir,
 };
 use serde_json::{Value, json};
 use std::{
@@ -81,7 +81,14 @@ fn every_yaml_block_in_a_readme_validates() {
 }
 
 /// How the pipeline of each plugin's README shows that it works.
-fn drive(plugin: &str, site: &Site, host: &mut Host, port: u16, yaml: &str, brokers: Option<&Brokers>) {
+fn drive(
+    plugin: &str,
+    site: &Site,
+    host: &mut Host,
+    port: u16,
+    yaml: &str,
+    (brokers, receiver): (Option<&Brokers>, Option<&HttpReceiver>),
+) {
     match plugin {
         "websocket" => {
             let mut subscriber = WsClient::connect(port);
@@ -98,9 +105,42 @@ fn drive(plugin: &str, site: &Site, host: &mut Host, port: u16, yaml: &str, brok
             });
         }
         "lock" | "resolver" | "validate" => unconstrained(site, host, port, yaml),
+        "encrypt" => sealed_and_opened(site, host),
+        "webhook" => told_of_a_conflict(site, host, port, receiver.expect("its receiver")),
         "kafka" | "mqtt" | "redis" => through_a_broker(plugin, site, host, brokers.expect("its broker")),
         other => panic!("plugins/{other} has no test of its README's pipeline: add one here"),
     }
+}
+
+/// One sink has the value sealed, the other has it open.
+fn sealed_and_opened(site: &Site, host: &mut Host) {
+    let pin = r#"{"config_key":"app.security.pin","new_value":"4711-readme"}"#;
+    append(&site.path("pipelines/in.ndjson"), [pin]);
+    let read = |name: &str| lines(&site.path("pipelines").join(name)).concat();
+    host.wait_until("the line in both outputs", LIMIT, |_| {
+        read("sealed.ndjson").contains("app.security.pin")
+            && read("opened.ndjson").contains("app.security.pin")
+    });
+    let (sealed, opened) = (read("sealed.ndjson"), read("opened.ndjson"));
+    assert!(sealed.contains("$enc") && !sealed.contains("4711-readme"), "{sealed}");
+    assert!(opened.contains("4711-readme") && !opened.contains("$enc"), "{opened}");
+}
+
+/// Two changes from one state stand against each other, and the receiver is told.
+fn told_of_a_conflict(site: &Site, host: &mut Host, port: u16, receiver: &HttpReceiver) {
+    let mut author = WsClient::connect(port);
+    assert_eq!(author.change("app.readme", &json!(0))["revision"], 1);
+    for value in [1, 2] {
+        let (kind, seen) = ("config_change", 1);
+        author.send(
+            &json!({ "type": kind, "config_key": "app.readme", "new_value": value, "base_revision": seen }),
+        );
+        assert_eq!(author.next_of_type("config_change_response")["success"], true);
+    }
+    let told = receiver.wait_for(1).remove(0);
+    assert_eq!(told.json()["event_type"], "conflict_detected", "{told:?}");
+    assert!(told.header("webhook-signature").starts_with("v1,"), "{told:?}");
+    assert!(!host.log().contains(EXAMPLE), "{}", site.path("").display());
 }
 
 /// What another program says at the broker is known here, and what is set here is at the broker.
@@ -196,12 +236,18 @@ fn run_example(plugin: &str, yaml: &str, beside: &Path) {
         brokers.kafka.create_guide_topics();
         yaml = with_brokers(&yaml, brokers);
     }
+    let receiver = (plugin == "webhook").then(HttpReceiver::default);
+    if let Some(receiver) = &receiver {
+        yaml = yaml.replace("https://hooks.example.com", &receiver.url(""));
+    }
     let site = example_site(&yaml, beside);
     site.write("pipelines/example.yaml", &yaml);
+    // What its reader makes first.
+    site.write("pipelines/kek.key", "4a".repeat(32));
     let mut host = site.start_with(site.command(["run", "pipelines/example.yaml"]));
     let name = host.status().only();
     host.wait_state(&name, "running");
     host.wait_ready();
-    drive(plugin, &site, &mut host, port, &yaml, brokers.as_ref());
+    drive(plugin, &site, &mut host, port, &yaml, (brokers.as_ref(), receiver.as_ref()));
     host.stop();
 }

@@ -25,6 +25,7 @@ mod clock;
 pub mod counter;
 mod guide_lock;
 mod adders;
+mod locks;
 mod servers;
 mod brokers;
 mod witness;
@@ -32,6 +33,7 @@ mod python;
 mod peer;
 mod oracle;
 mod proxy;
+mod receiver;
 mod scale;
 
 pub use adders::Adders;
@@ -47,12 +49,17 @@ pub use host::Host;
 pub use key_ledger::{KeyLedger, Numbered};
 pub use ledger::Ledger;
 pub use lines::{append, key_of, lines, read};
+pub use locks::{
+    Added, Additions, AuditFaults, Errand, Grant, GuidePeer, LockEntry, Said, Stored, Turn, Turns, contend,
+    disorder, monotonic_us, n_overtakings, overlap, repeated,
+};
 pub use oracle::{npm_answers, plugin_answers};
 pub use peer::PythonPeer;
 pub use ports::free_port;
 pub use probe::Probe;
 pub use proxy::Proxy;
 pub use python::Python;
+pub use receiver::{HttpReceiver, Posted, Reply};
 pub use scale::{is_full, random, scale};
 pub use servers::{
     Certificates, Cluster, Identity, Kafka, KafkaClient, KafkaMessage, KafkaReader, KafkaRecord, Mosquitto,

@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that does to a connection what networks do: delay, cut, half-close, stall.
+//! A TCP proxy on loopback that does to a connection what networks do: delay, drop, cut, half-close, stall.
 
 use crate::websocket::runtime;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -18,6 +18,10 @@ enum Weather {
     Stalled,
     /// Ends what the server still sends; what the client sends goes on.
     HalfClosed,
+    /// Drops what the server sends; what the client sends goes on.
+    Mute,
+    /// Drops the next piece that the server sends, ends its connection, and is fair again.
+    Lossy,
     /// Ends every connection and refuses new ones.
     Cut,
 }
@@ -69,6 +73,21 @@ impl Proxy {
         self.weather.send_replace(Weather::HalfClosed);
     }
 
+    /// What clients ask reaches the server, and no answer reaches them.
+    pub fn mute(&self) {
+        self.weather.send_replace(Weather::Mute);
+    }
+
+    /// The next answer is lost with its connection, and nothing else.
+    pub fn lose_reply(&self) {
+        self.weather.send_replace(Weather::Lossy);
+    }
+
+    /// Whether that answer has been lost, or anything else has ended the wait for it.
+    pub fn has_lost_reply(&self) -> bool {
+        *self.weather.borrow() != Weather::Lossy
+    }
+
     /// Ends every connection and refuses new ones until [`Proxy::clear`].
     pub fn cut(&self) {
         self.weather.send_replace(Weather::Cut);
@@ -87,15 +106,15 @@ async fn accept(listener: TcpListener, server: SocketAddr, weather: Arc<watch::S
         if *weather.borrow() == Weather::Cut {
             continue;
         }
-        let (there, back) = (weather.subscribe(), weather.subscribe());
+        let (there, back) = (weather.clone(), weather.clone());
         connections.spawn(async move {
             let Ok(upstream) = TcpStream::connect(server).await else { return };
             let _ = (client.set_nodelay(true), upstream.set_nodelay(true));
             let (client_read, client_write) = client.into_split();
             let (server_read, server_write) = upstream.into_split();
             tokio::join!(
-                pass(client_read, server_write, there, false),
-                pass(server_read, client_write, back, true)
+                pass(client_read, server_write, &there, false),
+                pass(server_read, client_write, &back, true)
             );
         });
     }
@@ -105,16 +124,17 @@ async fn accept(listener: TcpListener, server: SocketAddr, weather: Arc<watch::S
 async fn pass(
     mut from: tcp::OwnedReadHalf,
     mut to: tcp::OwnedWriteHalf,
-    mut weather: watch::Receiver<Weather>,
+    told: &watch::Sender<Weather>,
     to_client: bool,
 ) {
+    let mut weather = told.subscribe();
     let mut piece = vec![0; 64 * 1024];
     loop {
         let now = *weather.borrow_and_update();
         let delay = match now {
             Weather::Cut => return,
             Weather::HalfClosed if to_client => return,
-            Weather::HalfClosed => Duration::ZERO,
+            Weather::HalfClosed | Weather::Mute | Weather::Lossy => Duration::ZERO,
             Weather::Fair { delay } => delay,
             Weather::Stalled if weather.changed().await.is_ok() => continue,
             Weather::Stalled => return,
@@ -127,9 +147,94 @@ async fn pass(
         if n_read == 0 {
             return;
         }
+        if to_client && now == Weather::Mute {
+            continue;
+        }
+        if to_client && told.send_if_modified(take_loss) {
+            return;
+        }
         tokio::time::sleep(delay).await;
         if to.write_all(&piece[..n_read]).await.is_err() {
             return;
         }
+    }
+}
+
+/// Whether this piece is the one to lose.
+fn take_loss(weather: &mut Weather) -> bool {
+    let is_lossy = *weather == Weather::Lossy;
+    if is_lossy {
+        *weather = Weather::Fair { delay: Duration::ZERO };
+    }
+    is_lossy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wait::{LIMIT, eventually};
+    use std::{
+        io::{ErrorKind, Read, Write},
+        net::{TcpListener, TcpStream},
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
+
+    /// A server that answers every byte with itself and counts them.
+    fn echo() -> (u16, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (port, heard) =
+            (listener.local_addr().expect("an address").port(), Arc::<AtomicUsize>::default());
+        let count = heard.clone();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let count = count.clone();
+                thread::spawn(move || {
+                    let mut byte = [0];
+                    while let Ok(1) = stream.read(&mut byte) {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        let _ = stream.write_all(&byte);
+                    }
+                });
+            }
+        });
+        (port, heard)
+    }
+
+    fn ask(stream: &mut TcpStream) -> Result<usize, ErrorKind> {
+        stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a limit");
+        stream.write_all(b"x").map_err(|error| error.kind())?;
+        stream.read(&mut [0]).map_err(|error| error.kind())
+    }
+
+    fn hears(heard: &AtomicUsize, n: usize) {
+        let all = eventually(LIMIT, || (heard.load(Ordering::Relaxed) == n).then_some(()));
+        assert!(all.is_some(), "the server heard {heard:?} of {n}");
+    }
+
+    #[test]
+    fn one_reply_is_lost_after_the_server_has_heard_and_the_next_connection_is_served() {
+        let (port, heard) = echo();
+        let proxy = Proxy::new(port);
+        let connect = || TcpStream::connect(("127.0.0.1", proxy.port())).expect("the proxy listens");
+        let mut stream = connect();
+        assert_eq!(ask(&mut stream), Ok(1));
+        proxy.lose_reply();
+        assert!(!proxy.has_lost_reply());
+        assert_eq!(ask(&mut stream), Ok(0), "its connection ends");
+        assert!(proxy.has_lost_reply());
+        hears(&heard, 2);
+        assert_eq!(ask(&mut connect()), Ok(1));
+    }
+
+    #[test]
+    fn the_muted_server_hears_everything_and_nobody_hears_it() {
+        let (port, heard) = echo();
+        let proxy = Proxy::new(port);
+        let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).expect("the proxy listens");
+        assert_eq!(ask(&mut stream), Ok(1));
+        proxy.mute();
+        assert_eq!(ask(&mut stream), Err(ErrorKind::WouldBlock));
+        hears(&heard, 2);
     }
 }

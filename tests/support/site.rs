@@ -15,7 +15,8 @@ use std::{
 };
 
 /// The plugins a site's `plugin_path` holds from the start, by crate name.
-const PLUGINS: [&str; 15] = [
+const PLUGINS: [&str; 17] = [
+    "lockstep_plugin_encrypt",
     "lockstep_plugin_file",
     "lockstep_plugin_kafka",
     "lockstep_plugin_lock",
@@ -23,6 +24,7 @@ const PLUGINS: [&str; 15] = [
     "lockstep_plugin_redis",
     "lockstep_plugin_resolver",
     "lockstep_plugin_validate",
+    "lockstep_plugin_webhook",
     "lockstep_plugin_websocket",
     "lockstep_plugin_faulty",
     "lockstep_plugin_ledger",

@@ -150,6 +150,7 @@ fn parts() -> ComponentParts {
         answers: false,
         watchdog_ms: 30_000,
         through_log: false,
+        before_log: false,
         heartbeat_interval_ms: 0,
         conflict_resolution_interval_ms: 0,
         cleanup_interval_ms: 0,

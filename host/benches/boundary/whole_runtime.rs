@@ -6,11 +6,12 @@ use crate::{
     table,
 };
 use lockstep::{
-    config::{self, LoadOptions, SettingsFile},
+    audit::{Audit, AuditOptions},
+    config::{self, HostSettings, LoadOptions, SettingsFile},
     log::{Log, LogOptions},
     pipeline,
     registry::Registry,
-    runtime::{self, Audit, DeadLetters, HostLog, Operations, PipelineState, Shared, Watchdog},
+    runtime::{self, DeadLetters, HostLog, Operations, PipelineState, Shared, Watchdog},
     store::{Store, StoreOptions},
     telemetry::Metrics,
 };
@@ -57,7 +58,8 @@ impl<'a> Host<'a> {
         let store = Store::open(&dir.join("data"), StoreOptions::default()).expect("an empty folder");
         let host_log = HostLog {
             log: Log::open(store.clone(), LogOptions::new(&settings)).expect("it is empty"),
-            audit: Audit::open(store.clone()).expect("it is empty"),
+            audit: Audit::open(store.clone(), AuditOptions::new(&HostSettings::default()))
+                .expect("it is empty"),
             operations: Operations::default(),
         };
         let shared = Shared {

@@ -5,8 +5,9 @@
 //! site is refused: a `Host` that is not ours, an `Origin` that is not the `Host`.
 
 use super::answer::Refusal;
-use super::listen::Busy;
+use super::listen::Arrival;
 use super::token::Token;
+use crate::audit::Operator;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
@@ -43,26 +44,28 @@ pub(super) enum Door {
 }
 
 /// What the sender of a request may see.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Caller {
     /// States and counts.
     pub may_read: bool,
     /// The data in records too.
     pub is_trusted: bool,
+    /// Who that is, for the audit.
+    pub operator: Operator,
 }
 
 /// Lets a request pass if its sender may do that.
 pub(super) async fn guard(
     State(door): State<Arc<Door>>,
-    ConnectInfo(busy): ConnectInfo<Busy>,
+    ConnectInfo(arrival): ConnectInfo<Arrival>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match door.caller(&request) {
+    match door.caller(&request, arrival.operator) {
         Ok(caller) => {
-            let _busy = busy.hold();
+            let _busy = arrival.busy.hold();
             request.extensions_mut().insert(caller);
-            within_time(request, next).await
+            next.run(request).await
         }
         Err(refusal) => {
             let (method, path) = (request.method(), request.uri().path());
@@ -72,7 +75,8 @@ pub(super) async fn guard(
     }
 }
 
-async fn within_time(request: Request, next: Next) -> Response {
+/// Answers in time, whether or not it is done.
+pub(super) async fn within_time(request: Request, next: Next) -> Response {
     let Limits { time, .. } = Limits::of(request.uri().path());
     let answer = tokio::time::timeout(time, next.run(request)).await;
     answer.unwrap_or_else(|_| {
@@ -99,7 +103,7 @@ impl Limits {
 }
 
 impl Door {
-    fn caller(&self, request: &Request) -> Result<Caller, Refusal> {
+    fn caller(&self, request: &Request, operator: Operator) -> Result<Caller, Refusal> {
         let headers = request.headers();
         let limit = Limits::of(request.uri().path()).body;
         if text(headers, header::CONTENT_LENGTH)
@@ -108,7 +112,7 @@ impl Door {
             return Err(Refusal::too_large(limit));
         }
         let Self::Tcp { is_loopback, token } = self else {
-            return Ok(Caller { may_read: true, is_trusted: true });
+            return Ok(Caller { may_read: true, is_trusted: true, operator });
         };
         let has_token =
             given_token(headers).is_some_and(|given| token.as_ref().is_some_and(|token| token.is(given)));
@@ -123,7 +127,7 @@ impl Door {
                 "this takes `Authorization: Bearer TOKEN` with the token in `admin.token` of the data folder",
             ));
         }
-        Ok(Caller { may_read: *is_loopback || has_token, is_trusted: has_token })
+        Ok(Caller { may_read: *is_loopback || has_token, is_trusted: has_token, operator })
     }
 }
 

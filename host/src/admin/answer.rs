@@ -11,6 +11,10 @@ use std::time::Duration;
 /// When to come back, where nobody knows better.
 const COME_BACK: Duration = Duration::from_secs(1);
 
+/// The code of a refusal, beside its response.
+#[derive(Debug, Clone)]
+pub(super) struct Code(pub Cow<'static, str>);
+
 /// A request that is not served.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Refusal {
@@ -62,6 +66,12 @@ impl Refusal {
         Self::of_code("unavailable", message)
     }
 
+    /// With what varies, for programs.
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.details = Some(details);
+        self
+    }
+
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -69,7 +79,7 @@ impl Refusal {
     /// The body: what went wrong, beside what else is to be said about the request.
     pub fn with_body(self, mut about: Value) -> Response {
         about["error"] = json!({
-            "code": self.code,
+            "code": &*self.code,
             "message": self.message,
             "retryable": is_retryable(&self.code),
         });
@@ -77,6 +87,7 @@ impl Refusal {
             about["error"]["details"] = details;
         }
         let mut response = (self.status, Json(about)).into_response();
+        response.extensions_mut().insert(Code(self.code));
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -1,11 +1,12 @@
 //! `POST /v1/changes`: a change enters the pipeline through the log, and the answer is what became of it.
 
 use super::HostView;
+use super::acts;
 use super::answer::Refusal;
 use super::log_view::check_names;
 use axum::Json as Body;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use lockstep_plugin_api::change::{CONFIG_DELETED, depth};
 use lockstep_plugin_api::record::SESSION_HEADER;
@@ -13,7 +14,7 @@ use lockstep_plugin_api::source::OutcomeResult;
 use lockstep_plugin_api::{Change, Json, Record, Text, time};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -34,50 +35,50 @@ const ANONYMOUS: &str = "anonymous";
 /// spelled wrong, would protect nothing.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked<'a> {
-    config_key: String,
+pub(super) struct Asked<'a> {
+    pub(super) config_key: String,
     /// `null` is a value.
     #[serde(borrow, default, deserialize_with = "present")]
-    new_value: Option<&'a RawValue>,
+    pub(super) new_value: Option<&'a RawValue>,
     #[serde(default)]
-    op: Option<Op>,
+    pub(super) op: Option<Op>,
     #[serde(default)]
-    tenant_id: Option<String>,
+    pub(super) tenant_id: Option<String>,
     #[serde(default)]
-    user_id: Option<String>,
+    pub(super) user_id: Option<String>,
     #[serde(default)]
-    base: Option<Base>,
+    pub(super) base: Option<Base>,
     /// As `base`, in the log of this host.
     #[serde(default)]
-    base_revision: Option<u64>,
+    pub(super) base_revision: Option<u64>,
     #[serde(default)]
-    fence: Option<Fence>,
+    pub(super) fence: Option<Fence>,
     /// The session that holds the lock of the key.
     #[serde(default)]
-    session: Option<String>,
+    pub(super) session: Option<String>,
     #[serde(default)]
-    idempotency_key: Option<String>,
+    pub(super) idempotency_key: Option<String>,
     #[serde(borrow, default)]
-    metadata: Option<&'a RawValue>,
+    pub(super) metadata: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Op {
+pub(super) enum Op {
     Set,
     Delete,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Base {
-    epoch: String,
-    revision: u64,
+pub(super) struct Base {
+    pub(super) epoch: String,
+    pub(super) revision: u64,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Fence {
+pub(super) struct Fence {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lock: Option<String>,
     token: u64,
@@ -87,54 +88,98 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-pub(super) async fn submit(State(host): State<Arc<HostView>>, body: Bytes) -> Result<Response, Refusal> {
+pub(super) async fn submit(
+    State(host): State<Arc<HostView>>,
+    Extension(act): Extension<acts::Asked>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    act.is("admin_change", "");
     let asked: Asked<'_> = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad_message(format!("the body is no change: {}", without_value(&error))))?;
-    let pipeline = host.log_pipeline()?;
+    asked.describe("admin_change", &act);
+    Ok(match enter(&host, &act, asked).await {
+        Ok(done) => Body(done).into_response(),
+        Err(refused) => *refused,
+    })
+}
+
+/// Lets a change enter the pipeline through the log; gives what became of it, or the answer that it was refused with.
+pub(super) async fn enter(
+    host: &HostView,
+    act: &acts::Asked,
+    asked: Asked<'_>,
+) -> Result<Map<String, Value>, Box<Response>> {
+    let refused = |refusal: Refusal| Box::new(refusal.into_response());
+    let pipeline = host.log_pipeline().map_err(refused)?;
     let epoch = host.log.log.epoch();
     let config_key = asked.config_key.clone();
     let session = asked.session.clone();
-    let mut record = Record::from_change(asked.into_change(epoch, &host.node_id)?);
+    let mut record = Record::from_change(asked.into_change(epoch, &host.node_id).map_err(refused)?);
     if let Some(session) = session {
         record.set_header(SESSION_HEADER, session.as_bytes());
     }
     let (tell, told) = oneshot::channel();
-    pipeline.submit(record, Box::new(|outcome| drop(tell.send(outcome))));
-    let outcome = told.await.map_err(|_| Refusal::unavailable("the pipeline ended before it answered"))?;
-    Ok(answer(&config_key, epoch, &outcome))
+    pipeline.submit(record, act.operator(), Box::new(|outcome| drop(tell.send(outcome))));
+    let ended = |_| refused(Refusal::unavailable("the pipeline ended before it answered"));
+    let outcome = told.await.map_err(ended)?;
+    if let OutcomeResult::Applied { .. } = outcome {
+        // Its entry is in its commit, and says who made it.
+        act.is_told();
+    }
+    answer(&config_key, epoch, &outcome)
 }
 
 /// serde quotes what it did not expect; the author knows its value, and whoever reads over his shoulder should not.
-fn without_value(error: &serde_json::Error) -> String {
+pub(super) fn without_value(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let is_about_names = text.starts_with("unknown field") || text.starts_with("missing field");
     let place = format!("line {}, column {}", error.line(), error.column());
     if is_about_names { text } else { format!("not valid JSON, or a field has the wrong type, at {place}") }
 }
 
-fn answer(config_key: &str, epoch: &str, outcome: &OutcomeResult) -> Response {
-    let refused =
-        |error| Refusal::from(error).with_body(json!({ "success": false, "config_key": config_key }));
+fn answer(
+    config_key: &str,
+    epoch: &str,
+    outcome: &OutcomeResult,
+) -> Result<Map<String, Value>, Box<Response>> {
     match outcome {
         OutcomeResult::Applied { revision, details } => {
-            let mut done = json!({
-                "success": true, "config_key": config_key, "revision": revision, "epoch": epoch,
-            });
-            let details: Option<Value> = details.as_ref().and_then(|details| details.read().ok());
-            if let (Some(Value::Object(details)), Some(fields)) = (details, done.as_object_mut()) {
+            let mut done = done(config_key);
+            done.insert("revision".to_owned(), (*revision).into());
+            done.insert("epoch".to_owned(), epoch.into());
+            if let Some(Value::Object(details)) = details.as_ref().and_then(|details| details.read().ok()) {
                 for (name, value) in details {
-                    fields.entry(name).or_insert(value);
+                    done.entry(name).or_insert(value);
                 }
             }
-            Body(done).into_response()
+            Ok(done)
         }
         // A transform dropped it: its author has nothing to mend, and there is no revision.
-        OutcomeResult::Written => Body(json!({ "success": true, "config_key": config_key })).into_response(),
-        OutcomeResult::Rejected(error) | OutcomeResult::Failed(error) => refused(error),
+        OutcomeResult::Written => Ok(done(config_key)),
+        OutcomeResult::Rejected(error) | OutcomeResult::Failed(error) => {
+            let about = json!({ "success": false, "config_key": config_key });
+            Err(Box::new(Refusal::from(error).with_body(about)))
+        }
     }
 }
 
+/// How every change is answered that was not refused.
+pub(super) fn done(config_key: &str) -> Map<String, Value> {
+    [("success", Value::from(true)), ("config_key", config_key.into())]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
 impl Asked<'_> {
+    /// What the audit tells of it if it does not come to a change.
+    pub(super) fn describe(&self, event_type: &'static str, act: &acts::Asked) {
+        act.is(event_type, &self.config_key);
+        act.with("config_key", self.config_key.as_str());
+        act.with("tenant_id", self.tenant_id.as_deref());
+        act.with("user_id", self.user_id.as_deref());
+    }
+
     fn into_change(self, epoch: &str, node_id: &str) -> Result<Change, Refusal> {
         check_names(self.tenant_id.as_deref(), &self.config_key)?;
         for (field, name) in [

@@ -2,15 +2,17 @@
 
 use super::HostView;
 use super::access::Caller;
+use super::acts::Asked;
 use super::answer::{Refusal, apart};
+use crate::audit::{Act, Audit, Operator, Outcome};
 use crate::runtime::{DeadLetters, Entry};
-use crate::store::StoreError;
+use crate::store::{Commit, StoreError};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use tracing::info;
 
@@ -23,6 +25,9 @@ const READ: usize = 50;
 
 /// How many are looked through for one page; a caller that wants more goes on after it.
 const MAX_READ: usize = 5000;
+
+/// What the audit calls it that one is dropped.
+const DROP: &str = "admin_dead_letter_drop";
 
 /// Which dead letters are listed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -131,10 +136,13 @@ pub(super) async fn show(
 /// Answered when the record is on its way: it is delivered when it is no dead letter any more.
 pub(super) async fn retry(
     State(host): State<Arc<HostView>>,
+    Extension(act): Extension<Asked>,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
+    act.is("admin_dead_letter_retry", &id);
     apart(move || {
         let entry = host.dead_letter(&id)?;
+        describe(&act, &entry);
         let (pipeline, component) = (&entry.letter.pipeline, &entry.letter.component);
         let running = host
             .pipeline(pipeline)
@@ -148,11 +156,14 @@ pub(super) async fn retry(
 
 pub(super) async fn drop(
     State(host): State<Arc<HostView>>,
+    Extension(act): Extension<Asked>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
+    act.is(DROP, &id);
     apart(move || {
         let entry = host.dead_letter(&id)?;
-        if !host.dead_letters.drop_letter(&entry.key)? {
+        describe(&act, &entry);
+        if !act.within(|commit| host.dead_letters.drop_letter(&entry.key, commit))? {
             return Err(Refusal::unavailable("it is being tried again just now"));
         }
         let (pipeline, component) = (&entry.letter.pipeline, &entry.letter.component);
@@ -160,6 +171,34 @@ pub(super) async fn drop(
         Ok(StatusCode::NO_CONTENT)
     })
     .await
+}
+
+/// What the audit tells of a dead letter: not its record.
+fn describe(act: &Asked, entry: &Entry) {
+    about(entry).into_iter().for_each(|(name, value)| act.with(&name, value));
+}
+
+fn about(entry: &Entry) -> Map<String, Value> {
+    let letter = &entry.letter;
+    let names = [
+        ("pipeline", Some(letter.pipeline.as_str().into())),
+        ("component", Some(letter.component.as_str().into())),
+        ("key", letter.record.key.as_ref().map(shown_key)),
+    ];
+    names.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// Drops a dead letter without a host, and writes that into the audit of the same store; false if it is being tried again.
+///
+/// # Errors
+/// If the store refuses.
+pub fn drop_dead_letter(letters: &DeadLetters, audit: &Audit, entry: &Entry) -> Result<bool, StoreError> {
+    let Operator { by, remote } = &Operator::here();
+    let (details, target) = (&about(entry), &entry.number().to_string());
+    let (outcome, code) = (Outcome::Done, None);
+    let mut commit = Commit::default();
+    audit.add_act(&mut commit, &Act { event_type: DROP, target, by, remote, details, outcome, code });
+    letters.drop_letter(&entry.key, commit)
 }
 
 impl HostView {

@@ -1,6 +1,7 @@
 //! Where the server listens: the address of `admin.listen` and a Unix socket in the data folder, each with a bound on
 //! its connections and on how long one may be silent.
 
+use crate::audit::Operator;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use std::fs::{self, Permissions};
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
@@ -23,6 +25,9 @@ const MAX_CONNECTIONS: usize = 64;
 
 /// A connection on which nothing moves for so long is closed, unless a request of it is being worked on.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
+
+/// Who is at the other end, if the system does not say.
+const UNKNOWN: &str = "unknown";
 
 /// What `sockaddr_un` has room for, without the closing NUL.
 pub(super) const MAX_SOCKET_PATH: usize = 107;
@@ -98,9 +103,45 @@ impl Busy {
     }
 }
 
-impl<L: Listener> Connected<IncomingStream<'_, Limited<L>>> for Busy {
+/// What is known of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Arrival {
+    pub busy: Busy,
+    pub operator: Operator,
+}
+
+impl<L> Connected<IncomingStream<'_, Limited<L>>> for Arrival
+where
+    L: Listener,
+    L::Io: HasPeer,
+{
     fn connect_info(stream: IncomingStream<'_, Limited<L>>) -> Self {
-        stream.io().busy.clone()
+        let connection = stream.io();
+        Self { busy: connection.busy.clone(), operator: connection.io.peer() }
+    }
+}
+
+/// A socket that knows who is at its other end.
+pub(super) trait HasPeer {
+    fn peer(&self) -> Operator;
+}
+
+impl HasPeer for UnixStream {
+    fn peer(&self) -> Operator {
+        match self.peer_cred() {
+            Ok(peer) => {
+                let process = peer.pid().map_or_else(String::new, |pid| format!(", pid {pid}"));
+                Operator::of_user(peer.uid(), format!("socket{process}"))
+            }
+            Err(_) => Operator { by: UNKNOWN.to_owned(), remote: "socket".to_owned() },
+        }
+    }
+}
+
+impl HasPeer for TcpStream {
+    fn peer(&self) -> Operator {
+        let address = self.peer_addr().map_or_else(|_| UNKNOWN.to_owned(), |address| address.to_string());
+        Operator::with_token(address)
     }
 }
 

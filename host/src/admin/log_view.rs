@@ -2,9 +2,9 @@
 
 use super::HostView;
 use super::answer::Refusal;
+use crate::audit::Operator;
 use crate::log::Log;
-use crate::runtime::{AdminIntake, Audit, AuditEntry, CallOperations, OperationInfo, RunningPipeline};
-use crate::store::StoreError;
+use crate::runtime::{AdminIntake, CallOperations, OperationInfo, RunningPipeline};
 use lockstep_plugin_api::names::{key_problem, tenant_problem};
 use lockstep_plugin_api::source::OutcomeResult;
 use lockstep_plugin_api::{Error, Record};
@@ -27,16 +27,13 @@ pub struct LogView {
 /// The pipeline through the log, from its operators' side.
 pub trait LogPipeline: Send + Sync {
     /// Lets a change enter as one of the source `admin`. Never waits; `told` may be called at once.
-    fn submit(&self, record: Record, told: Told);
+    fn submit(&self, record: Record, operator: Operator, told: Told);
 
     /// What its components offer to be called by name.
     fn operations(&self) -> Vec<OperationInfo>;
 
     /// Starts an operation with arguments that are JSON. Never waits.
     fn call(&self, operation: &str, arguments: &str, called: Called);
-
-    /// What its components have written into the audit before an entry, the newest first.
-    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
 }
 
 impl LogView {
@@ -51,19 +48,18 @@ impl LogView {
 struct ThroughLog {
     intake: AdminIntake,
     operations: CallOperations,
-    audit: Audit,
 }
 
 impl ThroughLog {
     fn of(pipeline: &RunningPipeline) -> Option<Self> {
         let (intake, operations) = (pipeline.admin()?, pipeline.operations()?);
-        Some(Self { intake, operations, audit: pipeline.audit()? })
+        Some(Self { intake, operations })
     }
 }
 
 impl LogPipeline for ThroughLog {
-    fn submit(&self, record: Record, told: Told) {
-        self.intake.submit(record, told);
+    fn submit(&self, record: Record, operator: Operator, told: Told) {
+        self.intake.submit_by(Some(operator), record, told);
     }
 
     fn operations(&self) -> Vec<OperationInfo> {
@@ -72,10 +68,6 @@ impl LogPipeline for ThroughLog {
 
     fn call(&self, operation: &str, arguments: &str, called: Called) {
         self.operations.call(operation, arguments, called);
-    }
-
-    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
-        self.audit.newest(before, limit)
     }
 }
 

@@ -6,6 +6,7 @@
 mod listen;
 mod token;
 mod access;
+mod acts;
 mod answer;
 mod health;
 mod process;
@@ -19,18 +20,23 @@ mod changes;
 mod keys;
 mod watch;
 mod operations;
+mod audit;
+mod state;
 mod server;
 mod client;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{AuditLines, AuditList, AuditShown, AuditVerdict, audit_list, verdict};
 pub use client::{Client, ClientError, Lines, escaped};
-pub use dead_letters::{Filter, Page, detail, page};
+pub use dead_letters::{Filter, Page, detail, drop_dead_letter, page};
+pub use keys::Moment;
 pub use listen::AdminError;
 pub use log_view::{Called, LogPipeline, LogView, Told};
 pub use plugins::plugins;
 pub use server::{AdminServer, BoundAddress};
 
+use crate::audit::Audit;
 use crate::registry::Registry;
 use crate::runtime::{DeadLetters, RunningPipeline};
 use crate::store::Store;
@@ -50,6 +56,7 @@ pub struct HostView {
     pub node_id: String,
     pub registry: Registry,
     pub store: Store,
+    pub audit: Audit,
     pub log: LogView,
     pub dead_letters: DeadLetters,
     pub metrics: Metrics,

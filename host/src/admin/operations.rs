@@ -1,23 +1,20 @@
 //! `/v1/operations`: what components offer to be called by name. The host knows none of the names.
 
 use super::HostView;
-use super::answer::{Refusal, apart};
-use super::keys::asked;
-use crate::runtime::{AuditEntry, OperationInfo};
+use super::acts::Asked;
+use super::answer::Refusal;
+use crate::runtime::OperationInfo;
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// How many entries of the audit are listed unless asked otherwise, and at most.
-const LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
+/// Arguments that say what a call is about and on whose behalf: the audit shows these, and of the others their names.
+const SHOWN: [&str; 4] = ["config_key", "tenant_id", "user_id", "admin_user_id"];
 
 pub(super) async fn list(State(host): State<Arc<HostView>>) -> Json<Vec<OperationInfo>> {
     Json(host.log.pipeline.as_ref().map(|pipeline| pipeline.operations()).unwrap_or_default())
@@ -26,13 +23,15 @@ pub(super) async fn list(State(host): State<Arc<HostView>>) -> Json<Vec<Operatio
 /// Without a body, there are no arguments.
 pub(super) async fn call(
     State(host): State<Arc<HostView>>,
+    Extension(act): Extension<Asked>,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
+    act.is("admin_operation", &name);
     let arguments = if body.is_empty() { "{}" } else { std::str::from_utf8(&body).unwrap_or_default() };
-    if !serde_json::from_str(arguments).is_ok_and(|arguments: Value| arguments.is_object()) {
-        return Err(Refusal::bad_message("the arguments must be a JSON object"));
-    }
+    let named: Map<String, Value> = serde_json::from_str(arguments)
+        .map_err(|_| Refusal::bad_message("the arguments must be a JSON object"))?;
+    describe(&act, &named);
     let pipeline = host.log_pipeline()?;
     let (tell, told) = oneshot::channel();
     pipeline.call(&name, arguments, Box::new(|answer| drop(tell.send(answer))));
@@ -41,27 +40,10 @@ pub(super) async fn call(
     Ok(([(CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AuditAsked {
-    before: Option<u64>,
-    limit: Option<usize>,
-}
-
-/// The newest entry first.
-pub(super) async fn audit(
-    State(host): State<Arc<HostView>>,
-    query: Result<Query<AuditAsked>, QueryRejection>,
-) -> Result<Json<Value>, Refusal> {
-    let asked = asked(query)?;
-    let pipeline = host.log_pipeline()?;
-    apart(move || {
-        let limit = asked.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
-        let entries = pipeline.audit(asked.before, limit)?;
-        let next = entries.last().filter(|_| entries.len() == limit).map(|entry| entry.number);
-        let shown = |entry: AuditEntry| json!({ "id": entry.number, "entry": entry.entry });
-        let entries: Vec<_> = entries.into_iter().map(shown).collect();
-        Ok(Json(json!({ "entries": entries, "next": next })))
-    })
-    .await
+/// Names only, but for those that say what it is about.
+fn describe(act: &Asked, arguments: &Map<String, Value>) {
+    for name in SHOWN {
+        act.with(name, arguments.get(name).and_then(Value::as_str));
+    }
+    act.with("arguments", arguments.keys().cloned().collect::<Vec<_>>());
 }

@@ -21,6 +21,9 @@ const HELP: &[(&str, &str)] = &[
     ("lockstep_store_conflicts_total", "Commits whose checks failed."),
     ("lockstep_store_fsyncs_total", "Groups of commits written, one fsync each."),
     ("lockstep_store_writable", "1 while the store takes commits."),
+    ("lockstep_audit_head", "Number of the newest entry of the audit."),
+    ("lockstep_audit_entries", "Entries of the audit that are kept."),
+    ("lockstep_audit_bytes", "Their bytes."),
     ("lockstep_pipeline_state", "1 for the state a pipeline is in, 0 for the others."),
     ("lockstep_pipeline_restarts_total", "How often a pipeline was started again after a failure."),
     ("lockstep_in_flight_records", "Records polled and not yet written everywhere."),
@@ -79,6 +82,10 @@ fn measure_store(host: &HostView) {
     advance(&scope.counter("lockstep_store_conflicts_total"), counts.n_conflicts);
     advance(&scope.counter("lockstep_store_fsyncs_total"), counts.n_syncs);
     scope.gauge("lockstep_store_writable").set((host.store.health() == Health::Ok).into());
+    let audit = host.audit.chain();
+    scope.gauge("lockstep_audit_head").set(clamp(audit.head.number));
+    scope.gauge("lockstep_audit_entries").set(clamp(audit.n_entries()));
+    scope.gauge("lockstep_audit_bytes").set(clamp(audit.n_bytes));
 }
 
 fn measure_pipeline(metrics: &Metrics, pipeline: &RunningPipeline) {

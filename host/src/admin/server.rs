@@ -1,17 +1,18 @@
 //! Binding, serving and ending.
 
-use super::access::{Door, MAX_BODY, MAX_VALUE_BODY, guard};
+use super::access::{Door, MAX_BODY, MAX_VALUE_BODY, guard, within_time};
+use super::acts::{Unserved, audited};
 use super::answer::Refusal;
-use super::listen::{AdminError, Busy, Limited, bind_address, bind_socket};
+use super::listen::{AdminError, Arrival, HasPeer, Limited, bind_address, bind_socket};
 use super::token::Token;
 use super::watch::Watchers;
 use super::{
-    ADDRESS, HostView, SOCKET, TOKEN, changes, dead_letters, guide_metrics, health, keys, operations,
-    pipelines, plugins, scrape, watch as watching,
+    ADDRESS, HostView, SOCKET, TOKEN, audit, changes, dead_letters, guide_metrics, health, keys, operations,
+    pipelines, plugins, scrape, state, watch as watching,
 };
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use axum::serve::Listener;
 use std::future::IntoFuture;
@@ -171,12 +172,13 @@ async fn serve_door<L>(
     mut stopped: watch::Receiver<bool>,
 ) where
     L: Listener,
+    L::Io: HasPeer,
     L::Addr: std::fmt::Debug,
 {
     let stop = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
     };
-    let service = router(Arc::clone(view), door, watchers).into_make_service_with_connect_info::<Busy>();
+    let service = router(Arc::clone(view), door, watchers).into_make_service_with_connect_info::<Arrival>();
     let serving = axum::serve(Limited::new(listener), service)
         .with_graceful_shutdown(stop(stopped.clone()))
         .into_future();
@@ -206,17 +208,26 @@ pub(super) fn router(view: Arc<HostView>, door: Door, watchers: Watchers) -> Rou
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/{key}", get(keys::show))
         .route("/v1/keys/{key}/history", get(keys::history))
+        .route("/v1/keys/{key}/diff", get(keys::diff))
+        .route("/v1/keys/{key}/blame", get(keys::blame))
+        .route("/v1/keys/{key}/rollback", post(keys::rollback))
         .route("/v1/watch", get(watching::lines))
         .route("/v1/operations", get(operations::list))
         .route("/v1/operations/{name}", post(operations::call).layer(DefaultBodyLimit::max(MAX_VALUE_BODY)))
-        .route("/v1/audit", get(operations::audit))
+        .route("/v1/audit", get(audit::list))
+        .route("/v1/audit/verify", get(audit::verify))
+        .route("/v1/audit/export", get(audit::export))
+        .route("/v1/state", get(state::status))
+        .route("/v1/state/rotate-key", post(state::rotate_key))
         .route("/v1/metrics", get(guide_metrics::document))
         .route("/v1/metrics/rates", get(guide_metrics::rates))
         .route("/v1/metrics/reset", post(guide_metrics::reset))
-        .fallback(|| async { Refusal::not_found("there is nothing here") })
-        .method_not_allowed_fallback(|| async { Refusal::bad_method() })
+        .fallback(|| async { (Extension(Unserved), Refusal::not_found("there is nothing here")) })
+        .method_not_allowed_fallback(|| async { (Extension(Unserved), Refusal::bad_method()) })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Extension(watchers))
+        .layer(from_fn(within_time))
+        .layer(from_fn_with_state(Arc::clone(&view), audited))
         .layer(from_fn_with_state(Arc::new(door), guard))
         .with_state(view)
 }

@@ -12,6 +12,11 @@ impl Table {
         Self { rows: vec![heading.iter().map(|cell| (*cell).to_owned()).collect()] }
     }
 
+    /// Rows without a heading.
+    pub fn of<C: Into<String>>(rows: impl IntoIterator<Item = impl IntoIterator<Item = C>>) -> Self {
+        Self { rows: rows.into_iter().map(|row| row.into_iter().map(Into::into).collect()).collect() }
+    }
+
     pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }

@@ -60,7 +60,7 @@ fn examine(checked: Checked) -> (Vec<Pipeline>, Diagnostics) {
     let mut accepted = Vec::new();
     if let Some(settings) = settings {
         let refused;
-        (accepted, refused) = pipeline::build_all(&pipelines, &open_registry(&settings));
+        (accepted, refused) = pipeline::build_all(&pipelines, &open_registry(&settings), &settings.state);
         problems.extend(refused);
     }
     problems.sort();

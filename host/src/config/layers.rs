@@ -9,10 +9,12 @@ use std::sync::Arc;
 use figment::providers::{Format, Serialized, Yaml};
 use figment::value::{Dict, Map, Value as Layered};
 use figment::{Figment, Metadata, Profile, Provider};
+use lockstep_plugin_api::glob::Glob;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::diagnostic::{Diagnostic, Diagnostics};
+use super::encryption::EncryptionSettings;
 use super::format::settings_schema;
 use super::interpolate::Environment;
 use super::nearest::nearest;
@@ -188,13 +190,14 @@ struct Layers<'a> {
 
 impl Layers<'_> {
     fn origin(&self, at: &str) -> Origin {
-        let layer = self.figment.find_metadata(at).map(|metadata| metadata.name.as_ref());
+        let setting = outside_of_lists(at);
+        let layer = self.figment.find_metadata(setting).map(|metadata| metadata.name.as_ref());
         match (layer, &self.file) {
             (Some(FILE), Some(file)) => {
                 Origin::File { file: file.file().into(), line: file.line_column(at, Anchor::Key).0 }
             }
             (Some(ENVIRONMENT), _) => {
-                Origin::Environment(format!("{PREFIX}{}", at.replace('.', "__").to_ascii_uppercase()))
+                Origin::Environment(format!("{PREFIX}{}", setting.replace('.', "__").to_ascii_uppercase()))
             }
             (Some(FLAGS), _) => {
                 let flag = self
@@ -249,6 +252,12 @@ impl Layers<'_> {
         if !is_address && listen != "off" {
             refuse("admin.listen", "expected `host:port`, for example `127.0.0.1:8780`, or `off`");
         }
+        for (at, pattern) in settings.audit.redact.iter().enumerate() {
+            if let Err(error) = Glob::new(pattern) {
+                let at = path::join("audit.redact", &at.to_string());
+                refuse(&at, &format!("`{pattern}` is not a pattern: {error}"));
+            }
+        }
         if settings
             .node_id
             .as_deref()
@@ -256,6 +265,9 @@ impl Layers<'_> {
         {
             refuse("node_id", "a node id has 1 to 64 characters and no space");
         }
+        problems.extend(settings.state.encryption.problems().into_iter().map(|problem| {
+            self.diagnostic(&problem.at, Anchor::Value, problem.message, problem.help).code("encryption")
+        }));
         problems
     }
 
@@ -272,6 +284,8 @@ impl Layers<'_> {
             resolve("plugin_cache_dir", cache);
         }
         settings.plugin_path.iter_mut().for_each(|folder| resolve("plugin_path", folder));
+        let keys = settings.state.encryption.keys.iter_mut();
+        keys.filter_map(|key| key.file.as_mut()).for_each(|file| resolve("state.encryption.keys", file));
         if settings.plugin_path.is_empty() {
             settings.plugin_path = plugin_path_of_executable();
         }
@@ -280,7 +294,8 @@ impl Layers<'_> {
 
     fn shown(&self, settings: &HostSettings) -> Vec<ShownSetting> {
         let mut shown = Vec::new();
-        let value = serde_json::to_value(settings).expect("settings are plain data");
+        let mut value = serde_json::to_value(settings).expect("settings are plain data");
+        EncryptionSettings::hide_arguments(&mut value);
         self.leaves("", &value, &mut shown);
         shown
     }
@@ -290,9 +305,20 @@ impl Layers<'_> {
             Value::Object(fields) => {
                 fields.iter().for_each(|(name, value)| self.leaves(&path::join(at, name), value, shown));
             }
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                let named = items.iter().enumerate();
+                named.for_each(|(n, item)| self.leaves(&path::join(at, &n.to_string()), item, shown));
+            }
             _ => shown.push(ShownSetting { path: at.into(), value: value.clone(), origin: self.origin(at) }),
         }
     }
+}
+
+/// Layers replace a list whole: what stands in it comes from where the list does.
+fn outside_of_lists(at: &str) -> &str {
+    let is_item = |segment: &str| segment.bytes().all(|byte| byte.is_ascii_digit());
+    let list = at.split('.').take_while(|segment| !is_item(segment)).map(|segment| segment.len() + 1);
+    &at[..list.sum::<usize>().saturating_sub(1)]
 }
 
 /// The folder of the executable, then `../lib/lockstep` beside it.

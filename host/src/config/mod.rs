@@ -4,6 +4,7 @@
 
 pub mod quantity;
 mod settings;
+mod encryption;
 mod layers;
 mod pipeline;
 mod format;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use editor::{editor_schema, pipeline_schema, settings_schema};
+pub use encryption::{EncryptionSettings, KeySettings};
 pub use interpolate::Environment;
 pub use layers::{Flag, Origin, ShownSetting};
 pub use pipeline::{
@@ -36,8 +38,8 @@ pub use pipeline::{
 pub use reference::{format_reference, settings_example, settings_reference};
 pub use schema::check_against_schema;
 pub use settings::{
-    AdminSettings, CrashLoop, DeadLetterSettings, DurabilityMode, HistorySettings, HostSettings, LogFormat,
-    LogSettings, RestartBackoff, RestartSettings, StateSettings, SyncSettings,
+    AdminSettings, AuditSettings, CrashLoop, DeadLetterSettings, DurabilityMode, HistorySettings,
+    HostSettings, LogFormat, LogSettings, RestartBackoff, RestartSettings, StateSettings, SyncSettings,
 };
 pub use source_text::{Anchor, SourceText, path};
 

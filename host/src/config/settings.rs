@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::encryption::EncryptionSettings;
 use super::quantity::{duration, size};
 
 /// Settings of one host, from defaults, `lockstep.yaml`, environment and flags.
@@ -43,6 +44,8 @@ pub struct HostSettings {
     pub log: LogSettings,
     /// Limits of the embedded store.
     pub state: StateSettings,
+    /// What is kept of who did what.
+    pub audit: AuditSettings,
     /// Intervals and limits of synchronisation.
     pub sync_settings: SyncSettings,
     /// How a failed task is restarted.
@@ -97,6 +100,8 @@ pub struct StateSettings {
     pub max_bytes: u64,
     /// When a component's dead letter queue is full, its pipeline stops.
     pub dead_letters: DeadLetterSettings,
+    /// How the values in the store are sealed on the disk; without keys they are not.
+    pub encryption: EncryptionSettings,
 }
 
 /// When a change is answered.
@@ -131,6 +136,28 @@ pub struct DeadLetterSettings {
     #[serde(with = "size")]
     #[schemars(with = "size::Text")]
     pub bytes: u64,
+}
+
+/// What is kept of who did what. The oldest entries go when there are too many, too many bytes of them, or too old ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// Whether every change has an entry. What operators do, locks and resolutions always have one.
+    pub changes: bool,
+    /// Globs of config keys whose values the audit does not show: resolutions of them are kept without the value, their
+    /// changes without its size and hash.
+    pub redact: Vec<String>,
+    /// Most entries kept.
+    #[schemars(range(min = 1))]
+    pub entries: u64,
+    /// Most bytes kept.
+    #[serde(with = "size")]
+    #[schemars(with = "size::Text")]
+    pub bytes: u64,
+    /// How long an entry is kept.
+    #[serde(with = "duration")]
+    #[schemars(with = "duration::Text")]
+    pub age: Duration,
 }
 
 /// Intervals and limits of synchronisation.
@@ -216,6 +243,7 @@ impl Default for HostSettings {
             grace_period: seconds(30),
             log: LogSettings::default(),
             state: StateSettings::default(),
+            audit: AuditSettings::default(),
             sync_settings: SyncSettings::default(),
             restart: RestartSettings::default(),
         }
@@ -234,6 +262,13 @@ impl Default for LogSettings {
     }
 }
 
+impl StateSettings {
+    /// Whether what lies in the store is sealed there, so that it may hold what nobody is to read in `data_dir`.
+    pub fn is_encrypted(&self) -> bool {
+        !self.encryption.keys.is_empty() && !self.encryption.unseal
+    }
+}
+
 impl Default for StateSettings {
     fn default() -> Self {
         Self {
@@ -242,6 +277,7 @@ impl Default for StateSettings {
             history: HistorySettings::default(),
             max_bytes: 10 << 30,
             dead_letters: DeadLetterSettings::default(),
+            encryption: EncryptionSettings::default(),
         }
     }
 }
@@ -255,6 +291,13 @@ impl Default for HistorySettings {
 impl Default for DeadLetterSettings {
     fn default() -> Self {
         Self { records: 100_000, bytes: 1 << 30 }
+    }
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        let age = seconds(90 * 24 * 3600);
+        Self { changes: true, redact: Vec::new(), entries: 1_000_000, bytes: 1 << 30, age }
     }
 }
 

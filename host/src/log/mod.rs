@@ -13,6 +13,7 @@
 mod compaction;
 mod cursors;
 mod entry;
+mod keys;
 mod read;
 mod ring;
 
@@ -31,7 +32,8 @@ use crate::store::{Commit, Store, StoreError};
 pub use compaction::Retention;
 pub use cursors::{Cursor, Cursors};
 pub use entry::HOST_HEADERS;
-pub use read::{At, Gap, Page};
+pub use keys::{At, Before, KeyHistory};
+pub use read::{Gap, Page};
 
 use ring::Ring;
 

@@ -1,16 +1,13 @@
-//! Reading the log: page by page, key by key, and what a key was at some revision.
+//! Reading the log page by page.
 
 use std::sync::Arc;
 
 use lockstep_plugin_api::{Batch, Record};
 
-use super::entry::{decode, log_key};
+use super::entry::decode;
 use super::ring::Recent;
 use super::{Log, Shared};
 use crate::store::{EntryPage, ReadLimit, StoreError, StoredEntry};
-
-/// How far back a key's entries are followed one by one. Beyond it, what a key was is not told any more.
-const MAX_STEPS: usize = 10_000;
 
 /// Entries in revision order.
 #[derive(Debug, Clone)]
@@ -28,18 +25,6 @@ pub struct Page {
 pub struct Gap {
     pub after: u64,
     pub compacted: u64,
-}
-
-/// What a key was at some revision.
-#[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "it is looked at and dropped, never kept")]
-pub enum At {
-    /// Its newest entry up to then.
-    Entry(Record),
-    /// It had none.
-    Absent,
-    /// History does not reach back that far.
-    Compacted,
 }
 
 impl Log {
@@ -81,108 +66,10 @@ impl Log {
         let limit = ReadLimit { through: head, records: max_records, bytes: max_bytes };
         self.shared().stored_page(self.shared().store.current_entries(after, limit)?, head)
     }
-
-    /// The newest entry of a key, a deletion included.
-    pub fn get(&self, tenant: Option<&str>, key: &str) -> Result<Option<Record>, StoreError> {
-        match self.newest(tenant, key)? {
-            Some(entry) => self.shared().record(&entry).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// What a key was at some revision.
-    pub fn entry_at(&self, tenant: Option<&str>, key: &str, revision: u64) -> Result<At, StoreError> {
-        // Whoever has seen nothing needs no history.
-        let mut next = if revision == 0 { None } else { self.newest(tenant, key)? };
-        for _ in 0..MAX_STEPS {
-            let Some(entry) = next else { return Ok(At::Absent) };
-            if entry.revision <= revision {
-                return self.shared().record(&entry).map(At::Entry);
-            }
-            next = match entry.previous {
-                0 => None,
-                previous => match self.shared().store.entry(previous)? {
-                    Some(entry) => Some(entry),
-                    None => return Ok(At::Compacted),
-                },
-            };
-        }
-        Ok(At::Compacted)
-    }
-
-    /// At most `limit` keys of a tenant, in order, with the revision of their newest entry; deleted ones are left out.
-    pub fn keys(
-        &self,
-        tenant: Option<&str>,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, u64)>, StoreError> {
-        let n_before = log_key(tenant, "").len();
-        let after = after.map(|after| log_key(tenant, after));
-        let found = self.shared().store.keys(&log_key(tenant, prefix), after.as_deref(), limit)?;
-        let name = |key: &[u8]| String::from_utf8_lossy(&key[n_before..]).into_owned();
-        Ok(found.into_iter().map(|(key, revision)| (name(&key), revision)).collect())
-    }
-
-    /// The entries of a key, newest first: at most `limit`, of those before revision `before` if it is given.
-    pub fn history(
-        &self,
-        tenant: Option<&str>,
-        key: &str,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        let before = before.unwrap_or(u64::MAX);
-        let mut records = Vec::new();
-        let mut next = self.newest_from(tenant, key, before)?;
-        while let Some(entry) = next.filter(|_| records.len() < limit) {
-            if entry.revision < before {
-                records.push(self.shared().record(&entry)?);
-            }
-            next = self.shared().before(&entry)?;
-        }
-        Ok(records)
-    }
-
-    /// The entry `before` itself, where it is one of this key's, so that the next page does not start from the newest.
-    fn newest_from(
-        &self,
-        tenant: Option<&str>,
-        key: &str,
-        before: u64,
-    ) -> Result<Option<StoredEntry>, StoreError> {
-        if let Some(entry) = self.shared().store.entry(before)? {
-            let record = self.shared().record(&entry)?;
-            let change = record.known_change().filter(|_| !record.is_notice());
-            if change.is_some_and(|change| change.tenant_id() == tenant && change.config_key() == key) {
-                return Ok(Some(entry));
-            }
-        }
-        self.newest(tenant, key)
-    }
-
-    /// Between looking for it and reading it, it may be replaced and given up: then there is a newer one.
-    fn newest(&self, tenant: Option<&str>, key: &str) -> Result<Option<StoredEntry>, StoreError> {
-        let (store, key) = (&self.shared().store, log_key(tenant, key));
-        loop {
-            let Some(revision) = store.newest(&key)? else { return Ok(None) };
-            if let Some(entry) = store.entry(revision)? {
-                return Ok(Some(entry));
-            }
-        }
-    }
 }
 
 impl Shared {
-    fn before(&self, entry: &StoredEntry) -> Result<Option<StoredEntry>, StoreError> {
-        match entry.previous {
-            0 => Ok(None),
-            previous => self.store.entry(previous),
-        }
-    }
-
-    fn record(&self, entry: &StoredEntry) -> Result<Record, StoreError> {
+    pub(super) fn record(&self, entry: &StoredEntry) -> Result<Record, StoreError> {
         decode(entry.value(), &self.epoch, entry.revision).ok_or_else(|| self.damaged())
     }
 

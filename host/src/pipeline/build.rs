@@ -2,11 +2,11 @@
 //!
 //! A pipeline whose last transform commits goes through the log; a component that commits anywhere else is refused.
 
-use super::{ADMIN_SOURCE, Gate, Pipeline, SinkStep, SourceStep, Step, TransformStep};
+use super::{ADMIN_SOURCE, Gate, Pipeline, SinkStep, SourceStep, Step, TransformStep, sealing};
 use crate::condition::Condition;
 use crate::config::{
-    Anchor, ComponentConfig, Diagnostic, Diagnostics, PipelineConfig, SourceText, When, check_against_schema,
-    path,
+    Anchor, ComponentConfig, Diagnostic, Diagnostics, PipelineConfig, SourceText, StateSettings, When,
+    check_against_schema, path,
 };
 use crate::registry::{Component, Registry};
 use lockstep_plugin_api::{Advice, Error};
@@ -14,17 +14,25 @@ use std::sync::Arc;
 
 /// Builds every pipeline of a host: those that are good, and everything that is wrong with the others or between them, with
 /// the warnings about those that are good.
-pub fn build_all(configs: &[PipelineConfig], registry: &Registry) -> (Vec<Pipeline>, Diagnostics) {
+pub fn build_all(
+    configs: &[PipelineConfig],
+    registry: &Registry,
+    state: &StateSettings,
+) -> (Vec<Pipeline>, Diagnostics) {
     let (mut pipelines, mut problems) = (Vec::new(), Diagnostics::new());
     let mut first_through_log: Option<&PipelineConfig> = None;
     for config in configs {
-        let pipeline = match build(config, registry) {
+        let mut pipeline = match build(config, registry) {
             Ok(pipeline) => pipeline,
             Err(refused) => {
                 problems.extend(refused);
                 continue;
             }
         };
+        if !state.is_encrypted() {
+            let warnings = sealing::warnings(&pipeline, config);
+            pipeline.warnings.extend(warnings);
+        }
         problems.extend(pipeline.warnings.iter().cloned());
         match first_through_log {
             Some(first) if pipeline.through_log => problems.push(second_through_log(config, first)),
@@ -54,7 +62,7 @@ pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, D
     if builder.problems.has_errors() {
         return Err(builder.problems);
     }
-    Ok(Pipeline {
+    let pipeline = Pipeline {
         name: config.name.clone(),
         through_log,
         file: config.source_text.file().to_owned(),
@@ -63,7 +71,9 @@ pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, D
         sinks: sinks.into_iter().flatten().collect(),
         delivery: config.delivery.clone(),
         warnings: builder.problems,
-    })
+    };
+    let refused = sealing::refusals(&pipeline, config);
+    if refused.is_empty() { Ok(pipeline) } else { Err(refused.into_iter().collect()) }
 }
 
 /// There is one log, and what goes through it is one pipeline.
@@ -186,7 +196,7 @@ impl Builder<'_> {
             name: config.name.clone(),
             component,
             config: config.config.clone(),
-            promise: advice.promise(),
+            advice,
             base_dir: self.source.dir().to_owned(),
             on_error: config.on_error.clone(),
         })

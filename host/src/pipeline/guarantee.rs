@@ -47,8 +47,8 @@ impl Pipeline {
         let mut way =
             with_chain(&source.step, &source.chain).chain(common).chain(with_chain(&sink.step, &sink.chain));
         let answered = component.answers();
-        let confirmed = sink.step.promise != Some(advice::Promise::AtMostOnce);
-        let read = promise(source.step.promise, component.replays(), answered);
+        let confirmed = sink.step.advice.promise() != Some(advice::Promise::AtMostOnce);
+        let read = promise(source.step.advice.promise(), component.replays(), answered);
         Guarantee {
             source: source.step.name.clone(),
             sink: sink.step.name.clone(),

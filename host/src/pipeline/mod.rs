@@ -4,6 +4,7 @@
 
 mod build;
 mod guarantee;
+mod sealing;
 mod view;
 
 pub use build::{build, build_all};
@@ -13,7 +14,7 @@ pub use view::View;
 use crate::condition::Condition;
 use crate::config::{Delivery, Diagnostics, OnError};
 use crate::registry::Component;
-use lockstep_plugin_api::advice;
+use lockstep_plugin_api::Advice;
 use std::path::PathBuf;
 
 /// What the host's own source of a pipeline through the log is called.
@@ -43,8 +44,8 @@ pub struct Step {
     pub name: String,
     pub component: Component,
     pub config: serde_json::Value,
-    /// What it promises with this configuration, if that is not what its metadata says.
-    pub promise: Option<advice::Promise>,
+    /// What it says about this configuration.
+    pub advice: Advice,
     /// Where relative paths of its configuration start.
     pub base_dir: PathBuf,
     pub on_error: OnError,
@@ -88,6 +89,11 @@ impl Pipeline {
         let transforms = self.transforms.iter().map(|transform| &transform.step);
         let sinks = self.sinks.iter().flat_map(SinkStep::steps);
         sources.chain(transforms).chain(sinks)
+    }
+
+    /// Whether a component belongs to what is before the log, if the pipeline goes through it.
+    pub fn is_before_log(&self, step: &Step) -> bool {
+        self.sinks.iter().all(|sink| sink.steps().all(|other| other.index != step.index))
     }
 
     pub fn n_steps(&self) -> usize {

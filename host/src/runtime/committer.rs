@@ -205,7 +205,7 @@ impl<'a> Committer<'a> {
                     }
                     self.unsettled.mark(*source, *seq);
                 }
-                Origin::Admin { reply } => {
+                Origin::Admin { reply, .. } => {
                     outcomes_of(flight).into_iter().for_each(|outcome| reply.answer(outcome.result));
                     self.run.in_flight.release(flight.n_records(), flight.n_bytes);
                     self.run.metrics.admin_acked(flight.n_records());

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a record counts as taken care of only after its dead letter is on disk.
 
+use super::withheld::Withheld;
 use crate::config::DeadLetterSettings;
 use crate::store::{Commit, Namespace, Store, StoreError};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -54,6 +55,9 @@ pub struct StoredRecord {
     pub key: Option<Blob>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub value: Option<Blob>,
+    /// Instead of a value that was to be sealed and was not yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub withheld: Option<Withheld>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub headers: Vec<(String, Blob)>,
     pub timestamp_us: i64,
@@ -115,6 +119,7 @@ impl From<&Record> for StoredRecord {
         Self {
             key: record.key().map(Blob::from),
             value: record.value().as_ref().map(Blob::from),
+            withheld: None,
             headers: record.headers().map(|(name, value)| (name.to_owned(), Blob::from(value))).collect(),
             timestamp_us: record.timestamp_us(),
             position: record.position().map(|position| (position.lane(), Blob::from(position.bytes()))),
@@ -123,6 +128,11 @@ impl From<&Record> for StoredRecord {
 }
 
 impl StoredRecord {
+    /// The record without its value.
+    pub fn without_value(record: &Record, withheld: Withheld) -> Self {
+        Self { value: None, withheld: Some(withheld), ..Self::from(record) }
+    }
+
     /// The record again, with the id it had.
     pub fn to_record(&self, id: u64) -> Record {
         let mut record = Record::new(Bytes::new());
@@ -265,6 +275,11 @@ impl DeadLetters {
         }
     }
 
+    /// Whether values that a component would have sealed may be stored as they are: the store itself seals them.
+    pub fn keeps_clear_values(&self) -> bool {
+        self.store.is_sealed()
+    }
+
     /// Stores dead letters; each replaces the one under its key if it has one. Returns when they are on disk.
     pub fn put(&self, letters: &[KeyedLetter]) -> Result<(), DeadLetterError> {
         let mut prepared = self.prepare(letters)?;
@@ -344,15 +359,19 @@ impl DeadLetters {
         is_new.then(|| Claim { key: key.to_vec(), queues: self.queues.clone() })
     }
 
-    /// Forgets a letter because an operator said so; false if it is being tried again just now.
-    pub fn drop_letter(&self, key: &[u8]) -> Result<bool, StoreError> {
+    /// Forgets a letter because an operator said so, in one commit with `with`, which says so; false if it is being tried
+    /// again just now.
+    pub fn drop_letter(&self, key: &[u8], with: Commit) -> Result<bool, StoreError> {
         let Some(_claim) = self.claim(key) else { return Ok(false) };
-        self.remove(&[key.to_vec()]).map(|()| true)
+        self.remove_with(with, &[key.to_vec()]).map(|()| true)
     }
 
     /// Forgets dead letters that were delivered, or whose claim the caller has.
     pub fn remove(&self, keys: &[Vec<u8>]) -> Result<(), StoreError> {
-        let mut commit = Commit::default();
+        self.remove_with(Commit::default(), keys)
+    }
+
+    fn remove_with(&self, mut commit: Commit, keys: &[Vec<u8>]) -> Result<(), StoreError> {
         let mut removed = Vec::new();
         for key in keys {
             if let Some(value) = self.store.get(Namespace::DeadLetters, key)? {

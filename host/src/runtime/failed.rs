@@ -9,6 +9,7 @@ use super::{
     run::{Ended, Run},
     status::SeenError,
     through_log,
+    withheld::Withheld,
 };
 use crate::config::Then;
 use crate::pipeline::Step;
@@ -256,7 +257,18 @@ impl Run {
             error: StoredError::from(&failed.error),
             first_failed_at: Timestamp::now(),
             last_failed_at: Timestamp::now(),
-            record: StoredRecord::from(&failed.record),
+            record: self.stored(step, failed),
+        }
+    }
+
+    fn stored(&self, step: &Step, failed: &FailedRecord) -> StoredRecord {
+        if self.dead_letters.keeps_clear_values() {
+            return StoredRecord::from(&failed.record);
+        }
+        let sealed = self.pipeline.sealed_from(step.index, failed.is_undecided);
+        match Withheld::of(&failed.record, &sealed) {
+            Some(withheld) => StoredRecord::without_value(&failed.record, withheld),
+            None => StoredRecord::from(&failed.record),
         }
     }
 }

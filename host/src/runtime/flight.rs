@@ -3,6 +3,7 @@
 //! Invariant: a flight is finished exactly once, when the chain and every sink that was given a part of it have let go.
 
 use super::{committer::Progress, dead_letter::Claim, through_log::Reply};
+use crate::audit::Operator;
 use lockstep_plugin_api::{Bytes, Error, Json};
 use std::{
     collections::HashMap,
@@ -22,8 +23,8 @@ pub enum Origin {
     Source { source: usize, seq: u64 },
     /// A dead letter that is tried again.
     DeadLetter { claim: Claim },
-    /// An operator, through the host's own source.
-    Admin { reply: Reply },
+    /// The host's own source: an operator, if one made the change.
+    Admin { operator: Option<Operator>, reply: Reply },
     /// The log, on the way to one sink; its authors have been answered.
     Log { through: u64 },
 }

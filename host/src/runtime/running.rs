@@ -5,7 +5,7 @@ use super::{
     run::{Phase, Run},
     status::{PipelineState, PipelineStatus, StatusBoard},
     threads::{Entrances, Refused},
-    through_log::{AdminIntake, Audit, CallOperations, HostLog, admin_status},
+    through_log::{AdminIntake, CallOperations, HostLog, admin_status},
 };
 use crate::log::Log;
 use std::{
@@ -75,11 +75,6 @@ impl RunningPipeline {
         self.0.host_log.as_ref().map(|host_log| CallOperations::new(host_log.operations.clone()))
     }
 
-    /// The audit, if this pipeline goes through the log.
-    pub fn audit(&self) -> Option<Audit> {
-        self.0.host_log.as_ref().map(|host_log| host_log.audit.clone())
-    }
-
     /// The ways into the run, while it takes anything.
     pub(super) fn entrances(&self) -> Option<(Arc<Run>, Entrances)> {
         let (run, entrances) = self.lock().current.clone()?;
@@ -112,6 +107,12 @@ impl RunningPipeline {
             return Err(format!("pipeline `{}` is not running", self.name()));
         };
         let letter = &entry.letter;
+        if letter.record.withheld.is_some() {
+            return Err(
+                "its value was to be sealed, so it is not here: have the change made again, then drop this"
+                    .to_owned(),
+            );
+        }
         // A new id: the old one may be in use by this run.
         let record = letter.record.to_record(run.take_ids(1));
         let Some(claim) = run.dead_letters.claim(&entry.key) else {

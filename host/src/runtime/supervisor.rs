@@ -9,7 +9,7 @@ use super::{
     running::{Inner, RunningPipeline},
     status::{ComponentState, PipelineState, StatusBoard},
     threads::Threads,
-    through_log::{Heartbeat, HostLog, SinkRestarts, ThroughLog},
+    through_log::{ComponentIntake, Heartbeat, HostLog, SinkRestarts, ThroughLog},
     watchdog::Watchdog,
 };
 use crate::config::{RestartSettings, SyncSettings};
@@ -147,7 +147,8 @@ impl Supervisor {
         #[expect(clippy::disallowed_methods, reason = "holds two messages per thread")]
         let (end, ended) = mpsc::channel();
         let through_log = self.pipeline.through_log.then_some(shared.host_log);
-        let through_log = through_log.map(|log| ThroughLog::new(log, &shared.store, &self.pipeline));
+        let intake = ComponentIntake::new(&self.running);
+        let through_log = through_log.map(|log| ThroughLog::new(log, &shared.store, &self.pipeline, intake));
         let surroundings = Surroundings {
             store: shared.store,
             node_id: shared.node_id,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use lockstep_plugin_api::Bytes;
 
+use super::chain::{AuditTrim, NewAudit};
 use super::error::StoreError;
 
 /// Longest key that is taken. A config key has at most 512 bytes; namespaces put names before it.
@@ -24,7 +25,7 @@ pub enum Namespace {
     // 5 and 6 are the log's two indexes, which only the writer changes: see `entries.rs`.
     /// How far each sink has come in the log.
     Cursors = 7,
-    /// What operators may want to know later: who did what.
+    /// Who did what. Only the writer changes it: see `chain.rs`.
     Audit = 8,
     /// Names that authors gave to their changes, so that a repeat is recognised.
     Seen = 9,
@@ -56,6 +57,9 @@ pub struct Commit {
     pub revisions: Vec<(Namespace, Vec<u8>, usize)>,
     /// Only the log's compaction asks for it.
     pub trim: Option<Trim>,
+    /// Appended to the audit in this order.
+    pub audit: Vec<NewAudit>,
+    pub audit_trim: Option<AuditTrim>,
 }
 
 /// An entry that has no revision yet: the writer gives it the next one.
@@ -111,7 +115,15 @@ impl Commit {
         let deletes = self.deletes.iter().map(|(_, key)| key.len());
         let entries = self.entries.iter().map(NewEntry::n_bytes);
         let revisions = self.revisions.iter().map(|(_, key, _)| key.len() + size_of::<u64>());
-        checks.chain(puts).chain(deletes).chain(entries).chain(revisions).sum()
+        let audit = self.audit.iter().map(|new| new.entry.len());
+        checks.chain(puts).chain(deletes).chain(entries).chain(revisions).chain(audit).sum()
+    }
+
+    /// Whether it would change nothing.
+    pub fn is_empty(&self) -> bool {
+        let Self { checks: _, puts, deletes, entries, revisions: _, trim, audit, audit_trim } = self;
+        let is_kept = puts.is_empty() && deletes.is_empty() && entries.is_empty() && audit.is_empty();
+        is_kept && trim.is_none() && audit_trim.is_none()
     }
 
     /// Refuses a key that the engine would cut off.
@@ -148,6 +160,22 @@ impl Expect {
             Self::Absent => 0,
             Self::Value(value) => value.len(),
         }
+    }
+}
+
+impl Namespace {
+    /// Whose data a stored key is of; `None` for the log's own indexes.
+    pub(super) fn of_byte(byte: u8) -> Option<Self> {
+        let all = [
+            Self::Meta,
+            Self::Positions,
+            Self::DeadLetters,
+            Self::State,
+            Self::Cursors,
+            Self::Audit,
+            Self::Seen,
+        ];
+        all.into_iter().find(|namespace| *namespace as u8 == byte)
     }
 }
 

@@ -8,31 +8,23 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, UserValue};
 
 use super::KeyValue;
 use super::error::{StoreError, is_disk_full};
 use super::journal::{self, CutEnd};
-
-/// The engine's folder inside the data folder.
-pub(super) const FOLDER: &str = "store";
+use super::later_sync;
+use super::sealing::Form;
 
 /// Where the engine makes a folder per keyspace.
 const KEYSPACES_FOLDER: &str = "keyspaces";
-
-/// There while syncs are left for later: the journal may then end in more than one torn batch. It names the start of the
-/// system, for what the system was given is lost only when that ends.
-pub(super) const LATER_SYNC_FILE: &str = "later-sync";
-
-/// What tells one start of the system from the next.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What a group leaves behind: a value, or `None` where it was deleted.
 #[derive(Debug, Default)]
@@ -59,9 +51,11 @@ pub(super) struct EngineOptions {
 }
 
 pub(super) struct Engine {
-    database: Database,
-    records: Keyspace,
-    entries: Keyspace,
+    pub database: Database,
+    pub records: Keyspace,
+    pub entries: Keyspace,
+    /// How values lie in it: nobody outside sees a sealed one.
+    pub form: Form,
     sync: PersistMode,
 }
 
@@ -70,6 +64,9 @@ pub(super) struct View<'a> {
     engine: &'a Engine,
     snapshot: fjall::Snapshot,
 }
+
+/// A value, opened, if there is one.
+type Found = Result<Option<Vec<u8>>, StoreError>;
 
 /// Why a write did not happen, as far as what to do next differs.
 pub(super) enum WriteFailure {
@@ -89,6 +86,11 @@ impl EngineOptions {
         Self { sync: PersistMode::Buffer, ..self }
     }
 
+    /// Every write is synced.
+    pub fn synced(self) -> Self {
+        Self { sync: PersistMode::SyncData, ..self }
+    }
+
     /// The negative control of the power cut test: the same store with its sync call taken out.
     #[cfg(test)]
     pub fn without_sync(self) -> Self {
@@ -103,19 +105,19 @@ impl EngineOptions {
 }
 
 impl Engine {
-    pub fn open(dir: &Path, options: EngineOptions) -> Result<Self, StoreError> {
-        let path = dir.join(FOLDER);
-        let marker = dir.join(LATER_SYNC_FILE);
-        let engine = match Self::try_open(&path, options) {
+    pub fn open(dir: &Path, form: Form, options: EngineOptions) -> Result<Self, StoreError> {
+        let path = dir.join(form.folder());
+        let marker = later_sync::path(dir);
+        let engine = match Self::try_open(&path, &form, options) {
             Err(refusal @ fjall::Error::JournalRecovery(_)) => {
                 let cut =
                     if marker.exists() { journal::cut_unsynced_batches } else { journal::cut_last_batch };
-                Self::open_without_torn_end(&path, options, refusal, cut)
+                Self::open_without_torn_end(&path, &form, options, refusal, cut)
             }
             opened => opened.map_err(|error| engine_error("open its files", &path, error)),
         }?;
         // What the marker says must not be forgotten before it was heeded.
-        if !may_have_lost(dir) {
+        if !later_sync::may_have_lost(dir) {
             engine.mark_sync(dir)?;
         }
         // The engine syncs what it puts into a new folder, but not that these new folders are there.
@@ -127,11 +129,11 @@ impl Engine {
 
     /// Leaves the marker as it has to be from the first write on; what was written before is synced, if it is to go.
     pub fn mark_sync(&self, dir: &Path) -> Result<(), StoreError> {
-        let marker = dir.join(LATER_SYNC_FILE);
+        let marker = later_sync::path(dir);
         let marked = match self.sync {
             // Written anew it would be empty for a moment, and on a full disk for longer.
-            PersistMode::Buffer if marker.exists() && !may_have_lost(dir) => Ok(()),
-            PersistMode::Buffer => fs::write(&marker, boot_id().unwrap_or_default()),
+            PersistMode::Buffer if marker.exists() && !later_sync::may_have_lost(dir) => Ok(()),
+            PersistMode::Buffer => later_sync::set(dir),
             _ if !marker.exists() => Ok(()),
             _ => self.forget_later_sync(dir),
         };
@@ -141,19 +143,20 @@ impl Engine {
     /// Syncs everything, and says so.
     pub fn forget_later_sync(&self, dir: &Path) -> io::Result<()> {
         self.database.persist(PersistMode::SyncAll).map_err(io::Error::other)?;
-        fs::remove_file(dir.join(LATER_SYNC_FILE))
+        later_sync::take_away(dir)
     }
 
     /// `refusal` is how the engine refused the journal as it is.
     fn open_without_torn_end(
         path: &Path,
+        form: &Form,
         options: EngineOptions,
         refusal: fjall::Error,
         cut: impl Fn(&Path) -> io::Result<Option<CutEnd>>,
     ) -> Result<Self, StoreError> {
         let failed = |error| StoreError::io("mend the journal in", path, error);
         if let Some(cut) = cut(path).map_err(failed)? {
-            match Self::try_open(path, options) {
+            match Self::try_open(path, form, options) {
                 Ok(engine) => return Ok(engine),
                 Err(_) => cut.put_back().map_err(failed)?,
             }
@@ -161,29 +164,37 @@ impl Engine {
         Err(engine_error("open its files", path, refusal))
     }
 
-    fn try_open(path: &Path, options: EngineOptions) -> fjall::Result<Self> {
+    fn try_open(path: &Path, form: &Form, options: EngineOptions) -> fjall::Result<Self> {
         let database =
             Database::builder(path).cache_size(options.cache_bytes).max_journaling_size(64 << 20).open()?;
         let keyspace = || KeyspaceCreateOptions::default().max_memtable_size(options.write_buffer_bytes);
         let records = database.keyspace("records", keyspace)?;
         let entries = database.keyspace("entries", keyspace)?;
-        Ok(Self { database, records, entries, sync: options.sync })
+        Ok(Self { database, records, entries, form: form.clone(), sync: options.sync })
     }
 
     /// Writes all of `changes` and, unless that is left for later, syncs them to the disk; then lets readers see them.
     pub fn write(&self, changes: &Changes) -> Result<(), WriteFailure> {
         self.wait_for_flush()?;
+        let mut sealer = self.form.sealer(changes.lengths()).map_err(WriteFailure::io)?;
         let mut batch = self.database.batch().durability(Some(self.sync));
         for (key, value) in &changes.records {
             match value {
-                Some(value) => batch.insert(&self.records, key.as_slice(), value.as_slice()),
+                Some(value) => {
+                    let sealed = sealer.seal(key, value).map_err(WriteFailure::io)?;
+                    batch.insert(&self.records, key.as_slice(), sealed);
+                }
                 None => batch.remove(&self.records, key.as_slice()),
             }
         }
         for (revision, value) in &changes.entries {
+            let key = revision.to_be_bytes();
             match value {
-                Some(value) => batch.insert(&self.entries, revision.to_be_bytes(), value.as_slice()),
-                None => batch.remove(&self.entries, revision.to_be_bytes()),
+                Some(value) => {
+                    let sealed = sealer.seal(&key, value).map_err(WriteFailure::io)?;
+                    batch.insert(&self.entries, key, sealed);
+                }
+                None => batch.remove(&self.entries, key),
             }
         }
         batch.commit().map_err(WriteFailure::new)
@@ -207,15 +218,19 @@ impl Engine {
         Ok(())
     }
 
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.records.get(key).map_err(read_error)?;
-        Ok(found.map(|value| value.to_vec()))
+    pub fn get(&self, key: &[u8]) -> Found {
+        self.opened(key, self.records.get(key))
     }
 
     /// The entry with this revision, as it is stored.
-    pub fn entry(&self, revision: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.entries.get(revision.to_be_bytes()).map_err(read_error)?;
-        Ok(found.map(|value| value.to_vec()))
+    pub fn entry(&self, revision: u64) -> Found {
+        let key = revision.to_be_bytes();
+        self.opened(&key, self.entries.get(key))
+    }
+
+    /// What was found under `key`.
+    fn opened(&self, key: &[u8], found: fjall::Result<Option<UserValue>>) -> Found {
+        found.map_err(read_error)?.map(|stored| self.form.open(key, &stored)).transpose()
     }
 
     /// Keys of `prefix` after `after`, with their values, of one moment.
@@ -230,28 +245,27 @@ impl Engine {
 }
 
 impl View<'_> {
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.snapshot.get(&self.engine.records, key).map_err(read_error)?;
-        Ok(found.map(|value| value.to_vec()))
+    pub fn get(&self, key: &[u8]) -> Found {
+        self.engine.opened(key, self.snapshot.get(&self.engine.records, key))
     }
 
     /// Keys of `prefix` after `after`, with their values.
     pub fn scan(&self, prefix: &[u8], after: &[u8]) -> impl Iterator<Item = Result<KeyValue, StoreError>> {
         let start = if after < prefix { Included(prefix) } else { Excluded(after) };
         let items = self.snapshot.range::<&[u8], _>(&self.engine.records, (start, Unbounded));
-        let prefix = prefix.to_vec();
-        let items = items.map(|item| {
-            let (key, value) = item.into_inner().map_err(read_error)?;
-            Ok((key.to_vec(), value.to_vec()))
+        let (prefix, form) = (prefix.to_vec(), &self.engine.form);
+        let items = items.map(move |item| {
+            let (key, stored) = item.into_inner().map_err(read_error)?;
+            // Behind the prefix nothing is opened.
+            let value = key.starts_with(&prefix).then(|| form.open(&key, &stored)).transpose()?;
+            Ok(value.map(|value| (key.to_vec(), value)))
         });
-        items.take_while(move |item: &Result<KeyValue, _>| {
-            item.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix))
-        })
+        items.map_while(Result::transpose)
     }
 
-    pub fn entry(&self, revision: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.snapshot.get(&self.engine.entries, revision.to_be_bytes()).map_err(read_error)?;
-        Ok(found.map(|value| value.to_vec()))
+    pub fn entry(&self, revision: u64) -> Found {
+        let key = revision.to_be_bytes();
+        self.engine.opened(&key, self.snapshot.get(&self.engine.entries, key))
     }
 
     /// Entries after this revision, as they are stored.
@@ -259,28 +273,22 @@ impl View<'_> {
         let after = after.to_be_bytes();
         let items = self.snapshot.range::<[u8; 8], _>(&self.engine.entries, (Excluded(after), Unbounded));
         items.map(|item| {
-            let (key, value) = item.into_inner().map_err(read_error)?;
+            let (key, stored) = item.into_inner().map_err(read_error)?;
             let revision = (*key).try_into().map(u64::from_be_bytes);
-            Ok((revision.expect("only revisions are keys of entries"), value.to_vec()))
+            let value = self.engine.form.open(&key, &stored)?;
+            Ok((revision.expect("only revisions are keys of entries"), value))
         })
     }
-}
-
-/// Whether commits that were answered may be gone: they were not synced, and the system has been started anew.
-pub(super) fn may_have_lost(dir: &Path) -> bool {
-    match fs::read_to_string(dir.join(LATER_SYNC_FILE)) {
-        Ok(marked) => boot_id().is_none_or(|booted| booted != marked),
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-    }
-}
-
-fn boot_id() -> Option<String> {
-    fs::read_to_string(BOOT_ID).ok()
 }
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
         self.records.is_empty() && self.entries.is_empty()
+    }
+
+    /// Of every value that is written.
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.records.values().chain(self.entries.values()).flatten().map(Vec::len)
     }
 }
 
@@ -289,6 +297,19 @@ impl WriteFailure {
         match error {
             fjall::Error::Poisoned => Self::Refused,
             error => Self::Write(error),
+        }
+    }
+
+    /// The values could not be sealed, for the key file could not be written.
+    fn io(error: io::Error) -> Self {
+        Self::Write(fjall::Error::Io(error))
+    }
+
+    /// Where nothing is done about it but to tell.
+    pub fn outside_of_the_writer(self, dir: &Path) -> StoreError {
+        match self {
+            Self::Write(error) => engine_error("write", dir, error),
+            Self::Refused => StoreError::Unavailable,
         }
     }
 }
@@ -312,7 +333,7 @@ pub(super) fn engine_error(action: &'static str, path: &Path, error: fjall::Erro
     }
 }
 
-fn read_error(error: fjall::Error) -> StoreError {
+pub(super) fn read_error(error: fjall::Error) -> StoreError {
     StoreError::Engine { action: "read", source: Arc::new(error) }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::commit::{Namespace, printable};
+use super::sealing::SealingError;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -42,6 +43,9 @@ pub enum StoreError {
         "the store takes no commits since a write to the disk failed; restart the host when the disk is sound"
     )]
     Failed,
+
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
 
     #[error("the store's engine has stopped; each commit tries to start it again")]
     Unavailable,

@@ -1,7 +1,9 @@
 //! A group before it is written: commit by commit, each seeing what those before it will have changed.
 //!
-//! Invariant: a commit is staged whole or not at all, and a revision is used up only when its group was written.
+//! Invariant: a commit is staged whole or not at all, and neither a revision nor a number of the audit is
+//! used up before its group was written.
 
+use super::chain::{Chain, chain_key};
 use super::commit::{Check, Commit, Committed, NewEntry, Trim, stored_key};
 use super::engine::Changes;
 use super::entries::{Newest, Tally, current_key, newest_key, stored_bytes, stored_entry, tally_key};
@@ -11,14 +13,23 @@ use super::shared::Shared;
 pub(super) struct Group<'a> {
     shared: &'a Shared,
     changes: Changes,
-    before: Tally,
+    before: Heads,
     tally: Tally,
+    chain: Chain,
+}
+
+/// Where the log and the audit stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Heads {
+    pub tally: Tally,
+    pub chain: Chain,
 }
 
 impl<'a> Group<'a> {
     pub fn new(shared: &'a Shared) -> Self {
-        let tally = shared.tally();
-        Self { shared, changes: Changes::default(), before: tally, tally }
+        let before = shared.heads();
+        let Heads { tally, chain } = before;
+        Self { shared, changes: Changes::default(), before, tally, chain }
     }
 
     /// Refused if a check fails, or if what it needs to know cannot be read.
@@ -44,15 +55,24 @@ impl<'a> Group<'a> {
         if let Some(trim) = commit.trim {
             self.trim(trim);
         }
+        for new in commit.audit {
+            self.chain.append(new, first_revision, &mut self.changes);
+        }
+        if let Some(trim) = commit.audit_trim {
+            self.chain.trim(&trim, &mut self.changes);
+        }
         Ok(Committed { first_revision })
     }
 
-    /// What is to be written, and the tally after it.
-    pub fn finish(mut self) -> (Changes, Tally) {
-        if self.tally != self.before {
+    /// What is to be written, and where log and audit stand after it.
+    pub fn finish(mut self) -> (Changes, Heads) {
+        if self.tally != self.before.tally {
             self.changes.records.insert(tally_key(), Some(self.tally.to_bytes()));
         }
-        (self.changes, self.tally)
+        if self.chain != self.before.chain {
+            self.changes.records.insert(chain_key(), Some(self.chain.to_bytes()));
+        }
+        (self.changes, Heads { tally: self.tally, chain: self.chain })
     }
 
     fn check(&self, check: &Check) -> Result<(), StoreError> {

@@ -9,16 +9,23 @@
 //! ```
 //! Everything lies in one keyspace of the engine, [`Namespace`] first, but for the log's entries: they have a keyspace
 //! of their own beside it, keyed by the revision that the writer gives them, and are written in the same batch.
+//!
+//! Values are sealed between the writer and the engine, if `state.encryption` asks for it: `sealing/`.
 
+mod chain;
 mod commit;
 mod engine;
 mod entries;
 mod error;
 mod group;
 mod journal;
+mod later_sync;
 mod lock;
 mod queue;
+mod resealing;
+mod sealing;
 mod shared;
+mod walk;
 mod writer;
 
 #[cfg(test)]
@@ -32,9 +39,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub use chain::{AuditPage, AuditRecord, AuditTrim, Chain, Hash, Link, NewAudit, hex, unhex};
 pub use commit::{Check, Commit, Committed, Expect, Namespace, NewEntry, Trim};
 pub use entries::{EntryPage, ReadLimit, StoredEntry, Tally};
 pub use error::StoreError;
+pub use sealing::{KeyProblem, KeySource, SealingError, SealingKey, SealingOptions, SealingStatus, Wanted};
 pub use shared::{Counts, Health};
 
 use commit::stored_key;
@@ -59,6 +68,7 @@ pub struct StoreOptions {
     /// Memory for blocks read from disk.
     pub cache_bytes: u64,
     pub durability: Durability,
+    pub sealing: SealingOptions,
 }
 
 /// When a commit is answered.
@@ -80,11 +90,18 @@ impl Default for StoreOptions {
             queue_bytes: 64 << 20,
             cache_bytes: 32 << 20,
             durability: Durability::Commit,
+            sealing: SealingOptions::default(),
         }
     }
 }
 
 impl StoreOptions {
+    /// For those who only look into a store: it keeps the form that it has.
+    pub fn as_it_is(mut self) -> Self {
+        self.sealing.wanted = Wanted::AsItIs;
+        self
+    }
+
     fn sync_interval(&self) -> Option<Duration> {
         match self.durability {
             Durability::Commit => None,
@@ -112,7 +129,8 @@ struct Handle {
 impl Store {
     /// Opens the store in `dir`, the host's data folder, and makes both if they are missing.
     ///
-    /// Fails if another host holds the folder, or if a newer host has written the store.
+    /// Fails if another host holds the folder, if a newer host has written the store, or if it is sealed under a key
+    /// that the options do not have. A store that is to have the other form is copied first, which takes its time.
     pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let engine = EngineOptions::new(options.cache_bytes);
         let engine = if options.sync_interval().is_some() { engine.with_later_sync() } else { engine };
@@ -121,7 +139,7 @@ impl Store {
 
     /// Whether a host has kept a store in `dir`.
     pub fn exists(dir: &Path) -> bool {
-        dir.join(engine::FOLDER).is_dir()
+        sealing::is_there(dir)
     }
 
     /// Whether a host has the store in `dir` open now.
@@ -132,13 +150,15 @@ impl Store {
     fn open_with(dir: &Path, options: &StoreOptions, engine: EngineOptions) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|error| StoreError::io("make the data folder", dir, error))?;
         let lock = DirLock::acquire(dir)?;
-        let may_have_lost = engine::may_have_lost(dir);
-        let shared = Arc::new(Shared::open(dir.to_path_buf(), engine, lock)?);
+        let may_have_lost = later_sync::may_have_lost(dir);
+        let form = sealing::settle(dir, &options.sealing, engine)?;
+        let path = dir.join(form.folder());
+        let shared = Arc::new(Shared::open(dir.to_path_buf(), form, engine, lock)?);
         let queue = Arc::new(Queue::new(options.queue_commits, options.queue_bytes));
         let writer = Writer::new(Arc::clone(&shared), Arc::clone(&queue), options.sync_interval());
         let writer = writer.spawn(dir)?;
         let mut handle = Handle { shared, queue, epoch: Uuid::nil(), writer: Some(writer) };
-        handle.epoch = handle.check_format(&dir.join(engine::FOLDER))?;
+        handle.epoch = handle.check_format(&path)?;
         if may_have_lost {
             handle.epoch = handle.begin_epoch()?;
             handle.shared.with_engine(|engine| engine.mark_sync(dir))?;
@@ -195,6 +215,25 @@ impl Store {
     /// What lies here is not what its reader can read.
     pub fn damaged(&self, what: &'static str) -> StoreError {
         entries::damaged(&self.handle.shared.dir, what)
+    }
+
+    /// Whether values are sealed on the disk.
+    pub fn is_sealed(&self) -> bool {
+        self.handle.shared.form.keyring().is_some()
+    }
+
+    /// How values are sealed on the disk; `None` if they are not.
+    pub fn sealing(&self) -> Option<SealingStatus> {
+        self.handle.shared.form.keyring().map(sealing::Keyring::status)
+    }
+
+    /// Seals with a new data key from now on, and what the older ones have sealed bit by bit; gives the key's number.
+    pub fn rotate_key(&self) -> Result<u32, StoreError> {
+        let keyring = self.handle.shared.form.keyring().ok_or(SealingError::NotSealed)?;
+        let data_key = keyring.rotate()?;
+        // The writer may be asleep.
+        self.submit(Commit::default(), |_| {});
+        Ok(data_key)
     }
 
     /// Whether the caller is an answer: then the writer waits for it.

@@ -1,17 +1,20 @@
 //! What readers and the writer share: the engine, whether it takes commits, and what was done.
 //!
-//! Invariant: only the writer replaces the engine, changes the health and the tally, and counts.
+//! Invariant: only the writer replaces the engine, changes the health and the heads, and counts.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::KeyValue;
+use super::chain::{Chain, load_chain};
 use super::commit::{Namespace, stored_key};
 use super::engine::{Engine, EngineOptions};
 use super::entries::{Tally, load_tally};
 use super::error::StoreError;
+use super::group::Heads;
 use super::lock::DirLock;
+use super::sealing::Form;
 
 /// Whether commits are being taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +43,10 @@ pub struct Counts {
 pub(super) struct Shared {
     pub dir: PathBuf,
     pub options: EngineOptions,
+    pub form: Form,
     engine: RwLock<Option<Engine>>,
     health: Mutex<Health>,
-    tally: Mutex<Tally>,
+    heads: Mutex<Heads>,
     n_commits: AtomicU64,
     n_conflicts: AtomicU64,
     n_groups: AtomicU64,
@@ -51,18 +55,22 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub fn open(dir: PathBuf, options: EngineOptions, lock: DirLock) -> Result<Self, StoreError> {
-        let engine = Engine::open(&dir, options)?;
-        let tally = Mutex::new(load_tally(&engine.view(), &dir)?);
+    pub fn open(dir: PathBuf, form: Form, options: EngineOptions, lock: DirLock) -> Result<Self, StoreError> {
+        let engine = Engine::open(&dir, form.clone(), options)?;
+        let view = engine.view();
+        let heads = Heads { tally: load_tally(&view, &dir)?, chain: load_chain(&view, &dir)? };
+        drop(view);
+        let heads = Mutex::new(heads);
         let engine = RwLock::new(Some(engine));
         let [n_commits, n_conflicts, n_groups, n_syncs] = Default::default();
         let health = Mutex::new(Health::Ok);
         Ok(Self {
             dir,
             options,
+            form,
             engine,
             health,
-            tally,
+            heads,
             n_commits,
             n_conflicts,
             n_groups,
@@ -112,11 +120,19 @@ impl Shared {
     }
 
     pub fn tally(&self) -> Tally {
-        *self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heads().tally
     }
 
-    pub fn set_tally(&self, tally: Tally) {
-        *self.tally.lock().unwrap_or_else(PoisonError::into_inner) = tally;
+    pub fn chain(&self) -> Chain {
+        self.heads().chain
+    }
+
+    pub fn heads(&self) -> Heads {
+        *self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_heads(&self, heads: Heads) {
+        *self.heads.lock().unwrap_or_else(PoisonError::into_inner) = heads;
     }
 
     pub fn set_health(&self, health: Health) {

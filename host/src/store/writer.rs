@@ -13,18 +13,20 @@ use std::time::{Duration, Instant};
 
 use super::commit::Committed;
 use super::engine::{self, Changes, Engine, WriteFailure};
-use super::entries::Tally;
 use super::error::StoreError;
-use super::group::Group;
+use super::group::{Group, Heads};
 use super::queue::{Answer, Job, Queue, Taken};
+use super::resealing::Pass;
 use super::shared::{Counts, Health, Shared};
 
 /// What must fit on the disk before a store that found it full is opened again.
 const PROBE_BYTES: usize = 4 << 20;
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub shared: Arc<Shared>,
     queue: Arc<Queue>,
+    /// How far the values of older data keys are sealed anew.
+    pub resealing: Option<Pass>,
     /// How long a sync may be left for later; `None` if every group is synced before it is answered.
     sync_interval: Option<Duration>,
     /// Since when something has been written and not synced.
@@ -56,14 +58,15 @@ impl Drop for RefuseAfterPanic {
 /// A group after its checks: what it changes, and what to tell whom.
 struct Decided {
     changes: Changes,
-    tally: Tally,
+    heads: Heads,
     accepted: Vec<(Answer, Committed)>,
     refused: Vec<(Answer, StoreError)>,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, queue: Arc<Queue>, sync_interval: Option<Duration>) -> Self {
-        Self { shared, queue, sync_interval, unsynced_since: None, undo: Changes::default() }
+        let undo = Changes::default();
+        Self { shared, queue, resealing: None, sync_interval, unsynced_since: None, undo }
     }
 
     pub fn spawn(self, dir: &Path) -> Result<JoinHandle<()>, StoreError> {
@@ -79,7 +82,7 @@ impl Writer {
 
     fn run(mut self) {
         loop {
-            match self.queue.take_group(self.sync_due()) {
+            match self.queue.take_group(self.due()) {
                 Taken::Group(group) => self.commit_group(group),
                 Taken::TimeIsUp => {}
                 Taken::Closed => break,
@@ -87,6 +90,7 @@ impl Writer {
             if self.sync_due().is_some_and(|due| due <= Instant::now()) {
                 self.sync();
             }
+            self.reseal();
         }
         self.sync();
         self.say_synced();
@@ -103,7 +107,7 @@ impl Writer {
         let decided = self.decide(group);
         let written = match decided.changes.is_empty() {
             true => Ok(()),
-            false => self.write(&decided.changes).inspect(|()| self.shared.set_tally(decided.tally)),
+            false => self.write(&decided.changes).inspect(|()| self.shared.set_heads(decided.heads)),
         };
         self.count(&decided, written.is_ok());
         for (answer, committed) in decided.accepted {
@@ -124,8 +128,8 @@ impl Writer {
                 Err(error) => refused.push((answer, error)),
             }
         }
-        let (changes, tally) = group.finish();
-        Decided { changes, tally, accepted, refused }
+        let (changes, heads) = group.finish();
+        Decided { changes, heads, accepted, refused }
     }
 
     /// Checks must be able to read, even if the last attempt to open the engine again has failed.
@@ -137,7 +141,7 @@ impl Writer {
     }
 
     /// There is a second try only after the engine has been opened again: the first one may have met an old failure.
-    fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
+    pub fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         if self.shared.health() == Health::Failed {
             return Err(StoreError::Failed);
         }
@@ -153,6 +157,11 @@ impl Writer {
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
         Ok(())
+    }
+
+    /// When there is something to do even if nobody commits.
+    fn due(&self) -> Option<Instant> {
+        self.sync_due().into_iter().chain(self.resealing_due()).min()
     }
 
     fn sync_due(&self) -> Option<Instant> {
@@ -230,7 +239,7 @@ impl Writer {
         probe_space(&self.shared.dir)?;
         let mut slot = self.shared.engine_mut();
         drop(slot.take());
-        let engine = Engine::open(&self.shared.dir, self.shared.options)?;
+        let engine = Engine::open(&self.shared.dir, self.shared.form.clone(), self.shared.options)?;
         if !self.undo.is_empty() && engine.write(&self.undo).is_err() {
             return Err(StoreError::DiskFull { path: self.shared.dir.clone() });
         }

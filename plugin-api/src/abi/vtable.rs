@@ -65,6 +65,20 @@ pub struct AdviceParts {
     pub delivery: u32,
     /// Each names its field as an [`Error`] does.
     pub warnings: RVec<Error>,
+    /// Of which keys it seals values, opens sealed ones, and looks into values.
+    pub seals: RVec<KeyRule>,
+    pub opens: RVec<KeyRule>,
+    pub reads_values: RVec<KeyRule>,
+    /// What for.
+    pub reads_values_why: RString,
+}
+
+/// One rule of a set of keys.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct KeyRule {
+    pub glob: RString,
+    pub says: bool,
 }
 
 /// What the author of one record is told.
@@ -316,6 +330,8 @@ pub trait ComponentHost: Send + Sync + Clone {
     fn replay(&self, after: u64, is_current: bool, limit: u32) -> Answer<ReplayedParts>;
     /// Starts an operation and returns; the answer comes through `done`.
     fn call(&self, operation: RStr<'_>, arguments: RStr<'_>, done: CompletionBox);
+    /// Sends a change through the pipeline and returns; `done` hears what became of it, as JSON.
+    fn submit(&self, change: Record, done: CompletionBox);
     /// Names the place this component reads or writes.
     fn endpoint(&self, name: RStr<'_>);
     /// Says which cell of the metrics document a metric of this component feeds.
@@ -339,6 +355,8 @@ pub struct ComponentParts {
     pub watchdog_ms: u64,
     /// Whether the pipeline goes through the log.
     pub through_log: bool,
+    /// Whether it does, and what this component gives goes into the log.
+    pub before_log: bool,
     pub heartbeat_interval_ms: u64,
     pub conflict_resolution_interval_ms: u64,
     pub cleanup_interval_ms: u64,

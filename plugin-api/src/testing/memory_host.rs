@@ -12,16 +12,17 @@ use crate::{
             ReplayedParts, StateCommitParts, StateCommitted, StateEntry,
         },
     },
-    context::CATCHING_UP,
+    context::{CATCHING_UP, Submitted},
     error::Error,
     record::Record,
+    source::OutcomeResult,
 };
 use abi_stable::{
     sabi_trait::prelude::TD_Opaque,
-    std_types::{RArc, RErr, ROk, ROption, RSlice, RStr, RVec},
+    std_types::{RArc, RErr, ROk, ROption, RSlice, RStr, RString, RVec},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -47,6 +48,7 @@ struct Memory {
     counters: HashMap<String, RArc<CounterCell>>,
     gauges: HashMap<String, RArc<GaugeCell>>,
     operations: HashMap<String, Arc<OperationParts>>,
+    submitted: VecDeque<MadeChange>,
     endpoint: Option<String>,
     catch_up: RArc<CatchUpCell>,
 }
@@ -125,6 +127,12 @@ impl MemoryHost {
         self.memory().endpoint.clone()
     }
 
+    /// The oldest change that a component made and that was not taken yet ([`Context::submit`](crate::Context::submit)):
+    /// the component waits for what the test says.
+    pub fn take_submitted(&self) -> Option<MadeChange> {
+        self.memory().submitted.pop_front()
+    }
+
     /// The value of a key.
     pub fn state(&self, namespace: &str, key: &[u8]) -> Option<Bytes> {
         self.memory().state.get(&(namespace.to_owned(), key.to_vec())).cloned()
@@ -149,6 +157,22 @@ impl MemoryHost {
             Some(found) => found.task.call(caller, arguments.into(), done),
             None => done.done(RErr(Error::unsupported(format!("no component offers `{operation}`")))),
         }
+    }
+}
+
+/// A change that a component made. Dropped without an answer, it stands for a pipeline that ended.
+pub struct MadeChange {
+    /// The change.
+    pub record: Record,
+    done: CompletionBox,
+}
+
+impl MadeChange {
+    /// Says what became of it.
+    pub fn answer(self, outcome: &OutcomeResult) {
+        let told = Submitted::of(outcome);
+        let told = told.and_then(|told| serde_json::to_string(&told).map_err(Error::failed));
+        self.done.done(told.map(RString::from).into());
     }
 }
 
@@ -275,6 +299,9 @@ impl ComponentHost for MemoryHost {
     fn call(&self, operation: RStr<'_>, arguments: RStr<'_>, done: CompletionBox) {
         let caller = CallerParts { is_operator: false, name: "component".into() };
         self.start(&operation, caller, &arguments, done);
+    }
+    fn submit(&self, record: Record, done: CompletionBox) {
+        self.memory().submitted.push_back(MadeChange { record, done });
     }
     fn endpoint(&self, name: RStr<'_>) {
         self.memory().endpoint = Some(name.to_string());

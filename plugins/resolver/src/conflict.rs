@@ -4,23 +4,23 @@ use crate::{
     ot::tree::{Clash, Class},
     value::Value,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What became of it is in the resolved value; what else was wanted there is here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflict {
     /// JSON pointer (RFC 6901) into the value; empty for the whole one.
     pub path: String,
     pub kind: ConflictKind,
     /// What was there before, if anything was.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Value>,
     /// What was wanted there, each value once, in the order of the changes; `null` also stands for its removal.
     pub values: Vec<Option<Value>>,
 }
 
 /// What two authors did that does not go together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConflictKind {
     /// They gave it different values.

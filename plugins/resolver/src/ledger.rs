@@ -45,9 +45,9 @@ impl Place {
 
     /// The place whose entry in the index of open conflicts is this; `None` if it is none.
     pub fn of_open(key: &[u8]) -> Option<Self> {
+        key.first().filter(|kind| **kind == OPEN)?;
         let mut bytes = key.to_vec();
-        let kind = bytes.first_mut().filter(|kind| **kind == OPEN)?;
-        *kind = SIBLINGS;
+        bytes[0] = SIBLINGS;
         Some(Self(bytes))
     }
 
@@ -67,7 +67,7 @@ impl Place {
     }
 
     /// Where something else about the key lies.
-    fn beside(&self, kind: u8) -> Vec<u8> {
+    pub fn beside(&self, kind: u8) -> Vec<u8> {
         let mut bytes = self.0.clone();
         bytes[0] = kind;
         bytes
@@ -123,6 +123,27 @@ impl<'a> Ledger<'a> {
         self.state().stage(&place.open(), open.map(Open::encode))
     }
 
+    /// The value of a key of this namespace.
+    pub fn get(self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.state().get(key)
+    }
+
+    /// Stages a value in this namespace.
+    pub fn stage(self, key: &[u8], value: Option<Bytes>) -> Result<()> {
+        self.state().stage(key, value)
+    }
+
+    /// A page of what begins with `prefix`, after a key.
+    pub fn page(self, prefix: &[u8], after: Option<&[u8]>, limit: u32) -> Result<Vec<(Bytes, Bytes)>> {
+        self.state().scan(prefix, after, limit)
+    }
+
+    /// The entry of a key in the index of open conflicts.
+    pub fn open(self, place: &Place) -> Result<Option<Open>> {
+        let bytes = self.state().get(&place.open())?;
+        bytes.map(|bytes| Open::decode(&bytes).map_err(fatal)).transpose()
+    }
+
     /// A page of the open conflicts: key and value of the index, after a key of it.
     pub fn open_page(self, after: Option<&[u8]>, limit: u32) -> Result<Vec<(Bytes, Bytes)>> {
         self.state().scan(&[OPEN], after, limit)
@@ -138,7 +159,7 @@ impl<'a> Ledger<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Open {
     pub since_ms: u64,
-    /// Whether subscribers were told that it stays open.
+    /// Whether subscribers were told that it stays open, or are told by the cases of those that a person decides.
     pub is_announced: bool,
 }
 

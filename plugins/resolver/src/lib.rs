@@ -6,6 +6,7 @@
 
 // `pub(crate)`, because the benchmark compiles this file as a module of its own.
 pub(crate) mod config;
+pub(crate) mod advice;
 pub(crate) mod clock;
 pub(crate) mod value;
 pub(crate) mod ot;
@@ -21,8 +22,11 @@ pub(crate) mod encoding;
 pub(crate) mod ingested;
 pub(crate) mod node;
 pub(crate) mod ledger;
+pub(crate) mod manual;
 pub(crate) mod report;
+pub(crate) mod notice;
 pub(crate) mod metrics;
+pub(crate) mod staging;
 pub(crate) mod calls;
 pub(crate) mod sweep;
 pub(crate) mod transform;

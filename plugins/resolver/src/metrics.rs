@@ -1,20 +1,21 @@
 //! What operators see: totals that are staged with each batch, shown as metrics.
 
-use crate::{node::Counts, turn::Turn};
+use crate::{manual::Moved, node::Counts, turn::Turn};
 use lockstep_plugin_api::prelude::*;
 
 impl Counts {
-    /// The counts after this turn.
-    pub fn after(self, turn: &Turn) -> Self {
+    /// The counts after this turn, and after what it did to the cases that somebody decides.
+    pub fn after(self, turn: &Turn, moved: &Moved) -> Self {
         let is_conflict = u64::from(turn.outcome().is_some());
-        // Every strategy of this version decides on the spot.
-        let is_resolved = is_conflict;
+        // What nobody has to decide is decided on the spot.
+        let is_resolved = is_conflict * u64::from(turn.pending().1.is_none());
+        let n_decided = moved.decided().map_or(0, |case| case.n_detected);
         let moved = |count: u64, before: u64, after: u64| (count + after).saturating_sub(before);
         let (before, after) = (&turn.before, &turn.after);
         let tombstones = [before, after].map(|siblings| u64::from(siblings.is_tombstone()));
         Self {
             conflicts_detected: self.conflicts_detected + is_conflict,
-            conflicts_resolved: self.conflicts_resolved + is_resolved,
+            conflicts_resolved: self.conflicts_resolved + is_resolved + n_decided,
             tombstones: moved(self.tombstones, tombstones[0], tombstones[1]),
             context_entries: moved(
                 self.context_entries,

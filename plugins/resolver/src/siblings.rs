@@ -45,7 +45,7 @@ impl Sibling {
     }
 
     /// What a strategy sees of it.
-    fn contender(&self) -> Contender<'_> {
+    pub fn contender(&self) -> Contender<'_> {
         Contender {
             value: self.value.as_ref(),
             old_value: self.old_value.as_ref(),
@@ -129,7 +129,7 @@ impl Siblings {
     }
 
     /// The siblings that count: of several with one event_id, which are one change that two hosts took in, the first.
-    fn contenders(&self) -> Vec<&Sibling> {
+    pub fn contenders(&self) -> Vec<&Sibling> {
         let mut contenders: Vec<&Sibling> = Vec::with_capacity(self.0.len());
         for sibling in &self.0 {
             if contenders.iter().all(|earlier| earlier.event_id != sibling.event_id) {
@@ -142,7 +142,7 @@ impl Siblings {
     /// What is shown and why, by the strategy stamped on the greatest sibling; `None` if the key never had a change.
     pub fn outcome(&self) -> Option<Outcome> {
         let contenders = self.contenders();
-        let strategy = contenders.last()?.strategy.in_force();
+        let strategy = contenders.last()?.strategy;
         let seen: Vec<_> = contenders.iter().map(|sibling| sibling.contender()).collect();
         let resolution = strategy.resolve(&seen)?;
         let changes = contenders.iter().map(|sibling| sibling.event_id.clone()).collect();
@@ -164,6 +164,16 @@ impl Siblings {
     /// Whether more than one change stands.
     pub fn is_conflict(&self) -> bool {
         self.0.len() > 1 && self.contenders().len() > 1
+    }
+
+    /// The conflict's name, if somebody has to decide about it.
+    pub fn pending(&self) -> Option<Uuid> {
+        // Where no sibling leaves it to somebody nothing has to be compared.
+        let is_left = |sibling: &Sibling| sibling.strategy == Strategy::ManualResolution;
+        if !self.is_conflict() || !self.0.iter().any(is_left) {
+            return None;
+        }
+        self.outcome().filter(|outcome| outcome.resolution.is_pending()).map(|_| self.conflict_id())
     }
 
     /// Whether the key had changes and nothing but deletions is left.

@@ -1,11 +1,13 @@
-//! The sweep: every `conflict_resolution_interval` the open conflicts are counted, and those that stay open are named
-//! once more.
+//! The sweep: every `conflict_resolution_interval` the open conflicts are counted, those that stay open are named once
+//! more, and whoever has to decide one is told again when it is time.
 //!
 //! Walks the index of open conflicts page by page, never all keys.
 
 use crate::{
+    config::Patience,
     ledger::{Ledger, Open, Place},
-    report,
+    manual::{self, Time},
+    notice,
 };
 use lockstep_plugin_api::{prelude::*, time};
 use std::{sync::Weak, time::Duration};
@@ -21,14 +23,21 @@ const MOST_NOTICES: usize = 1000;
 const STEP: Duration = Duration::from_millis(200);
 
 /// Sweeps until the component is gone.
-pub async fn run(context: Context, component: Weak<()>) {
+pub async fn run(context: Context, patience: Patience, component: Weak<()>) {
     let interval = context.sync().conflict_resolution_interval;
     while slept(interval, &context, &component).await {
         let sweeping = context.clone();
         // Reading and committing wait for the disk.
-        let swept = tokio::task::spawn_blocking(move || sweep(&sweeping, interval, time::now_us())).await;
-        match swept {
-            Ok(Ok(n_open)) => context.gauge("resolver_open_conflicts").set(n_open as i64),
+        let swept = tokio::task::spawn_blocking(move || {
+            let now_us = time::now_us();
+            let n_pending = manual::look_through(&sweeping, patience, interval, Time(now_us))?;
+            Ok::<_, Error>((sweep(&sweeping, interval, now_us)?, n_pending))
+        });
+        match swept.await {
+            Ok(Ok((n_open, n_pending))) => {
+                context.gauge("resolver_open_conflicts").set(n_open as i64);
+                context.gauge("resolver_pending_conflicts").set(n_pending as i64);
+            }
             Ok(Err(error)) => warn!(%error, "open conflicts could not be looked through"),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -80,10 +89,7 @@ fn announce(ledger: Ledger<'_>, key: &Bytes, entry: &Bytes, interval: Duration, 
     let Some(place) = Place::of_open(key).filter(|_| is_due && !open.is_announced) else { return Ok(false) };
     let Some(names) = place.names() else { return Ok(false) };
     let siblings = ledger.siblings(&place)?;
-    let Some(notice) = report::detected(names, &siblings, siblings.outcome().as_ref(), Some(since_us))?
-    else {
-        return Ok(false);
-    };
+    let Some(notice) = notice::still_open(names, &siblings, Time(since_us))? else { return Ok(false) };
     let announced = Open { is_announced: true, ..open };
     let commit =
         StateCommit::new().expect(key, Some(entry.clone())).put(key, announced.encode()).notice(notice);

@@ -1,15 +1,17 @@
 //! The transform: reads the key's state, lets the change meet it, stages what becomes of both, and says so.
 
 use crate::{
-    calls, carry,
+    advice, calls, carry,
     config::{ResolverConfig, Strategies},
     draft::Wish,
     ingested::Ingested,
-    ledger::{Ledger, Open, Place},
+    ledger::{Ledger, Place},
+    manual::{Claim, Moved},
     metrics::Metrics,
     node::Node,
-    report,
+    notice, report,
     siblings::{Sibling, Siblings},
+    staging::stage,
     strategy::Strategy,
     sweep,
     turn::{self, Stamp, Turn},
@@ -38,7 +40,7 @@ pub struct Resolver {
     context: Context,
     /// The log that changes go into.
     epoch: Text,
-    strategies: Strategies,
+    strategies: Arc<Strategies>,
     max_clock_ahead: Duration,
     metrics: Metrics,
     /// The sweep ends when this is gone.
@@ -52,18 +54,23 @@ impl Transform for Resolver {
         config.check()
     }
 
+    fn advise(config: &ResolverConfig, advice: &mut Advice) {
+        advice.reads_values(config.merged_keys(), "to merge or transform them");
+        advice::advise(config, advice);
+    }
+
     fn new(config: ResolverConfig, context: &Context) -> Result<Self> {
         let alive = Arc::new(());
         let mut metrics = Metrics::new(context);
         let epoch = if context.through_log() { Text::from(context.log()?.epoch) } else { Text::from("") };
         if context.through_log() {
             metrics.start(&Ledger::new(context).node()?.counts);
-            context.spawn(sweep::run(context.clone(), Arc::downgrade(&alive)));
+            context.spawn(sweep::run(context.clone(), config.patience(), Arc::downgrade(&alive)));
         }
         Ok(Self {
             context: context.clone(),
             epoch,
-            strategies: Strategies::new(&config)?,
+            strategies: Arc::new(Strategies::new(&config)?),
             max_clock_ahead: config.max_clock_ahead.0,
             metrics,
             _alive: alive,
@@ -82,7 +89,7 @@ impl Transform for Resolver {
         let ledger = Ledger::new(&self.context);
         let (before, known) = (ledger.siblings(&place)?, ledger.node()?);
         let mut node = known.clone().in_epoch(&self.epoch, self.context.node_id());
-        let mut is_more = false;
+        let (mut is_more, claim) = (false, Claim::of(change)?);
         let turn = match wire::state_of(change)? {
             Some(state) => {
                 let shown = state.known();
@@ -92,16 +99,24 @@ impl Transform for Resolver {
                 turn
             }
             None if self.is_known(change, &place)? => None,
-            None => self.author(&mut node, before, change)?,
+            None => self.author(&mut node, before, change, &claim)?,
         };
         if let Some(turn) = &turn {
-            node.counts = node.counts.after(turn);
             turn.write(record.change_mut()?)?;
         }
         // From here on nothing may fail for this record alone: what is staged would stay without it.
-        self.stage(turn.as_ref(), &place, &known, &node).map_err(Error::fatal)?;
+        let moved =
+            turn.as_ref().map_or(Ok(Moved::default()), |turn| stage(&self.context, turn, &claim, &place));
+        let moved = moved.map_err(Error::fatal)?;
+        if let Some(turn) = &turn {
+            node.counts = node.counts.after(turn, &moved);
+        }
+        if node != known {
+            ledger.stage_node(&node).map_err(Error::fatal)?;
+            self.metrics.follow(&node.counts);
+        }
         if let Some(turn) = turn {
-            self.announce(&turn, &place, out).map_err(Error::fatal)?;
+            self.announce(&turn, &moved, &place, out).map_err(Error::fatal)?;
             if is_more {
                 record.remove_header(ENDPOINT_HEADER);
             }
@@ -111,26 +126,11 @@ impl Transform for Resolver {
     }
 
     fn operations(&mut self) -> Operations {
-        calls::operations(&self.context)
+        calls::operations(&self.context, &self.strategies)
     }
 }
 
 impl Resolver {
-    /// Stages what has changed: the key, if something new was learnt about it, and this host's numbers.
-    fn stage(&mut self, turn: Option<&Turn>, place: &Place, known: &Node, node: &Node) -> Result<()> {
-        let ledger = Ledger::new(&self.context);
-        if let Some(turn) = turn {
-            ledger.stage_siblings(place, &turn.after)?;
-            stage_ingested(ledger, place, turn)?;
-            stage_open(ledger, place, turn)?;
-        }
-        if node != known {
-            ledger.stage_node(node)?;
-            self.metrics.follow(&node.counts);
-        }
-        Ok(())
-    }
-
     /// A change that has its place already, from another host or from this one's own past.
     fn meet(
         &self,
@@ -162,12 +162,19 @@ impl Resolver {
     }
 
     /// A change that gets its place here.
-    fn author(&self, node: &mut Node, before: Siblings, change: &Change) -> Result<Option<Turn>> {
+    fn author(
+        &self,
+        node: &mut Node,
+        before: Siblings,
+        change: &Change,
+        claim: &Claim,
+    ) -> Result<Option<Turn>> {
         if change.event_id().is_some_and(|event_id| before.has_event(event_id)) {
             return Ok(None);
         }
         let base = self.base(change)?;
         let seen = base.as_ref().map_or(&before, |base| &base.siblings);
+        claim.check(&before, seen)?;
         let is_behind = !before.is_known_to(seen);
         if is_behind && change.fence().is_some() {
             // Whoever holds a lock compares and sets: what somebody else made of the key is never beside it.
@@ -236,13 +243,21 @@ impl Resolver {
     }
 
     /// Tells everybody who has to know what the change did to others.
-    fn announce(&self, turn: &Turn, place: &Place, out: &mut Output) -> Result<()> {
+    fn announce(&self, turn: &Turn, moved: &Moved, place: &Place, out: &mut Output) -> Result<()> {
         let Some(names) = place.names() else { return Ok(()) };
-        if let Some(notice) = report::detected(names, &turn.after, turn.outcome(), None)? {
+        if turn.ends_conflict() || moved.decided().is_some() {
+            self.context.publish(notice::resolved(names, turn, moved)?)?;
+        }
+        match moved.decided() {
+            Some(case) => {
+                report::decision_entry(turn, case)?.map_or(Ok(()), |entry| self.context.audit(&entry))?;
+                report::log_decided(case);
+            }
+            None if turn.ends_conflict() => report::log_closed(names, turn),
+            None => {}
+        }
+        if let Some(notice) = notice::detected(names, turn, moved)? {
             self.context.publish(notice)?;
-        } else if turn.ends_conflict() {
-            self.context.publish(report::resolved(names, turn)?)?;
-            report::log_closed(names, turn);
         }
         if let Some(outcome) = turn.outcome() {
             self.context.audit(&report::audit_entry(names, turn, outcome)?)?;
@@ -269,30 +284,6 @@ fn refuse_too_many(before: &Siblings, authored: &Sibling) -> Result<()> {
         return Err(Error::rejected("conflict", message));
     }
     Ok(())
-}
-
-/// Remembers the names of messages without dots that have become changes of the key, here or elsewhere.
-fn stage_ingested(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> {
-    let is_new = |sibling: &&Sibling| turn.before.get(&sibling.dot).is_none();
-    let names = turn.after.list().iter().filter(is_new).filter_map(|new| Ingested::name(&new.event_id));
-    let names: Vec<_> = names.collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let mut ingested = ledger.ingested(place)?;
-    names.into_iter().for_each(|name| ingested.add(name));
-    ledger.stage_ingested(place, &ingested)
-}
-
-fn stage_open(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> {
-    match (turn.before.is_conflict(), turn.after.is_conflict()) {
-        (false, true) => {
-            let since_ms = now_ms(time::now_us());
-            ledger.stage_open(place, Some(Open { since_ms, is_announced: false }))
-        }
-        (true, false) => ledger.stage_open(place, None),
-        _ => Ok(()),
-    }
 }
 
 fn is_configuration(change: &Change) -> bool {

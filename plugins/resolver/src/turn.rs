@@ -15,6 +15,9 @@ use lockstep_plugin_api::{
     change::{CONFIG_CREATED, CONFIG_DELETED, CONFIG_UPDATED},
     prelude::*,
 };
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// A key before and after something new was learnt about it.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Turn {
     new_value: Option<Text>,
     /// How what it shows came about, if that took more than one change.
     outcome: Option<Outcome>,
+    /// The conflict that somebody had to decide about before, and the one that somebody has to now.
+    pending: (Option<Uuid>, Option<Uuid>),
     /// The revision that the record's author said it had seen.
     pub base_revision: Option<u64>,
     /// The change that the record stands for; it is one of `after`.
@@ -53,7 +58,9 @@ impl Turn {
             None => after.value(),
         };
         let old_value = before.value();
-        Some(Self { before, after, old_value, new_value, outcome, base_revision: None, subject })
+        let is_pending = outcome.as_ref().is_some_and(|outcome| outcome.resolution.is_pending());
+        let pending = (before.pending(), is_pending.then(|| after.conflict_id()));
+        Some(Self { before, after, old_value, new_value, outcome, pending, base_revision: None, subject })
     }
 
     /// The record's change was carried forward to what was current: it met others, and none of them stands beside it.
@@ -81,6 +88,11 @@ impl Turn {
     /// How what the key shows came about; `None` if the record's change met no concurrent one.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
+    }
+
+    /// The conflict that somebody had to decide about before, and the one that somebody has to now.
+    pub fn pending(&self) -> (Option<Uuid>, Option<Uuid>) {
+        self.pending
     }
 
     /// What the key shows now, as JSON text; `None` if it is not there.
@@ -135,8 +147,30 @@ impl Turn {
         change.set_siblings(if is_plain { None } else { Some(wire::siblings_json(&self.after)?) });
         change.set_revision(None);
         change.set_epoch(None);
-        Ok(())
+        flag(change, self.pending.1)
     }
+}
+
+/// The field of `metadata` that says which conflict somebody has to decide about; the value that is shown is not decided.
+const PENDING_CONFLICT: &str = "pending_conflict";
+
+/// Says in the change whether what it shows is decided.
+fn flag(change: &mut Change, pending: Option<Uuid>) -> Result<()> {
+    let has_flag = change.metadata().is_some_and(|metadata| metadata.as_str().contains(PENDING_CONFLICT));
+    if pending.is_none() && !has_flag {
+        return Ok(());
+    }
+    // What is no object stays, and has no room for it.
+    let fields = change.metadata().map_or(Ok(BTreeMap::new()), Json::read::<BTreeMap<String, Box<RawValue>>>);
+    let Ok(mut fields) = fields else { return Ok(()) };
+    match pending {
+        Some(id) => {
+            drop(fields.insert(PENDING_CONFLICT.to_owned(), to_raw_value(&id).map_err(Error::failed)?))
+        }
+        None => drop(fields.remove(PENDING_CONFLICT)),
+    }
+    change.set_metadata(if fields.is_empty() { None } else { Some(Json::write(&fields)?) });
+    Ok(())
 }
 
 /// Whether the change already carries this dot, which then stays as it is.

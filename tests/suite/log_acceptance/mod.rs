@@ -4,6 +4,7 @@
 //! clients were answered, what subscribers saw and what sinks hold; nothing looks into the store.
 
 mod crash;
+mod rotation;
 mod outage;
 mod retention;
 mod clock;
@@ -25,34 +26,36 @@ use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
 
 /// A site with the pipeline through the log, and the port that its clients use.
-struct Sync {
-    site: Site,
-    port: u16,
+pub(crate) struct Sync {
+    pub(crate) site: Site,
+    pub(crate) port: u16,
 }
 
 /// What a question adds to the pipeline.
 #[derive(Default)]
-struct Added<'a> {
+pub(crate) struct Added<'a> {
     /// Fields of the WebSocket server.
-    websocket: &'a str,
+    pub(crate) websocket: &'a str,
     /// A list of sources beside it.
-    sources: &'a str,
+    pub(crate) sources: &'a str,
+    /// The lock's fields.
+    pub(crate) lock: &'a str,
     /// What stands between the lock and the resolver.
-    between: &'a str,
+    pub(crate) between: &'a str,
     /// The resolver's fields.
-    resolver: &'a str,
+    pub(crate) resolver: &'a str,
     /// A list of sinks beside WebSocket and file.
-    sinks: &'a str,
+    pub(crate) sinks: &'a str,
 }
 
 impl Sync {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Added::default())
     }
 
-    fn with(added: Added<'_>) -> Self {
+    pub(crate) fn with(added: Added<'_>) -> Self {
         let port = free_port();
-        let Added { websocket, sources, between, resolver, sinks } = added;
+        let Added { websocket, sources, lock, between, resolver, sinks } = added;
         let config = format!("{{ listen: 127.0.0.1:{port}, max_messages_per_second: 0{websocket} }}");
         let yaml = format!(
             "
@@ -60,7 +63,7 @@ sources:
   - {{ plugin: websocket, config: {config} }}
 {sources}
 transforms:
-  - {{ plugin: lock }}
+  - {{ plugin: lock, config: {{ {lock} }} }}
 {between}
   - {{ plugin: resolver, config: {{ {resolver} }} }}
 sinks:
@@ -75,22 +78,22 @@ sinks:
         Self { site, port }
     }
 
-    fn env(self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(self, name: &str, value: &str) -> Self {
         Self { site: self.site.env(name, value), ..self }
     }
 
-    fn start(&self) -> Host {
+    pub(crate) fn start(&self) -> Host {
         let mut host = self.site.start();
         host.wait_ready();
         host
     }
 
-    fn client(&self) -> WsClient {
+    pub(crate) fn client(&self) -> WsClient {
         WsClient::connect(self.port)
     }
 
     /// A client that is shown nothing but answers.
-    fn author(&self) -> WsClient {
+    pub(crate) fn author(&self) -> WsClient {
         let mut client = self.client();
         client.subscribe(&[]);
         client
@@ -114,18 +117,18 @@ sinks:
     }
 
     /// Where the file sink writes.
-    fn output(&self) -> PathBuf {
+    pub(crate) fn output(&self) -> PathBuf {
         self.site.path("out.ndjson")
     }
 
     /// What lets a request change something.
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let token = fs::read_to_string(self.site.path("data/admin.token")).expect("the host wrote a token");
         token.trim().to_owned()
     }
 
     /// Calls an operation as an operator would.
-    fn call(&self, host: &Host, operation: &str, arguments: &Value) -> Value {
+    pub(crate) fn call(&self, host: &Host, operation: &str, arguments: &Value) -> Value {
         let request = Request::new("POST", &format!("/v1/operations/{operation}"));
         let answer = request.bearer(&self.token()).json(arguments).send(host.admin());
         let answer = answer.expect("the admin server answers");
@@ -135,14 +138,14 @@ sinks:
 }
 
 /// The newest entry of a key, as the admin server shows it.
-fn key(host: &Host, key: &str) -> Value {
+pub(crate) fn key(host: &Host, key: &str) -> Value {
     let answer = host.get(&format!("/v1/keys/{key}"));
     assert_eq!(answer.code, 200, "{key}: {answer:?}");
     answer.json()
 }
 
 /// Sends a message, and gives the answer that has its id.
-fn ask(client: &mut WsClient, mut message: Value) -> Value {
+pub(crate) fn ask(client: &mut WsClient, mut message: Value) -> Value {
     let id = format!("ask-{}", fastrand::u64(..));
     message["id"] = json!(id);
     client.send(&message);
@@ -157,7 +160,7 @@ fn ask(client: &mut WsClient, mut message: Value) -> Value {
 }
 
 /// A change with more fields than a plain one.
-fn change(client: &mut WsClient, key: &str, value: &Value, more: &Value) -> Value {
+pub(crate) fn change(client: &mut WsClient, key: &str, value: &Value, more: &Value) -> Value {
     let mut message =
         json!({ "type": "config_change", "config_key": key, "new_value": value, "user_id": "suite" });
     for (name, field) in more.as_object().into_iter().flatten() {
@@ -167,12 +170,12 @@ fn change(client: &mut WsClient, key: &str, value: &Value, more: &Value) -> Valu
 }
 
 /// The revision of an answer to a change that was accepted.
-fn revision(answer: &Value) -> u64 {
+pub(crate) fn revision(answer: &Value) -> u64 {
     assert_eq!(answer["success"], true, "{answer}");
     answer["revision"].as_u64().unwrap_or_else(|| panic!("no revision: {answer}"))
 }
 
 /// Takes a lock, and gives the answer.
-fn lock(client: &mut WsClient, key: &str, ttl_ms: u64, wait_ms: u64) -> Value {
+pub(crate) fn lock(client: &mut WsClient, key: &str, ttl_ms: u64, wait_ms: u64) -> Value {
     ask(client, json!({ "type": "config_lock", "config_key": key, "ttl_ms": ttl_ms, "wait_ms": wait_ms }))
 }

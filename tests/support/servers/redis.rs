@@ -50,6 +50,11 @@ impl Redis {
         self.server.command(words)
     }
 
+    /// The same, while the server may be away; nothing if it is.
+    pub fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> Option<T> {
+        self.server.ask(words).ok()
+    }
+
     /// A client of the port without TLS, with this user and password.
     pub fn client(&self, user: &str, password: &str) -> Client {
         client(self.port, user, password)
@@ -88,6 +93,11 @@ impl Redis {
     /// Ends it as a crash would (SIGKILL).
     pub fn kill(&self) {
         self.server.daemon.kill();
+    }
+
+    /// Ends it as a crash would, and its disk is lost: after [`Redis::restart`] there is nothing in it.
+    pub fn wipe(&self) {
+        self.server.wipe();
     }
 
     /// It does nothing from now on, but its connections stay open (SIGSTOP).

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::ports::free_port;
 use redis::{Client, Cmd, ConnectionLike, FromRedisValue, RedisError};
-use std::{process::Command, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 /// How long one command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ pub(super) struct Server {
     pub(super) daemon: Daemon,
     pub(super) port: u16,
     client: Client,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Server {
@@ -60,7 +60,13 @@ impl Server {
             }),
             answers: Box::new(move || ask::<String>(&asked, &["PING"]).is_ok()),
         };
-        Self { daemon: recipe.start(), port, client, _folder: folder }
+        Self { daemon: recipe.start(), port, client, folder }
+    }
+
+    /// Ends it as a crash would, and forgets what it had on disk.
+    pub(super) fn wipe(&self) {
+        self.daemon.kill();
+        let _ = fs::remove_dir_all(self.folder.file("appendonlydir"));
     }
 
     /// Runs a command on a connection of its own.

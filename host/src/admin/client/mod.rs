@@ -145,6 +145,15 @@ impl Client {
         self.ask("POST", path, body)
     }
 
+    /// The same, with the answer read as `T`; with `RawValue`s in it, values stay as the host wrote them.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn post_as<T: DeserializeOwned>(&self, path: &str, body: &str) -> Result<T, ClientError> {
+        let text = self.text(self.exchange("POST", path, body)?)?;
+        serde_json::from_str(&text).map_err(|error| self.strange(format!("another JSON: {error}")))
+    }
+
     /// Asks for something to be removed.
     ///
     /// # Errors

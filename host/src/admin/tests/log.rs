@@ -1,12 +1,13 @@
-//! Changes, keys, history, operations and the audit over HTTP, with a stand-in that commits what it is given.
+//! Changes, keys, history and operations over HTTP, with a stand-in that commits what it is given.
 
 use super::super::log_view::{Called, LogPipeline, LogView, Told};
 use super::{Served, serve};
 use crate::admin::{Client, ClientError};
+use crate::audit::Operator;
 use crate::config::HostSettings;
 use crate::log::{Log, LogOptions};
-use crate::runtime::{AuditEntry, OperationInfo};
-use crate::store::{Commit, Store, StoreError};
+use crate::runtime::OperationInfo;
+use crate::store::{Commit, Store};
 use lockstep_plugin_api::record::SESSION_HEADER;
 use lockstep_plugin_api::source::OutcomeResult;
 use lockstep_plugin_api::{Error, Json, Record};
@@ -24,7 +25,7 @@ pub(super) fn view(store: &Store) -> LogView {
 struct StandIn(Log);
 
 impl LogPipeline for StandIn {
-    fn submit(&self, record: Record, told: Told) {
+    fn submit(&self, record: Record, _operator: Operator, told: Told) {
         let mut record = record;
         let key = record.change().expect("a change").config_key().to_owned();
         let session =
@@ -64,12 +65,6 @@ impl LogPipeline for StandIn {
             _ => called(Err(Error::unsupported("nobody offers it"))),
         }
     }
-
-    fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
-        let ids = (1..=3).rev().filter(|id| before.is_none_or(|before| *id < before)).take(limit);
-        let entry = RawValue::from_string(r#"{"event_type":"conflict_resolved"}"#.to_owned()).expect("JSON");
-        Ok(ids.map(|number| AuditEntry { number, entry: entry.clone() }).collect())
-    }
 }
 
 pub(super) fn set(client: &Client, key: &str, value: &Value) -> Value {
@@ -78,7 +73,7 @@ pub(super) fn set(client: &Client, key: &str, value: &Value) -> Value {
 }
 
 /// Status and code of a refusal.
-fn refused(served: &Served, path: &str, body: &str) -> (u16, String) {
+pub(super) fn refused(served: &Served, path: &str, body: &str) -> (u16, String) {
     let answer = match body {
         "" => served.socket().get(path),
         body => served.socket().post_json(path, body),
@@ -165,7 +160,7 @@ fn keys_are_listed_and_shown_with_their_history() {
 }
 
 #[test]
-fn operations_are_listed_and_called_and_the_audit_is_read() {
+fn operations_are_listed_and_called() {
     let served = serve("off");
     let client = served.socket();
     assert_eq!(client.get("/v1/operations").expect("a list")[0]["name"], "echo");
@@ -173,10 +168,6 @@ fn operations_are_listed_and_called_and_the_audit_is_read() {
     assert_eq!(client.post("/v1/operations/echo").expect("done"), json!({}));
     assert_eq!(refused(&served, "/v1/operations/echo", "[1]"), (400, "bad_message".to_owned()));
     assert_eq!(refused(&served, "/v1/operations/none", "{}"), (404, "not_found".to_owned()));
-    let audit = client.get("/v1/audit?limit=2").expect("entries");
-    assert_eq!((audit["entries"][0]["id"].as_u64(), audit["next"].as_u64()), (Some(3), Some(2)));
-    assert_eq!(audit["entries"][0]["entry"]["event_type"], "conflict_resolved");
-    assert_eq!(client.get("/v1/audit?before=2").expect("entries")["next"], Value::Null);
 }
 
 #[test]

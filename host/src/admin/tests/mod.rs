@@ -1,10 +1,13 @@
 //! The server as its clients see it: real sockets, a real store, no pipelines but a stand-in for the one through the
 //! log.
 
+mod audit;
 mod log;
+mod past;
 
 use super::*;
-use crate::config::DeadLetterSettings;
+use crate::audit::AuditOptions;
+use crate::config::{DeadLetterSettings, HostSettings};
 use crate::log::Log;
 use crate::registry::RegistryOptions;
 use crate::runtime::{DeadLetter, StoredError, StoredRecord};
@@ -38,6 +41,7 @@ fn view(folder: &TempDir) -> HostView {
         registry,
         dead_letters: DeadLetters::open(store.clone(), DeadLetterSettings::default()).expect("readable"),
         log: log::view(&store),
+        audit: Audit::open(store.clone(), AuditOptions::new(&HostSettings::default())).expect("an audit"),
         store,
         metrics: Metrics::new(),
         pipelines: Vec::new(),
@@ -187,7 +191,12 @@ fn what_another_site_makes_a_browser_send_is_refused() {
     assert_eq!(served.status("GET /v1/pipelines", &own), 200);
     assert_eq!(served.status("GET /healthz", "Host: probe.example\r\n"), 200);
     assert_eq!(served.status("POST /v1/dead-letters/1/retry", "Content-Length: 70000\r\n"), 413);
-    for forged in ["POST /v1/changes", "POST /v1/operations/echo", "POST /v1/metrics/reset"] {
+    for forged in [
+        "POST /v1/changes",
+        "POST /v1/keys/app.x/rollback",
+        "POST /v1/operations/echo",
+        "POST /v1/metrics/reset",
+    ] {
         assert_eq!(served.status(forged, ""), 401, "{forged} without the token");
         assert_eq!(served.status(forged, "Authorization: Bearer wrong\r\n"), 401, "{forged} with another");
         assert_eq!(served.status(forged, &format!("Host: evil.example\r\n{token}")), 403, "{forged}");

@@ -2,9 +2,11 @@
 
 use super::super::live::{CommandError, Live, at_folder};
 use crate::admin::{self, Client, ClientError, Filter, Page};
+use crate::audit::{Audit, AuditOptions};
 use crate::config::HostSettings;
+use crate::host::store_options;
 use crate::runtime::DeadLetters;
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{Store, StoreError};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -12,7 +14,7 @@ pub(super) enum Queue {
     /// Of a running host.
     Running(Client),
     /// Of a data folder that no host runs on; it is locked meanwhile.
-    Stored(DeadLetters),
+    Stored(DeadLetters, Audit),
 }
 
 /// Why a command on dead letters failed.
@@ -82,8 +84,9 @@ impl Queue {
         if !Store::exists(data_dir) {
             return Err(QueueError::NoHost(data_dir.clone()));
         }
-        let store = Store::open(data_dir, StoreOptions::default())?;
-        Ok(Self::Stored(DeadLetters::open(store, settings.state.dead_letters.clone())?))
+        let store = Store::open(data_dir, store_options(settings).as_it_is())?;
+        let audit = Audit::open(store.clone(), AuditOptions::new(settings))?;
+        Ok(Self::Stored(DeadLetters::open(store, settings.state.dead_letters.clone())?, audit))
     }
 
     /// Dead letters after a number, at most so many, and where to go on.
@@ -108,7 +111,7 @@ impl Queue {
     fn page(&self, filter: &Filter) -> Result<Page, QueueError> {
         match self {
             Self::Running(client) => Ok(serde_json::from_value(client.get(&path_of(filter))?)?),
-            Self::Stored(letters) => Ok(admin::page(letters, filter)?),
+            Self::Stored(letters, _) => Ok(admin::page(letters, filter)?),
         }
     }
 
@@ -120,7 +123,7 @@ impl Queue {
                 Err(ClientError::Refused { status: 404, .. }) => Ok(None),
                 Err(error) => Err(error.into()),
             },
-            Self::Stored(letters) => Ok(letters.get(number)?.as_ref().map(admin::detail)),
+            Self::Stored(letters, _) => Ok(letters.get(number)?.as_ref().map(admin::detail)),
         }
     }
 
@@ -131,7 +134,7 @@ impl Queue {
                 let begun = client.post(&format!("/v1/dead-letters/{number}/retry"))?;
                 Ok(begun["attempts"].as_u64().unwrap_or_default())
             }
-            Self::Stored(_) => Err(QueueError::NeedsHost),
+            Self::Stored(..) => Err(QueueError::NeedsHost),
         }
     }
 
@@ -141,9 +144,9 @@ impl Queue {
             Self::Running(client) => {
                 client.delete(&format!("/v1/dead-letters/{number}"))?;
             }
-            Self::Stored(letters) => {
+            Self::Stored(letters, audit) => {
                 let entry = letters.get(number)?.ok_or(QueueError::NotFound(number))?;
-                letters.drop_letter(&entry.key)?;
+                admin::drop_dead_letter(letters, audit, &entry)?;
             }
         }
         Ok(())
@@ -182,10 +185,10 @@ mod tests {
     #[test]
     fn a_stored_queue_is_read_and_says_that_a_retry_needs_the_host() {
         let folder = tempfile::tempdir().expect("a folder");
-        drop(Store::open(folder.path(), StoreOptions::default()).expect("a store"));
         let settings = HostSettings { data_dir: folder.path().to_owned(), ..HostSettings::default() };
+        drop(Store::open(folder.path(), store_options(&settings)).expect("a store"));
         let queue = Queue::open(&live(), &settings).expect("opened");
-        assert!(matches!(queue, Queue::Stored(_)));
+        assert!(matches!(queue, Queue::Stored(..)));
         assert_eq!(queue.list(None, 0, 10).expect("readable"), (vec![], None));
         assert!(matches!(queue.retry(1), Err(QueueError::NeedsHost)));
         assert!(matches!(queue.drop(1), Err(QueueError::NotFound(1))));

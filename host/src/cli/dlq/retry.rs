@@ -45,7 +45,7 @@ enum Became {
 
 impl Retry {
     pub(super) fn retry(&self, queue: &Queue) -> Result<u8, QueueError> {
-        if let Queue::Stored(_) = queue {
+        if let Queue::Stored(..) = queue {
             return Err(QueueError::NeedsHost);
         }
         let numbers = self.selection.numbers(queue)?;

@@ -44,12 +44,21 @@ fn told(letter: &Value) -> String {
     for header in record["headers"].as_array().into_iter().flatten() {
         lines.push(("header", format!("{}: {}", text(&header[0]), blob(&header[1]))));
     }
-    lines.push(("value", blob(&record["value"])));
+    lines.push(("value", withheld(&record["withheld"]).unwrap_or_else(|| blob(&record["value"]))));
     let mut told = String::new();
     for (name, value) in lines {
         let _ = writeln!(told, "{name:12}  {}", without_control(&value));
     }
     told
+}
+
+/// Why there is no value.
+fn withheld(value: &Value) -> Option<String> {
+    let (bytes, fingerprint) = (value["bytes"].as_u64()?, value["fingerprint"].as_str()?);
+    Some(format!(
+        "withheld: {bytes} bytes, fingerprint {fingerprint}. The pipeline seals this key and the record failed before \
+         that, so its value is not written down; with `state.encryption` it would be. Have the change made again."
+    ))
 }
 
 /// Bytes as they are stored: text, or base64 where they are no text.

@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 const AFTER_HELP: &str = "\
+SOURCE is the host that first took a change in. A conflict is a change that stands beside others, which its author had \
+not seen: what is shown was made of all of them by the strategy, and `lockstep get --at REVISION --json` shows each. Long \
+values are cut; with --json, they are whole.
+
 The host keeps history for `sync_settings.max_event_age_hours`, and no more of it than `state.history` allows; the newest \
 change of a key is kept for ever.
 
@@ -47,6 +51,8 @@ struct Page {
     next: Option<u64>,
     /// Up to here, only the newest change of each key is kept.
     compacted: u64,
+    /// Whether the key had changes before the last one here, which are no longer kept.
+    is_cut: bool,
 }
 
 impl History {
@@ -72,9 +78,7 @@ impl History {
         let exit = print(&table(&page.changes).to_string());
         match page.next {
             Some(next) => eprintln!("there may be more: --before {next}"),
-            None if page.compacted > 0 => {
-                eprintln!("older changes than revision {} may have been forgotten", page.compacted + 1);
-            }
+            None if page.is_cut => eprintln!("what the key was before that is no longer kept"),
             None => {}
         }
         Ok(exit)
@@ -82,11 +86,12 @@ impl History {
 }
 
 fn table(changes: &[Box<RawValue>]) -> Table {
-    let mut table = Table::new(&["REVISION", "WHEN", "WHO", "WHAT"]);
+    let mut table = Table::new(&["REVISION", "WHEN", "WHO", "SOURCE", "STRATEGY", "WHAT"]);
     let changes = changes.iter().filter_map(|change| serde_json::from_str(change.get()).ok());
     for change in changes {
         let change: ShownChange = change;
-        table.row([change.revision.to_string(), change.when().to_owned(), change.who(), change.what()]);
+        let (revision, when) = (change.revision.to_string(), change.when().to_owned());
+        table.row([revision, when, change.who(), change.source(), change.how(), change.what_in_short()]);
     }
     table
 }

@@ -1,17 +1,27 @@
-//! What is configured: `get`, `set`, `delete`, `keys` and `history`, on the log of a running host.
+//! What is configured and what was: `get`, `set`, `delete`, `keys`, `history`, `diff`, `blame` and `rollback`, on the log of
+//! a running host.
 
 mod value;
+mod author;
 mod shown;
+mod differences;
 mod get;
 mod set;
 mod list;
 mod history;
+mod diff;
+mod blame;
+mod rollback;
 
+pub(super) use blame::Blame;
+pub(super) use diff::Diff;
 pub(super) use get::Get;
 pub(super) use history::History;
 pub(super) use list::Keys;
+pub(super) use rollback::Rollback;
 pub(super) use set::{Delete, Set};
 pub(super) use shown::ShownChange;
+pub(super) use value::given_json;
 
 use super::live::Live;
 use crate::admin::escaped;

@@ -4,12 +4,13 @@
 use super::super::live::CommandError;
 use super::super::output::{print, print_json};
 use super::Common;
+use super::author::{Author, told};
 use super::value::GivenValue;
 use crate::admin::Client;
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 const SET_HELP: &str = "\
 VALUE is JSON. Text that is not JSON is refused rather than guessed at: `true`, `5432` and `\"5432\"` are three values. \
@@ -69,27 +70,11 @@ pub(in crate::cli) struct Delete {
 /// Who makes a change, and on what.
 #[derive(Debug, Args)]
 struct How {
-    /// Who makes the change [default: the variable USER]
-    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
-    user: Option<String>,
+    #[command(flatten)]
+    author: Author,
     /// The revision the change was made from
     #[arg(long, value_name = "REVISION")]
     base_revision: Option<u64>,
-    /// A name for this change: sent again within a day, it is answered and not made again
-    #[arg(long, value_name = "NAME")]
-    idempotency_key: Option<String>,
-    /// Anything about the change, as a JSON object
-    #[arg(long, value_name = "JSON")]
-    metadata: Option<String>,
-    /// The session that holds the lock of the key
-    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
-    session: Option<String>,
-    /// The lock, as KEY, that the change is made under
-    #[arg(long, value_name = "KEY", env = "LOCKSTEP_LOCK_KEY", hide_env_values = true, requires = "token")]
-    lock: Option<String>,
-    /// The token of that lock
-    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_LOCK_TOKEN", hide_env_values = true)]
-    token: Option<u64>,
     #[command(flatten)]
     common: Common,
 }
@@ -137,54 +122,24 @@ impl Delete {
 impl How {
     /// Without a value, the key is deleted.
     fn send(&self, client: &Client, key: &str, value: Option<&RawValue>) -> Result<u8, CommandError> {
-        let metadata = self.metadata.as_deref().map(serde_json::from_str).transpose();
+        let author = &self.author;
         let change = Change {
             config_key: key,
             new_value: value,
             op: value.is_none().then_some("delete"),
             tenant_id: self.common.tenant.as_deref(),
-            user_id: self.user.as_deref().filter(|user| !user.is_empty()),
+            user_id: author.user(),
             base_revision: self.base_revision,
-            idempotency_key: self.idempotency_key.as_deref(),
-            metadata: metadata.map_err(|_| CommandError::BadArgument("--metadata takes JSON".to_owned()))?,
-            session: self.session.as_deref(),
-            fence: self
-                .token
-                .map(|token| json!({ "lock": self.lock.as_deref().unwrap_or(key), "token": token })),
+            idempotency_key: author.idempotency_key.as_deref(),
+            metadata: author.metadata()?,
+            session: author.session.as_deref(),
+            fence: author.fence(key),
         };
         let body = serde_json::to_string(&change).expect("every field is a scalar or JSON");
         let answer = client.post_json("/v1/changes", &body)?;
         if self.common.json {
             return Ok(print_json(&answer));
         }
-        Ok(print(&format!("{}\n", told(&answer))))
-    }
-}
-
-/// What became of the change, in a line.
-fn told(answer: &Value) -> String {
-    let Some(revision) = answer["revision"].as_u64() else {
-        return "dropped by a transform: nothing was committed".to_owned();
-    };
-    let resolution = &answer["resolution"];
-    match (resolution["resolution_method"].as_str(), resolution["won"].as_bool()) {
-        (Some(method), Some(false)) => {
-            format!("revision {revision}; by {method}, a concurrent change is shown instead")
-        }
-        (Some(method), Some(true)) => {
-            format!("revision {revision}; by {method}, it is shown before concurrent changes")
-        }
-        (Some(method), None) => {
-            let places = resolution["conflicts"].as_array().into_iter().flatten();
-            let places: Vec<&str> = places.filter_map(|conflict| conflict["path"].as_str()).collect();
-            let conflicts = match places.is_empty() {
-                true => String::new(),
-                false => format!("; not everybody had their way at: {}", places.join(" ")),
-            };
-            format!(
-                "revision {revision}; by {method}, it is shown together with concurrent changes{conflicts}"
-            )
-        }
-        (None, _) => format!("revision {revision}"),
+        Ok(print(&format!("{}\n", told(answer["revision"].as_u64(), &answer["resolution"]))))
     }
 }

@@ -4,8 +4,9 @@
 //! somebody else can have the lock for long, and the exit code says so.
 
 use super::super::FAILED;
+use super::super::ask::{AGAIN, is_later};
 use super::super::live::CommandError;
-use super::ask::{AGAIN, Ask, is_later};
+use super::LOCKS;
 use super::lease::Lease;
 use crate::admin::{Client, ClientError};
 use std::ffi::OsString;
@@ -161,7 +162,7 @@ impl Held {
     }
 
     fn extend(&self) -> Extended {
-        let extended = Ask::new(&self.client, "extend").and_then(|ask| {
+        let extended = LOCKS.ask(&self.client, "extend").and_then(|ask| {
             ask.with("config_key", Some(self.lease.config_key.clone()))
                 .with("tenant_id", self.tenant.clone())
                 .with("session", Some(self.session.clone()))
@@ -180,7 +181,7 @@ impl Held {
     fn release(&self) -> Result<(), CommandError> {
         let (request, started) = (Uuid::new_v4().to_string(), Instant::now());
         loop {
-            let ask = Ask::new(&self.client, "release")?;
+            let ask = LOCKS.ask(&self.client, "release")?;
             let released = ask
                 .with("config_key", Some(self.lease.config_key.clone()))
                 .with("tenant_id", self.tenant.clone())

@@ -3,8 +3,9 @@
 //! Whoever is told to end while it waits leaves the line first: otherwise its turn would come, and the lock would belong to
 //! nobody for as long as the lease lasts.
 
+use super::super::ask::{AGAIN, is_later};
 use super::super::live::CommandError;
-use super::ask::{AGAIN, Ask, is_later};
+use super::LOCKS;
 use super::{Common, Taking, millis};
 use crate::admin::Client;
 use serde_json::Value;
@@ -52,7 +53,8 @@ impl Taking {
         let (request, started) = (Uuid::new_v4().to_string(), Instant::now());
         loop {
             let wait = self.wait.map(|wait| wait.saturating_sub(started.elapsed()));
-            let taken = Ask::new(client, "acquire")?
+            let taken = LOCKS
+                .ask(client, "acquire")?
                 .with("config_key", Some(self.key.clone()))
                 .with("tenant_id", tenant.clone())
                 .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
@@ -76,7 +78,8 @@ impl Taking {
         if self.session.is_some() {
             return;
         }
-        let left = Ask::new(client, "session_closed")
+        let left = LOCKS
+            .ask(client, "session_closed")
             .and_then(|ask| ask.with("session", Some(session.to_owned())).call());
         if let Err(error) = left {
             eprintln!("the lock of `{}` may still be granted to session {session}: {error}", self.key);

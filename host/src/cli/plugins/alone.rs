@@ -36,6 +36,7 @@ impl Alone {
             answers: false,
             watchdog_ms: LIMIT.as_millis() as u64,
             through_log: false,
+            before_log: false,
             heartbeat_interval_ms: 30_000,
             conflict_resolution_interval_ms: 10_000,
             cleanup_interval_ms: 300_000,

@@ -98,3 +98,24 @@ fn who_has_seen_nothing_of_a_key_is_known_to_have_however_much_is_compacted() {
     assert!(matches!(log.entry_at(None, "a", 1), Ok(At::Compacted)));
     assert!(matches!(log.entry_at(None, "a", 0), Ok(At::Absent)));
 }
+
+#[test]
+fn it_is_known_whether_a_keys_history_is_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open_with(dir.path(), |options| options.retention.records = 10);
+    changes(&log, 5);
+    let before = |limit| log.history(None, "a", None, limit).expect("read").before;
+    assert_eq!((before(5), before(4)), (Before::Nothing, Before::More));
+    changes(&log, 20);
+    let compacted = after_compaction(&log);
+    let oldest = log.reaches_back_to(None, "a").expect("read");
+    assert_eq!(oldest, Some(compacted + 1));
+    let n_left = log.history(None, "a", None, 99).expect("read").records.len();
+    assert_eq!(
+        (before(99), before(n_left), before(n_left - 1)),
+        (Before::Compacted, Before::Compacted, Before::More)
+    );
+    append(&log, vec![change("b", 1)]);
+    assert_eq!(log.history(None, "b", None, 9).expect("read").before, Before::Nothing, "a key of its own");
+    assert_eq!(log.reaches_back_to(None, "none").expect("read"), None);
+}

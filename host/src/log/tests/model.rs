@@ -135,7 +135,7 @@ fn reads_of_a_key_agree_with_a_list_of_everything() {
         check_keys(&log, &model);
         for (tenant, key) in [(None, "a"), (Some("t1"), "app.x"), (Some("t2"), "zz")] {
             let expected: Vec<_> = model.of_key(tenant, key).rev().map(|entry| entry.shown.clone()).collect();
-            let history = |before, limit| log.history(tenant, key, before, limit).expect("read");
+            let history = |before, limit| log.history(tenant, key, before, limit).expect("read").records;
             assert_eq!(shown(&history(None, 99)), expected, "seed {seed}");
             let mut paged = Vec::new();
             while let Some(last) = history(paged.last().map(revision), 1).pop() {
@@ -143,7 +143,7 @@ fn reads_of_a_key_agree_with_a_list_of_everything() {
             }
             assert_eq!(shown(&paged), expected, "seed {seed}");
         }
-        let before_nobodys = shown(&log.history(None, "a", Some(31), 99).expect("read"));
+        let before_nobodys = shown(&log.history(None, "a", Some(31), 99).expect("read").records);
         let expected = model.of_key(None, "a").rev().filter(|entry| entry.revision < 31);
         assert_eq!(before_nobodys, expected.map(|entry| entry.shown.clone()).collect::<Vec<_>>());
     }

@@ -55,7 +55,27 @@ fn a_notice_is_the_newest_of_nothing() {
     append(&log, vec![notice("a"), change("a", 1), notice("a")]);
     assert_eq!(shown(&log.read(0, 10, 1 << 20).expect("read").batch), ["(a)@1", "a=1@2", "(a)@3"]);
     assert_eq!(shown(&log.current(0, 10, 1 << 20).expect("read").batch), ["a=1@2"]);
-    assert_eq!(shown(&log.history(None, "a", None, 9).expect("read")), ["a=1@2"]);
-    assert_eq!(shown(&log.history(None, "a", Some(3), 9).expect("read")), ["a=1@2"]);
+    assert_eq!(shown(&log.history(None, "a", None, 9).expect("read").records), ["a=1@2"]);
+    assert_eq!(shown(&log.history(None, "a", Some(3), 9).expect("read").records), ["a=1@2"]);
     assert!(matches!(log.entry_at(None, "a", 1), Ok(At::Absent)));
+}
+
+#[test]
+fn what_a_key_was_is_found_by_the_clock_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = open(dir.path());
+    let start = NOW_US.get();
+    for (hour, value) in [(1, 1), (2, 2), (4, 4)] {
+        NOW_US.set(start + hour * HOUR_US);
+        append(&log, vec![change("a", value), change("b", value)]);
+    }
+    for (hour, expected) in
+        [(0, None), (1, Some("a=1@1")), (3, Some("a=2@3")), (4, Some("a=4@5")), (9, Some("a=4@5"))]
+    {
+        match log.entry_at_time(None, "a", start + hour * HOUR_US).expect("read") {
+            At::Entry(found) => assert_eq!(Some(show(&found).as_str()), expected, "hour {hour}"),
+            At::Absent => assert_eq!(expected, None, "hour {hour}"),
+            At::Compacted => panic!("hour {hour}"),
+        }
+    }
 }

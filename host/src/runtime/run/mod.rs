@@ -284,6 +284,7 @@ impl Run {
             answers: step.component.answers(),
             watchdog_ms: self.watchdog_limit.as_millis() as u64,
             through_log: self.through_log.is_some(),
+            before_log: self.through_log.is_some() && self.pipeline.is_before_log(step),
             heartbeat_interval_ms: self.sync.heartbeat_interval.as_millis() as u64,
             conflict_resolution_interval_ms: self.sync.conflict_resolution_interval.as_millis() as u64,
             cleanup_interval_ms: self.sync.cleanup_interval.as_millis() as u64,

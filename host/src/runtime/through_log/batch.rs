@@ -7,6 +7,7 @@ use super::{
     counted::EventTypes,
     seen::{Name, Seen},
 };
+use crate::audit::{Audit, Author};
 use crate::log::Log;
 use crate::pipeline::Step;
 use crate::store::{Commit, StoreError};
@@ -71,15 +72,25 @@ impl Part {
 }
 
 impl<'a> Attempt<'a> {
-    /// Takes in what the chain made of one part.
-    pub fn add(&mut self, part: &Part, out: Records, held: Held<'a>, committing: &'a Step) {
+    /// Takes in what the chain made of one part; `author` is who made its changes.
+    pub fn add(
+        &mut self,
+        part: &Part,
+        out: Records,
+        held: Held<'a>,
+        committing: &'a Step,
+        (audit, author): (&Audit, Author<'_>),
+    ) {
         let Held { mut failed, told } = held;
         let mut made = Made { told: told.into_iter().collect(), ..Made::default() };
         let mut unfit: Vec<FailedRecord> = Vec::new();
         unfit.extend(part.refused.iter().map(|one| FailedRecord::new(one.record.clone(), one.error.clone())));
         for mut record in out {
             match record.change() {
-                Ok(change) => made.event_types.push(change),
+                Ok(change) => {
+                    audit.add_change(&mut self.commit, change, self.entries.len(), &author);
+                    made.event_types.push(change);
+                }
                 Err(error) => {
                     unfit.push(FailedRecord::new(record, error));
                     continue;
@@ -107,7 +118,7 @@ impl<'a> Attempt<'a> {
     /// The revision of the first entry. What writes nothing needs no commit.
     pub fn commit(&mut self, log: &Log) -> Result<u64, StoreError> {
         let (commit, entries) = (mem::take(&mut self.commit), mem::take(&mut self.entries));
-        if entries.is_empty() && commit.puts.is_empty() && commit.deletes.is_empty() {
+        if entries.is_empty() && commit.is_empty() {
             return Ok(0);
         }
         log.commit(commit, entries)

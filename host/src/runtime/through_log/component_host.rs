@@ -15,13 +15,14 @@ use crate::store::{Check, Commit, Expect, Namespace, StoreError};
 use lockstep_plugin_api::{
     Bytes, Error, Record, Result,
     abi::{
-        types::{RArc, RErr, ROk, ROption, RSlice, RStr, RVec, TD_Opaque},
+        types::{RArc, RErr, ROk, ROption, RSlice, RStr, RString, RVec, TD_Opaque},
         vtable::{
             Answer, CallerParts, CompletionBox, ComponentHost, ComponentHost_TO, ComponentHostBox,
             CounterCell, EntryAtParts, GaugeCell, HistogramCell, LogParts, ReplayedParts, StateCommitParts,
             StateCommitted, StateEntry,
         },
     },
+    context::Submitted,
 };
 use std::{
     sync::{Arc, Weak},
@@ -259,5 +260,18 @@ impl ComponentHost for LogHost {
             Some(through) => through.host.operations.call(caller, &operation, &arguments, done),
             None => done.done(RErr(over())),
         }
+    }
+
+    fn submit(&self, change: Record, done: CompletionBox) {
+        if scope::with(|_| ()).is_some() {
+            return done.done(RErr(Error::unsupported("inside `apply` no change is made: push a record")));
+        }
+        let Some(run) = self.run.upgrade() else { return done.done(RErr(over())) };
+        let Some(through) = run.through_log() else { return done.done(RErr(over())) };
+        through.intake.submit(change, &self.component, move |outcome| {
+            let told =
+                Submitted::of(&outcome).and_then(|told| serde_json::to_string(&told).map_err(Error::failed));
+            done.done(told.map(RString::from).into());
+        });
     }
 }

@@ -21,9 +21,10 @@ use super::{
     scope::OpenScope,
     seen::{self, Name},
 };
+use crate::audit::Author;
 use crate::pipeline::Step;
 use crate::store::{Commit, StoreError};
-use lockstep_plugin_api::Error;
+use lockstep_plugin_api::{Error, transform::with_own_revision};
 use std::{
     collections::{BTreeMap, HashSet},
     mem,
@@ -34,6 +35,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tracing::{error, info};
+
+/// What the audit calls the source of a dead letter that is tried again.
+const DEAD_LETTER: &str = "dead_letter";
 
 /// How long the thread waits before it looks whether it should end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -205,7 +209,8 @@ impl<'a> Ingest<'a> {
         for part in batch {
             let out = self.chain.apply(&part.flight, part.records.clone(), part.from)?;
             let held = self.chain.take_held();
-            attempt.add(part, out, held, self.committing);
+            let author = self.author(&part.flight.origin);
+            attempt.add(part, out, held, self.committing, (&self.through.host.audit, author));
         }
         let scope = scope.end();
         scope.add_to(&mut attempt.commit);
@@ -214,6 +219,16 @@ impl<'a> Ingest<'a> {
         self.add_positions(batch, &mut attempt.commit);
         self.add_letters(batch, &mut attempt)?;
         Ok(attempt)
+    }
+
+    /// Who made the changes of a flight.
+    fn author<'o>(&'o self, origin: &'o Origin) -> Author<'o> {
+        let (source, operator) = match origin {
+            Origin::Source { source, .. } => (self.run.pipeline.sources[*source].step.name.as_str(), None),
+            Origin::Admin { operator, .. } => (ADMIN, operator.as_ref()),
+            Origin::DeadLetter { .. } | Origin::Log { .. } => (DEAD_LETTER, None),
+        };
+        Author { source, operator }
     }
 
     fn add_positions(&self, batch: &[Part], commit: &mut Commit) {
@@ -270,10 +285,10 @@ impl<'a> Ingest<'a> {
                 revision: *revision,
                 details: None,
             });
-            let applied = entries.into_iter().map(|(id, place)| Applied {
-                id,
-                revision: first_revision + place as u64,
-                details: told.remove(&id),
+            let applied = entries.into_iter().map(|(id, place)| {
+                let revision = first_revision + place as u64;
+                let details = told.remove(&id).map(|told| with_own_revision(told, revision));
+                Applied { id, revision, details }
             });
             part.flight.apply(repeats.chain(applied));
             for (step, failed) in failed {

@@ -5,16 +5,17 @@
 use super::super::{
     flight::{Flight, Origin},
     run::Run,
-    running::RunningPipeline,
+    running::{Inner, RunningPipeline},
     source_task::ChainInput,
     status::{ComponentState, ComponentStatus, PipelineState},
     threads::Entrances,
 };
 use super::ADMIN;
+use crate::audit::Operator;
 use lockstep_plugin_api::{Error, Record, abi::Records, source::OutcomeResult};
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -30,23 +31,64 @@ impl AdminIntake {
     /// Sends a change through the pipeline, and calls `answer` with what became of it: from another thread, or at once
     /// if the pipeline does not run (`Failed`, code `unavailable`) or is full (`Failed`, kind `retry`). Never waits.
     pub fn submit(&self, record: Record, answer: impl FnOnce(OutcomeResult) + Send + 'static) {
+        self.submit_by(None, record, answer);
+    }
+
+    /// The same for a change that this operator makes, who is named in its entry in the audit.
+    pub fn submit_by(
+        &self,
+        operator: Option<Operator>,
+        record: Record,
+        answer: impl FnOnce(OutcomeResult) + Send + 'static,
+    ) {
         let reply = Reply::new(answer);
         match self.0.entrances() {
-            Some((run, entrances)) => enter(&run, &entrances, record, reply),
+            Some((run, entrances)) => enter(&run, &entrances, record, (operator, reply)),
             None => reply.answer(unavailable("the pipeline through the log is not running")),
         }
     }
 }
 
+/// The same for the components of the pipeline, which do not keep it running.
+#[derive(Clone)]
+pub struct ComponentIntake(Weak<Inner>);
+
+impl ComponentIntake {
+    pub fn new(pipeline: &RunningPipeline) -> Self {
+        Self(Arc::downgrade(&pipeline.0))
+    }
+
+    /// As [`AdminIntake::submit_by`], for the component of this name.
+    pub fn submit(
+        &self,
+        record: Record,
+        component: &str,
+        answer: impl FnOnce(OutcomeResult) + Send + 'static,
+    ) {
+        let operator = Operator::component(component);
+        match self.0.upgrade() {
+            Some(pipeline) => {
+                AdminIntake(RunningPipeline(pipeline)).submit_by(Some(operator), record, answer)
+            }
+            None => answer(unavailable("the pipeline of this component is over")),
+        }
+    }
+}
+
 /// Puts an operator's change into the chain's queue.
-pub fn enter(run: &Arc<Run>, entrances: &Entrances, mut record: Record, reply: Reply) {
+pub fn enter(
+    run: &Arc<Run>,
+    entrances: &Entrances,
+    mut record: Record,
+    (operator, reply): (Option<Operator>, Reply),
+) {
     let is_full = || OutcomeResult::Failed(Error::retry(Duration::from_secs(1), "the pipeline is full"));
     if run.in_flight.room(Duration::ZERO).is_none() {
         return reply.answer(is_full());
     }
     let (id, n_bytes) = (run.take_ids(1), record.size() as u64);
     record.set_id(id);
-    let flight = Flight::new(Origin::Admin { reply }, id..id + 1, n_bytes, entrances.progress());
+    let flight = Flight::new(Origin::Admin { operator, reply }, id..id + 1, n_bytes, entrances.progress());
     let flight = Arc::new(flight);
     let records = Records::from(vec![record]);
     run.in_flight.add(1, n_bytes);
@@ -56,7 +98,7 @@ pub fn enter(run: &Arc<Run>, entrances: &Entrances, mut record: Record, reply: R
     }
     run.in_flight.release(1, n_bytes);
     run.metrics.admin_acked(1);
-    let Origin::Admin { reply } = &flight.origin else { return };
+    let Origin::Admin { reply, .. } = &flight.origin else { return };
     reply.answer(is_full());
 }
 

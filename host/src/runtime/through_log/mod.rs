@@ -8,7 +8,6 @@
 //! Order that never changes: committed -> author told -> delivered -> cursor moved.
 
 mod answered;
-mod audit;
 mod batch;
 mod component_host;
 mod counted;
@@ -26,17 +25,17 @@ mod sink_failures;
 mod tail;
 mod turns;
 
-pub use audit::{Audit, AuditEntry};
 pub use component_host::log_component_host;
 pub use endpoints::Endpoints;
 pub use heartbeat::Heartbeat;
 pub use ingest::ingest;
-pub use intake::{AdminIntake, Reply, admin_status};
+pub use intake::{AdminIntake, ComponentIntake, Reply, admin_status};
 pub use operations::{CallOperations, Offered, OperationInfo, Operations};
 pub use restarts::SinkRestarts;
 pub use tail::{Next, Tail};
 
 use super::run::{Ended, Failure, Run};
+use crate::audit::Audit;
 use crate::log::Log;
 use crate::pipeline::{Pipeline, Step};
 use crate::registry::Operation;
@@ -75,6 +74,8 @@ pub struct ThroughLog {
     pub host: HostLog,
     pub cursors: Cursors,
     pub failures: SinkFailures,
+    /// Where changes of components enter.
+    pub intake: ComponentIntake,
     answered: Answered,
     turns: Turns,
     replays: Vec<Replays>,
@@ -83,12 +84,12 @@ pub struct ThroughLog {
 
 impl ThroughLog {
     /// Reads where every sink stands.
-    pub fn new(host: HostLog, store: &Store, pipeline: &Pipeline) -> Self {
+    pub fn new(host: HostLog, store: &Store, pipeline: &Pipeline, intake: ComponentIntake) -> Self {
         let replays = pipeline.sinks.iter().map(|_| Replays::default()).collect();
         let cursors = Cursors::load(&host.log, pipeline);
         let (failures, seen) = (SinkFailures::new(pipeline.sinks.len()), Seen::new(store.clone()));
         let (answered, turns) = (Answered::default(), Turns::default());
-        Self { host, cursors, failures, answered, turns, replays, seen }
+        Self { host, cursors, failures, intake, answered, turns, replays, seen }
     }
 
     /// A sink's thread has ended or hangs: what it failed of, if it did.

@@ -13,6 +13,9 @@ pub struct Model {
     entries: BTreeMap<u64, Arc<Entry>>,
     head: u64,
     compacted: u64,
+    /// All that were ever written.
+    audit: Vec<Arc<str>>,
+    n_forgotten: u64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -29,6 +32,14 @@ impl Model {
         }
         for (_, key, value) in &commit.puts {
             self.values.insert(key.clone(), Arc::new(value.clone()));
+        }
+        for NewAudit { entry, revision_of, .. } in &commit.audit {
+            let revision = revision_of.map(|place| format!("\"revision\":{},", self.head + 1 + place as u64));
+            let entry = entry.replacen('{', &format!("{{{}", revision.unwrap_or_default()), 1);
+            self.audit.push(entry.into());
+        }
+        if let Some(trim) = &commit.audit_trim {
+            self.n_forgotten = trim.through.number;
         }
         for NewEntry { key, value, is_deletion } in &commit.entries {
             self.head += 1;
@@ -53,6 +64,33 @@ impl Model {
         Some(Trim { passed, passed_bytes, revisions: vec![*revision], bytes: n_bytes })
     }
 
+    /// The oldest entries of the audit, as what its retention would ask to have forgotten.
+    pub fn oldest_audit(&self, store: &Store) -> Option<AuditTrim> {
+        let page = store.audit_page(self.n_forgotten, 3).expect("read");
+        let records: Vec<_> = page.records.into_iter().filter_map(|(_, record)| record).collect();
+        let n_bytes = records.iter().map(AuditRecord::n_bytes).sum();
+        // Of commits that this state knows.
+        let last = records.last().filter(|last| last.number <= self.audit.len() as u64)?;
+        Some(AuditTrim { through: last.link(), n_bytes })
+    }
+
+    /// The audit is a chain of what was written, without a gap.
+    fn check_audit(&self, store: &Store) -> Result<(), String> {
+        let AuditPage { chain, records } = store.audit_page(0, usize::MAX).expect("read");
+        expect("the audit's anchor", &chain.anchor.number, &self.n_forgotten)?;
+        let (mut last, mut n_bytes) = (chain.anchor, 0);
+        for (number, record) in records {
+            let record = record.ok_or("an entry of the audit cannot be read")?;
+            expect("the audit's number", &number, &(last.number + 1))?;
+            expect("the hash before", &record.previous, &last.hash)?;
+            expect("the hash", &record.hash, &record.computed_hash())?;
+            expect("the audit's entry", &*record.entry, &*self.audit[number as usize - 1])?;
+            (last, n_bytes) = (record.link(), n_bytes + record.n_bytes());
+        }
+        expect("the audit's head", &(last, n_bytes), &(chain.head, chain.n_bytes))?;
+        expect("the audit's end", &(last.number as usize), &self.audit.len())
+    }
+
     fn newest(&self) -> BTreeMap<&[u8], u64> {
         let keyed =
             self.entries.iter().filter_map(|(revision, entry)| Some((entry.key.as_deref()?, *revision)));
@@ -65,6 +103,7 @@ impl Model {
 
     /// Entries, indexes and tally tell the same.
     pub fn check_log(&self, store: &Store) -> Result<(), String> {
+        self.check_audit(store)?;
         let found = store.entries(0, EVERYTHING).expect("read");
         let expected: Vec<_> =
             self.entries.iter().map(|(revision, entry)| (*revision, &entry.value[..])).collect();

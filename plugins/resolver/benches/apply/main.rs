@@ -9,8 +9,8 @@
 mod plugin;
 
 use plugin::{
-    calls, carry, clock, config, conflict, draft, encoding, ingested, ledger, merge, metrics, node, ot,
-    report, siblings, strategy, sweep, transform, turn, value, wire,
+    advice, calls, carry, clock, config, conflict, draft, encoding, ingested, ledger, manual, merge, metrics,
+    node, notice, ot, report, siblings, staging, strategy, sweep, transform, turn, value, wire,
 };
 
 use lockstep_plugin_api::{

@@ -4,7 +4,6 @@
 
 use crate::{
     clock::Hlc,
-    config::refuse_missing,
     draft::{Draft, Wish},
     merge::Policy,
     report::{AuditEntry, CONFLICT_RESOLVED, Fields},
@@ -17,6 +16,7 @@ use lockstep_plugin_api::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 /// The operation's arguments.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,6 +42,8 @@ struct Answer<'a> {
     fields: Fields<'a, &'a Value>,
     /// Nothing was committed.
     resolved_revision: Option<u64>,
+    /// How many changes were resolved.
+    siblings: usize,
 }
 
 /// Resolves what it is given.
@@ -49,24 +51,34 @@ pub fn answer(context: &Context, arguments: ResolveConflict) -> Result<Json> {
     let ResolveConflict { config_key, competing_changes, strategy, merge } = arguments;
     let strategy = strategy.map_or(Ok(Strategy::default()), |name| name.parse());
     let strategy: Strategy = strategy.map_err(|error| Error::rejected("bad_message", error))?;
-    refuse_missing(strategy).map_err(|error| Error::rejected("bad_message", error.message()))?;
     let strategy =
         if strategy.name() == "merge_strategies" { Strategy::MergeStrategies(merge) } else { strategy };
     let (changes, resolution) = resolve_conflict(competing_changes, strategy)?;
     let changes: Vec<&Value> = changes.iter().collect();
+    let conflict_id = || conflict_id(&config_key, &changes);
     if context.through_log() {
         context.audit(&AuditEntry {
             event_type: CONFLICT_RESOLVED,
             config_key: &config_key,
             tenant_id: None,
+            user_id: None,
             resolution_strategy: strategy.name(),
             competing_changes_count: changes.len(),
-            fields: Fields::of(&resolution, &changes, None)?,
+            fields: Fields::of(&resolution, &changes, None, conflict_id)?,
             timestamp: time::format_us(time::now_us()),
             conflict_id: None,
         })?;
     }
-    Json::write(&Answer { fields: Fields::of(&resolution, &changes, None)?, resolved_revision: None })
+    let (fields, siblings) = (Fields::of(&resolution, &changes, None, conflict_id)?, changes.len());
+    Json::write(&Answer { fields, resolved_revision: None, siblings })
+}
+
+/// The name of a conflict of changes without dots: alike whatever the order they are listed in.
+fn conflict_id(config_key: &str, changes: &[&Value]) -> Uuid {
+    let mut texts: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    texts.sort_unstable();
+    let name = format!("{config_key} {}", texts.join(" "));
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
 }
 
 /// Resolves changes as the guide writes them, and gives them in the order of their stamps.
@@ -142,7 +154,9 @@ mod tests {
     fn resolved(changes: &[Value], strategy: Strategy) -> Value {
         let (changes, resolution) = resolve_conflict(changes.to_vec(), strategy).expect("resolved");
         let changes: Vec<&Value> = changes.iter().collect();
-        serde_json::to_value(Fields::of(&resolution, &changes, None).expect("JSON")).expect("JSON")
+        let conflict_id = || conflict_id("app.x", &changes);
+        serde_json::to_value(Fields::of(&resolution, &changes, None, conflict_id).expect("JSON"))
+            .expect("JSON")
     }
 
     /// The fields that the guide's result has.
@@ -206,6 +220,29 @@ mod tests {
                 json!({"resolved_value": other, "resolution_method": "last_write_wins"})
             );
         }
+    }
+
+    #[test]
+    fn the_contracts_vector_holds_for_a_person_who_has_to_decide() {
+        let (a, b) = (change(json!("A"), T), change(json!("B"), T5));
+        let result = resolved(&[b.clone(), a.clone()], Strategy::ManualResolution);
+        let id = result["conflict_id"].as_str().expect("an id").to_owned();
+        assert_eq!(id.parse::<Uuid>().expect("a UUID").get_version_num(), 5);
+        assert_eq!(
+            result,
+            json!({"resolved_value": null, "resolution_method": "manual_resolution_pending", "conflict_id": id,
+                "requires_human_intervention": true, "shown_change": b, "discarded_changes": [],
+                "base_revision": null,
+                "conflicts": [{"path": "", "kind": "edit_edit", "values": ["A", "B"]}]})
+        );
+        let again = resolved(&[a.clone(), b], Strategy::ManualResolution);
+        assert_eq!(again, result, "the order of the list has no say");
+        let agreed = resolved(&[a.clone(), change(json!("A"), T5)], "manual".parse().expect("an alias"));
+        assert_eq!(
+            (&agreed["resolved_value"], &agreed["resolution_method"]),
+            (&json!("A"), &json!("last_write_wins")),
+            "everybody wants the same"
+        );
     }
 
     #[test]
@@ -281,6 +318,7 @@ mod tests {
             ("first_write_wins", "first_write_wins"),
             ("operational_transform", "operational_transform"),
             ("merge_strategies", "dictionary_merge"),
+            ("manual_resolution", "last_write_wins"),
         ] {
             let strategy: Strategy = strategy.parse().expect("a strategy");
             let result = resolved(std::slice::from_ref(&alone), strategy);

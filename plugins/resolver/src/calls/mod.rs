@@ -1,16 +1,25 @@
-//! What the resolver offers to be called by name. No call reads or changes a key: each looks at nothing but its arguments.
+//! What the resolver offers to be called by name: `resolver.*` look at nothing but their arguments, `conflicts.*` are about
+//! what waits for a decision.
 
+mod conflicts;
 pub mod guide;
 mod transforming;
 mod merging;
 
+use crate::config::Strategies;
 use lockstep_plugin_api::prelude::*;
 use lockstep_plugin_api::schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
+use std::sync::Arc;
 
 /// Every operation.
-pub fn operations(context: &Context) -> Operations {
-    let context = context.clone();
+pub fn operations(context: &Context, strategies: &Arc<Strategies>) -> Operations {
+    let operations = computations(context.clone());
+    // Without a log nothing waits.
+    if context.through_log() { conflicts::add(operations, context, strategies) } else { operations }
+}
+
+fn computations(context: Context) -> Operations {
     Operations::new()
         .add(
             "resolver.resolve_conflict",

@@ -7,8 +7,9 @@ mod contender;
 mod resolution;
 mod operational_transform;
 mod merge_strategies;
+mod manual_resolution;
 
-pub use contender::{Contender, hash_of};
+pub use contender::{Contender, common_base, hash_of};
 pub use resolution::{Method, Resolution};
 
 use crate::merge::Policy;
@@ -89,34 +90,37 @@ impl Strategy {
         }
     }
 
-    /// The strategy that this version resolves by. A change that a later version stamped with one that does not exist
-    /// here yet is kept as it is, and shown by the last write.
-    pub fn in_force(self) -> Self {
-        if self == Self::ManualResolution { Self::LastWriteWins } else { self }
-    }
-
     /// Whether what it shows depends on what the authors had seen, so that changes name it.
     pub fn needs_base(self) -> bool {
         matches!(self, Self::OperationalTransform | Self::MergeStrategies(_) | Self::ManualResolution)
     }
 
+    /// Whether it looks into values, beside telling equal ones.
+    pub fn reads_values(self) -> bool {
+        matches!(self, Self::OperationalTransform | Self::MergeStrategies(_))
+    }
+
     /// What is shown of several changes, which are in the order of their stamps; `None` if there are none.
     pub fn value(self, contenders: &[Contender<'_>]) -> Option<Text> {
-        match self.in_force() {
+        match self {
             Self::FirstWriteWins => contenders.first()?.value.cloned(),
-            Self::LastWriteWins => contenders.last()?.value.cloned(),
-            _ => self.resolve(contenders)?.value,
+            Self::LastWriteWins | Self::ManualResolution => contenders.last()?.value.cloned(),
+            Self::OperationalTransform | Self::MergeStrategies(_) => self.resolve(contenders)?.value,
         }
     }
 
     /// The same, with how it came about.
     pub fn resolve(self, contenders: &[Contender<'_>]) -> Option<Resolution> {
         let last = contenders.len().checked_sub(1)?;
-        let together = match self.in_force() {
+        let is_sealed = || contenders.iter().any(Contender::is_sealed);
+        let together = match self {
+            // Nobody sees the parts that it would be made of.
+            strategy if strategy.reads_values() && is_sealed() => None,
+            Self::LastWriteWins => None,
             Self::FirstWriteWins => Some(Resolution::won_by(0, Method::FirstWriteWins, contenders)),
             Self::OperationalTransform => operational_transform::resolve(contenders),
             Self::MergeStrategies(policy) => merge_strategies::resolve(contenders, policy),
-            _ => None,
+            Self::ManualResolution => manual_resolution::resolve(contenders),
         };
         Some(together.unwrap_or_else(|| Resolution::won_by(last, Method::LastWriteWins, contenders)))
     }

@@ -38,6 +38,7 @@ pub enum Method {
     NumericMax(Range),
     NumericMin(Range),
     TextMerge { operations_applied: usize },
+    ManualResolutionPending,
 }
 
 /// The numbers that became one.
@@ -62,11 +63,17 @@ impl Method {
             Self::NumericMax(_) => "numeric_max",
             Self::NumericMin(_) => "numeric_min",
             Self::TextMerge { .. } => "text_merge",
+            Self::ManualResolutionPending => "manual_resolution_pending",
         }
     }
 }
 
 impl Resolution {
+    /// Whether somebody has to decide.
+    pub fn is_pending(&self) -> bool {
+        self.method == Method::ManualResolutionPending
+    }
+
     /// One change wins; the others are discarded by their place, and not by what they say: an equal change of somebody
     /// else was discarded all the same.
     pub fn won_by(winner: usize, method: Method, contenders: &[Contender<'_>]) -> Self {

@@ -1,12 +1,16 @@
 use super::*;
 use crate::siblings::tests::sibling;
-use lockstep_plugin_api::testing::{self, MemoryHost, Place as TestPlace, TransformDriver};
+use lockstep_plugin_api::{
+    testing::{self, MemoryHost, Place as TestPlace, TransformDriver},
+    transform::with_own_revision,
+};
 use serde_json::{Value, json};
 
 mod answers;
 mod elsewhere;
 mod hosts;
 mod histories;
+mod manual;
 mod notices;
 mod together;
 mod two_writers;
@@ -45,8 +49,9 @@ impl Host {
         }
         let Some(record) = applied.out.into_iter().next() else { return Ok(None) };
         let entry = serde_json::from_slice(&record.value().expect("a value")).expect("JSON");
-        let told = applied.told.first().map_or(Value::Null, |(_, told)| told.read().expect("JSON"));
         let revision = self.memory.append([record]);
+        let told = applied.told.into_iter().next().map(|(_, told)| with_own_revision(told, revision));
+        let told: Value = told.map_or(Value::Null, |told| told.read().expect("JSON"));
         Ok(Some(Answer { revision, resolution: told["resolution"].clone(), entry }))
     }
 

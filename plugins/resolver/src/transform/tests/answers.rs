@@ -43,7 +43,8 @@ fn a_stale_base_is_resolved_and_both_sides_are_named() {
         assert_eq!(
             answer.resolution,
             json!({ "resolved_value": if won { "c" } else { "b" }, "resolution_method": strategy,
-                "winning_change": winner, "discarded_changes": [loser], "base_revision": base, "siblings": 2, "won": won,
+                "winning_change": winner, "discarded_changes": [loser], "base_revision": base,
+                "resolved_revision": answer.revision, "siblings": 2, "won": won,
                 "conflicts": [{ "path": "", "kind": "edit_edit", "base": "a", "values": ["b", "c"] }] })
         );
         assert_eq!(answer.entry["new_value"], if won { "c" } else { "b" });
@@ -167,19 +168,22 @@ fn the_first_rule_that_fits_a_key_gives_its_strategy() {
 }
 
 #[test]
-fn a_strategy_that_is_not_there_yet_is_refused_with_its_place() {
-    for name in ["manual_resolution", "manual"] {
-        let error = refused(&json!({ "strategies": [{ "match": "*", "strategy": name }] }));
-        assert_eq!((error.kind(), error.detail()), (ErrorKind::CONFIG, "strategies.0.strategy"));
-        assert!(error.message().contains("next version"), "{error}");
-    }
+fn a_configuration_that_cannot_be_meant_is_refused_with_its_place() {
     assert!(
         refused(&json!({ "strategy": "newest" })).message().contains("conflict resolution strategy: newest")
     );
     let misplaced =
         json!({ "strategies": [{ "match": "*", "strategy": "ot", "merge": { "numbers": "delta" } }] });
     assert_eq!(refused(&misplaced).detail(), "strategies.0.merge");
-    assert_eq!(refused(&json!({ "max_clock_ahead": "2d" })).detail(), "max_clock_ahead");
+    for (field, value) in [
+        ("max_clock_ahead", "2d"),
+        ("escalate_after", "7d"),
+        ("escalate_after", "0s"),
+        ("remind_every", "1ms"),
+    ] {
+        let error = refused(&json!({ field: value }));
+        assert_eq!((error.kind(), error.detail()), (ErrorKind::CONFIG, field), "{value}");
+    }
     assert_eq!(
         refused(&json!({ "strategies": [{ "match": "[", "strategy": "last_write_wins" }] })).detail(),
         "strategies.0.match"

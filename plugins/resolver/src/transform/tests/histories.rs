@@ -8,6 +8,7 @@ mod guides_way;
 mod wishes;
 
 use super::*;
+use crate::manual::Docket;
 use std::collections::BTreeMap;
 
 const N_HOSTS: usize = 4;
@@ -222,6 +223,16 @@ impl History {
         }
     }
 
+    /// The conflict that each host has somebody decide.
+    fn pending(&self) -> Vec<Option<Uuid>> {
+        let of = |node: &Node| {
+            let context = notices::context_of(&node.host.memory);
+            let page = Docket::new(&context).pending_page(b"", None, 10).expect("readable");
+            page.into_iter().map(|(_, id)| id).next()
+        };
+        self.nodes.iter().map(of).collect()
+    }
+
     fn is_diverged(&self) -> bool {
         let of = |node: &Node| (node.shown().cloned(), node.state());
         self.nodes.iter().any(|node| of(node) != of(&self.nodes[0]))
@@ -242,6 +253,11 @@ fn met(strategies: &[&str], offset: u64, n: u64) -> BTreeMap<&'static str, usize
             history.nodes[0].entries.last().and_then(|(_, entry)| entry["siblings"].as_array().map(Vec::len));
         if siblings.is_some_and(|n| n > 1) {
             *met.entry("open").or_default() += 1;
+        }
+        let pending = history.pending();
+        assert!(pending.iter().all(|id| *id == pending[0]), "seed {seed}: {pending:?}");
+        if pending[0].is_some() {
+            *met.entry("pending").or_default() += 1;
         }
         history.met.into_iter().for_each(|(what, n)| *met.entry(what).or_default() += n);
     }
@@ -274,8 +290,21 @@ fn hosts_that_merge_converge() {
 }
 
 #[test]
+fn hosts_that_leave_it_to_a_person_converge_and_name_one_conflict() {
+    let n = n_histories() / 4;
+    let met = met(&["manual_resolution"], 300_000, n);
+    assert_strong(&met, n, &["manual_resolution_pending", "pending"]);
+}
+
+#[test]
 fn hosts_that_do_not_agree_on_a_strategy_converge() {
     let n = n_histories() / 4;
-    let all = ["operational_transform", "merge_strategies", "last_write_wins", "first_write_wins"];
-    assert_strong(&met(&all, 200_000, n), n, &["carried", "first_write_wins", "last_write_wins"]);
+    let all = [
+        "operational_transform",
+        "merge_strategies",
+        "last_write_wins",
+        "first_write_wins",
+        "manual_resolution",
+    ];
+    assert_strong(&met(&all, 200_000, n), n, &["carried", "first_write_wins", "last_write_wins", "pending"]);
 }

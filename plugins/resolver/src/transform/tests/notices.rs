@@ -76,7 +76,7 @@ fn a_batch_that_is_applied_again_counts_once() {
 }
 
 /// A component's context on this host, outside of any batch.
-fn context_of(memory: &MemoryHost) -> Context {
+pub fn context_of(memory: &MemoryHost) -> Context {
     struct Lend;
     #[config]
     struct NoConfig {}

@@ -44,6 +44,7 @@ fn a_change_with_an_older_base_is_carried_forward_and_stands_alone() {
         mine.resolution,
         json!({ "resolved_value": "the very quick fox jumps", "resolution_method": "operational_transform",
             "operations_applied": 2, "base_value": "the quick fox", "base_revision": base, "conflicts": [],
+            "resolved_revision": mine.revision,
             "applied_changes": [theirs["event_id"], mine.entry["event_id"]], "discarded_changes": [], "siblings": 1 })
     );
     assert!(host.notices().is_empty(), "there is no open conflict");
@@ -195,7 +196,8 @@ fn siblings_of_one_base_are_merged_and_the_notice_names_them() {
     assert_eq!(
         two.resolution,
         json!({ "resolved_value": { "pool": { "min": 2, "max": 9 } }, "resolution_method": "dictionary_merge",
-            "merged_sources": 2, "base_revision": base, "conflicts": [], "siblings": 2,
+            "merged_sources": 2, "base_revision": base, "resolved_revision": two.revision, "conflicts": [],
+            "siblings": 2,
             "applied_changes": [one.entry["event_id"], two.entry["event_id"]], "discarded_changes": [] })
     );
     let [notice] = &host.notices()[..] else { panic!("one notice") };

@@ -133,7 +133,7 @@ fn under(name: &str, operation: &Value) -> Value {
 
 /// The method as a name that lives as long as the tests.
 pub fn known_method(method: &str) -> &'static str {
-    const METHODS: [&str; 9] = [
+    const METHODS: [&str; 10] = [
         "last_write_wins",
         "first_write_wins",
         "operational_transform",
@@ -143,6 +143,7 @@ pub fn known_method(method: &str) -> &'static str {
         "numeric_delta",
         "numeric_max",
         "text_merge",
+        "manual_resolution_pending",
     ];
     METHODS.into_iter().find(|known| *known == method).expect("a method")
 }

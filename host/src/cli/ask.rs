@@ -1,13 +1,12 @@
-//! One call of a `lock.*` operation, made from what the host says about it.
+//! One call of an operation that belongs to a group of commands, made from what the host says about it.
+//!
+//! The host names no plugin: a group is found by how the names of its operations begin.
 
-use super::super::live::CommandError;
-use super::super::operations::{Offered, call, offered};
+use super::live::CommandError;
+use super::operations::{Offered, call, offered};
 use crate::admin::{Client, ClientError};
 use serde_json::{Map, Value};
 use std::time::Duration;
-
-/// What the names of a lock component's operations start with.
-const GROUP: &str = "lock.";
 
 /// How long until a host that cannot at present is asked again.
 pub(super) const AGAIN: Duration = Duration::from_millis(200);
@@ -17,6 +16,16 @@ pub(super) fn is_later(error: &CommandError) -> bool {
     matches!(error, CommandError::Client(ClientError::Refused { status: 503, .. }))
 }
 
+/// Operations whose names begin alike, whatever component offers them.
+pub(super) struct Group {
+    /// How they begin, with the dot.
+    pub prefix: &'static str,
+    /// What such a component is called.
+    pub component: &'static str,
+    /// What to do if there is none.
+    pub help: &'static str,
+}
+
 /// An operation and the arguments gathered for it.
 pub(super) struct Ask<'a> {
     client: &'a Client,
@@ -24,26 +33,32 @@ pub(super) struct Ask<'a> {
     arguments: Map<String, Value>,
 }
 
-impl<'a> Ask<'a> {
+impl Group {
     /// The operation of this name.
     ///
     /// # Errors
     /// If the host does not offer it.
-    pub fn new(client: &'a Client, name: &str) -> Result<Self, CommandError> {
-        let name = format!("{GROUP}{name}");
+    pub fn ask<'a>(&self, client: &'a Client, name: &str) -> Result<Ask<'a>, CommandError> {
+        let name = format!("{}{name}", self.prefix);
         let mut offered = offered(client)?;
-        let has_locks = offered.iter().any(|operation| operation.name.starts_with(GROUP));
+        let is_there = offered.iter().any(|operation| operation.name.starts_with(self.prefix));
         match offered.iter().position(|operation| operation.name == name) {
-            Some(found) => Ok(Self { client, operation: offered.swap_remove(found), arguments: Map::new() }),
-            None if has_locks => {
-                Err(CommandError::Failed(format!("the lock component of this host has no `{name}`")))
+            Some(found) => Ok(Ask { client, operation: offered.swap_remove(found), arguments: Map::new() }),
+            None if is_there => {
+                Err(CommandError::Failed(format!("the {} of this host has no `{name}`", self.component)))
             }
-            None => Err(CommandError::Failed(
-                "no lock component runs in this host: put `- plugin: lock` among the `transforms` of its pipeline \
-                 through the log"
-                    .to_owned(),
-            )),
+            None => {
+                let Self { component, help, .. } = self;
+                Err(CommandError::Failed(format!("no {component} runs in this host: {help}")))
+            }
         }
+    }
+}
+
+impl Ask<'_> {
+    /// The operation's whole name.
+    pub fn name(&self) -> &str {
+        &self.operation.name
     }
 
     /// An argument, if there is something to say.

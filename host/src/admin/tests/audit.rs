@@ -1,0 +1,141 @@
+//! Everything that is to change something leaves an entry with who asked and what became of it.
+
+use super::{Served, serve};
+use crate::admin::ClientError;
+use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
+
+/// What the audit tells of the acts so far, the oldest first.
+fn acts(served: &Served) -> Vec<Value> {
+    let page = served.socket().get("/v1/audit").expect("entries");
+    let entries = page["entries"].as_array().expect("a list");
+    entries.iter().rev().map(|shown| shown["entry"].clone()).collect()
+}
+
+/// The fields of an entry that these are.
+fn part(entry: &Value, names: &[&str]) -> Value {
+    names.iter().map(|name| ((*name).to_owned(), entry[*name].clone())).collect()
+}
+
+#[test]
+fn who_did_what_over_the_socket_is_the_user_that_the_system_names() {
+    let served = serve("off");
+    served.store_letters(&["flow", "flow"]);
+    let client = served.socket();
+    client.post("/v1/metrics/reset").expect("reset");
+    client.delete("/v1/dead-letters/1").expect("dropped");
+    assert!(client.post("/v1/dead-letters/2/retry").is_err(), "its pipeline does not run");
+    assert!(client.delete("/v1/dead-letters/9").is_err(), "there is none");
+    let arguments = r#"{"config_key":"app.x","user_id":"ann","reason":"canary","ttl_ms":5}"#;
+    client.post_json("/v1/operations/echo", arguments).expect("done");
+    assert!(client.post_json("/v1/operations/none", "{}").is_err());
+    let locked = r#"{"config_key":"app.locked","new_value":"canary","user_id":"bob","tenant_id":"acme"}"#;
+    assert!(client.post_json("/v1/changes", locked).is_err());
+    let dropped = r#"{"config_key":"app.dropped","new_value":"canary"}"#;
+    client.post_json("/v1/changes", dropped).expect("taken");
+    let acts = acts(&served);
+    let shown: Vec<_> =
+        acts.iter().map(|act| part(act, &["event_type", "target", "outcome", "code"])).collect();
+    let act = |event_type: &str, target: &str, outcome: &str, code: Value| json!({ "event_type": event_type, "target": target, "outcome": outcome, "code": code });
+    assert_eq!(
+        shown,
+        [
+            act("admin_metrics_reset", "metrics", "done", Value::Null),
+            act("admin_dead_letter_drop", "1", "done", Value::Null),
+            act("admin_dead_letter_retry", "2", "refused", json!("not_found")),
+            act("admin_dead_letter_drop", "9", "refused", json!("not_found")),
+            act("admin_operation", "echo", "done", Value::Null),
+            act("admin_operation", "none", "refused", json!("not_found")),
+            act("admin_change", "app.locked", "refused", json!("locked")),
+            act("admin_change", "app.dropped", "done", Value::Null),
+        ]
+    );
+    let uid = std::fs::metadata(served.path("admin.sock")).expect("a socket").uid();
+    let pid = std::process::id();
+    for act in &acts {
+        assert_eq!(
+            (&act["by"], &act["remote"]),
+            (&json!(format!("uid {uid}")), &json!(format!("socket, pid {pid}")))
+        );
+    }
+    assert_eq!(
+        part(&acts[1], &["pipeline", "component", "key"]),
+        json!({ "pipeline": "flow", "component": "out", "key": "app.key" })
+    );
+    assert_eq!(acts[4]["arguments"], json!(["config_key", "user_id", "reason", "ttl_ms"]));
+    assert_eq!((&acts[4]["config_key"], &acts[4]["user_id"]), (&json!("app.x"), &json!("ann")));
+    assert_eq!((&acts[6]["tenant_id"], &acts[6]["user_id"]), (&json!("acme"), &json!("bob")));
+    assert!(!json!(acts).to_string().contains("canary"), "values stay where they are");
+}
+
+#[test]
+fn over_tcp_it_is_whoever_has_the_token_and_who_has_none_leaves_nothing() {
+    let served = serve("127.0.0.1:0");
+    let token = format!("Authorization: Bearer {}\r\n", served.token());
+    assert_eq!(served.status("POST /v1/metrics/reset", ""), 401);
+    assert_eq!(served.status("POST /v1/nothing", &token), 404);
+    assert_eq!(served.status("POST /v1/audit", &token), 405);
+    assert_eq!(served.status("GET /v1/audit", &token), 200);
+    assert_eq!(acts(&served), Vec::<Value>::new(), "nothing was to be changed by anybody");
+    assert_eq!(served.status("POST /v1/metrics/reset", &token), 204);
+    let acts = acts(&served);
+    assert_eq!(acts.len(), 1);
+    assert_eq!(acts[0]["by"], "token");
+    assert!(acts[0]["remote"].as_str().is_some_and(|remote| remote.starts_with("127.0.0.1:")), "{}", acts[0]);
+}
+
+#[test]
+fn a_caller_that_does_not_wait_is_in_the_audit_all_the_same() {
+    use std::io::Write;
+    let served = serve("off");
+    let mut gone = std::os::unix::net::UnixStream::connect(served.path("admin.sock")).expect("it listens");
+    let body = r#"{"config_key":"app.lost","new_value":1}"#;
+    let length = body.len();
+    write!(gone, "POST /v1/changes HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}")
+        .expect("sent");
+    drop(gone);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while acts(&served).is_empty() && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let acts = acts(&served);
+    assert_eq!((acts.len(), &acts[0]["event_type"]), (1, &json!("admin_change")), "{acts:?}");
+}
+
+#[test]
+fn it_is_listed_verified_and_exported() {
+    let served = serve("off");
+    let client = served.socket();
+    for key in ["app.x", "app.y", "other"] {
+        client.post_json("/v1/operations/echo", &json!({ "config_key": key }).to_string()).expect("done");
+    }
+    let listed = client.get("/v1/audit?key=app.*&type=admin_*&limit=1").expect("entries");
+    assert_eq!((&listed["entries"][0]["id"], &listed["next"]), (&json!(2), &json!(2)));
+    assert_eq!(client.get("/v1/audit?before=2").expect("entries")["next"], Value::Null);
+    assert_eq!(client.get("/v1/audit?tenant=t").expect("entries")["entries"], json!([]));
+    let lines = |path: &str| -> Vec<Value> {
+        let lines = client.lines(path).expect("lines");
+        lines.map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON")).collect()
+    };
+    let verdict = lines("/v1/audit/verify").pop().expect("a verdict");
+    assert_eq!((&verdict["ok"], &verdict["entries"]), (&json!(true), &json!(3)));
+    let head = verdict["head"].as_str().expect("a head").replace(':', "%3A");
+    assert_eq!(lines(&format!("/v1/audit/verify?head={head}")).pop().expect("a verdict"), verdict);
+    let other = format!("2%3A{}", "0".repeat(64));
+    let broken = lines(&format!("/v1/audit/verify?head={other}")).pop().expect("a verdict");
+    assert_eq!((&broken["ok"], &broken["number"]), (&json!(false), &json!(2)), "{broken}");
+    let exported = lines("/v1/audit/export");
+    assert_eq!((exported.len(), &exported[0]["head"]), (4, &verdict["head"]));
+    assert_eq!(exported[3]["entry"]["config_key"], "other");
+    for (path, code) in [
+        ("/v1/audit?key=%5Bab", "bad_pattern"),
+        ("/v1/audit?since=then", "bad_message"),
+        ("/v1/audit?keys=x", "bad_message"),
+        ("/v1/audit/verify?head=4711", "bad_message"),
+    ] {
+        let Err(ClientError::Refused { status: 400, code: found, .. }) = client.get(path) else {
+            panic!("{path} was answered")
+        };
+        assert_eq!(found, code, "{path}");
+    }
+}

@@ -1,0 +1,170 @@
+//! `lockstep audit list`.
+
+use super::super::DONE;
+use super::super::live::{CommandError, Live};
+use super::super::output::{print, print_json, without_control};
+use super::super::table::Table;
+use super::entries::{Entries, Wanted};
+use crate::admin::{AuditList, AuditShown};
+use crate::config::quantity::duration;
+use clap::Args;
+use lockstep_plugin_api::glob::{Glob, GlobError};
+use lockstep_plugin_api::time;
+use serde_json::Value;
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only those about keys that this glob matches
+    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    key: Option<Glob>,
+    /// Only those about this tenant's configuration
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// Only those of this type, or of the types that this glob matches: `config_*`, `lock_*`, `admin_*`
+    #[arg(long = "type", value_name = "GLOB", value_parser = glob)]
+    event_type: Option<Glob>,
+    /// Only those from this time on, `2026-01-31T12:00:00Z`, or from so long ago, `10m`
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<i64>,
+    /// Only those before this number, to go on from an earlier list
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<u64>,
+    /// At most so many
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    limit: usize,
+    /// Print `{entries: [{id, time, hash, entry}], next}`
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    live: Live,
+}
+
+fn glob(text: &str) -> Result<Glob, GlobError> {
+    Glob::new(text)
+}
+
+/// Microseconds since 1970.
+fn since(text: &str) -> Result<i64, String> {
+    if let Ok(at_us) = time::parse_us(text) {
+        return Ok(at_us);
+    }
+    let ago =
+        duration::parse(text).map_err(|_| "write `2026-01-31T12:00:00Z`, or `10m` for ten minutes ago")?;
+    Ok(time::now_us().saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX)))
+}
+
+impl List {
+    pub(super) fn run(self) -> u8 {
+        super::with_entries(&self.live, |entries| self.show(entries))
+    }
+
+    fn show(&self, entries: &Entries) -> Result<u8, CommandError> {
+        let found = self.find(entries)?;
+        if self.json {
+            return Ok(print_json(&found));
+        }
+        if found.entries.is_empty() {
+            eprintln!("no entries");
+            return Ok(DONE);
+        }
+        let exit = print(&without_control(&table(&found.entries).to_string()));
+        if let Some(next) = found.next {
+            eprintln!("there may be more: --before {next}");
+        }
+        Ok(exit)
+    }
+
+    /// The host looks through so much for each answer; what it has not come to is asked for again.
+    fn find(&self, entries: &Entries) -> Result<AuditList, CommandError> {
+        let wanted = Wanted {
+            key: self.key.clone(),
+            tenant: self.tenant.clone(),
+            event_type: self.event_type.clone(),
+            since_us: self.since,
+        };
+        let mut found = AuditList { entries: Vec::new(), next: self.before };
+        loop {
+            let page = entries.page(&wanted, found.next, self.limit.saturating_sub(found.entries.len()))?;
+            found.entries.extend(page.entries);
+            found.next = page.next;
+            if found.next.is_none() || found.entries.len() >= self.limit {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+fn table(entries: &[AuditShown]) -> Table {
+    let mut table = Table::new(&["NUMBER", "TIME", "TYPE", "TENANT", "KEY", "WHO", "WHAT"]);
+    for shown in entries {
+        let entry: Value = serde_json::from_str(shown.entry.get()).unwrap_or_default();
+        let text = |name: &str| plain(&entry[name]);
+        let key = text("config_key").or_else(|| text("target"));
+        table.row([
+            shown.id.to_string(),
+            shown.time.clone(),
+            text("event_type").unwrap_or_else(|| "-".to_owned()),
+            text("tenant_id").unwrap_or_else(|| "-".to_owned()),
+            key.unwrap_or_else(|| "-".to_owned()),
+            who(&entry),
+            what(&entry),
+        ]);
+    }
+    table
+}
+
+/// The name that was given, and who it was as far as the host knows.
+fn who(entry: &Value) -> String {
+    let name = plain(&entry["admin_user_id"]).or_else(|| plain(&entry["user_id"]));
+    match (name, plain(&entry["by"])) {
+        (Some(name), Some(by)) => format!("{name} ({by})"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => "-".to_owned(),
+    }
+}
+
+/// What else tells entries of a type apart; `--json` has all of it.
+fn what(entry: &Value) -> String {
+    const FIELDS: [&str; 9] = [
+        "revision",
+        "token",
+        "resolution_method",
+        "resolved_value",
+        "reason",
+        "target",
+        "pipeline",
+        "outcome",
+        "code",
+    ];
+    let field = |name: &&str| Some(format!("{name}={}", plain(&entry[*name])?));
+    FIELDS.iter().filter_map(field).collect::<Vec<_>>().join(" ")
+}
+
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        other => Some(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn since_is_a_time_or_a_while_ago() {
+        assert_eq!(since("2026-01-31T12:00:00Z").ok(), time::parse_us("2026-01-31T12:00:00Z").ok());
+        let ago = time::now_us() - since("10m").expect("a while ago");
+        assert!((599_000_000..660_000_000).contains(&ago), "{ago}");
+        assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn who_is_the_name_that_was_given_and_what_the_host_knows() {
+        assert_eq!(who(&json!({ "user_id": "ann", "by": "uid 1000" })), "ann (uid 1000)");
+        assert_eq!(who(&json!({ "user_id": "ann", "admin_user_id": "root" })), "root");
+        assert_eq!(who(&json!({})), "-");
+    }
+}

@@ -1,0 +1,91 @@
+//! The audit's numbers and hashes are the writer's: nobody else's failure leaves a gap in them.
+
+use super::*;
+
+fn audit(entries: &[&str]) -> Commit {
+    let new = |entry: &&str| NewAudit { at_us: 7, entry: (*entry).to_owned(), revision_of: None };
+    Commit { audit: entries.iter().map(new).collect(), ..Commit::default() }
+}
+
+/// Number and text of every entry, if they are a chain from anchor to head.
+fn chained(store: &Store) -> Vec<(u64, String)> {
+    let AuditPage { chain, records } = store.audit_page(0, usize::MAX).expect("readable");
+    assert_eq!(chain, store.audit_chain(), "on disk as in memory");
+    let (mut last, mut n_bytes) = (chain.anchor, 0);
+    let mut found = Vec::new();
+    for (number, record) in records {
+        let record = record.expect("an entry");
+        assert_eq!((number, record.previous), (last.number + 1, last.hash));
+        assert_eq!(record.hash, record.computed_hash());
+        (last, n_bytes) = (record.link(), n_bytes + record.n_bytes());
+        found.push((number, record.entry));
+    }
+    assert_eq!((last, n_bytes), (chain.head, chain.n_bytes));
+    found
+}
+
+fn numbered(first: u64, entries: &[&str]) -> Vec<(u64, String)> {
+    (first..).zip(entries.iter().map(|entry| (*entry).to_owned())).collect()
+}
+
+#[test]
+fn entries_are_chained_in_the_order_of_their_commits_and_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    assert_eq!(store.audit_chain(), Chain::default());
+    store.commit(audit(&["1", "2"])).expect("committed");
+    store.commit(audit(&["3"])).expect("committed");
+    let head = store.audit_chain().head;
+    assert_eq!(chained(&store), numbered(1, &["1", "2", "3"]));
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.audit_chain().head, head);
+    store.commit(audit(&["4"])).expect("committed");
+    assert_eq!(chained(&store), numbered(1, &["1", "2", "3", "4"]));
+}
+
+#[test]
+fn a_refused_commit_among_others_uses_up_no_number() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let refused = audit(&["never"]).check(Namespace::State, "nobody", Expect::Value(vec![]));
+    let results = commit_as_one_group(&store, vec![audit(&["1"]), refused, audit(&["2", "3"])]);
+    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(chained(&store), numbered(1, &["1", "2", "3"]));
+}
+
+#[test]
+fn an_entry_about_an_entry_of_the_log_holds_its_revision() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let entry = |key: &str| NewEntry { key: Some(key.into()), value: Bytes::new(), is_deletion: false };
+    let about = |entry: &str, place| NewAudit { at_us: 0, entry: entry.to_owned(), revision_of: Some(place) };
+    store.commit(Commit { entries: vec![entry("a")], ..Commit::default() }).expect("committed");
+    let (entries, audit) = (vec![entry("a"), entry("b")], vec![about("{}", 1), about(r#"{"k":0}"#, 0)]);
+    store.commit(Commit { entries, audit, ..Commit::default() }).expect("committed");
+    assert_eq!(chained(&store), numbered(1, &[r#"{"revision":3}"#, r#"{"revision":2,"k":0}"#]));
+}
+
+#[test]
+fn what_is_forgotten_leaves_its_last_place_as_the_anchor() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    store.commit(audit(&["1", "2", "3"])).expect("committed");
+    let gone = store.audit_page(0, 2).expect("readable").records;
+    let gone: Vec<_> = gone.into_iter().filter_map(|(_, record)| record).collect();
+    let n_bytes = gone.iter().map(AuditRecord::n_bytes).sum();
+    let trim = AuditTrim { through: gone[1].link(), n_bytes };
+    store.commit(Commit { audit_trim: Some(trim), ..audit(&["4"]) }).expect("committed");
+    assert_eq!(store.audit_chain().anchor, gone[1].link());
+    assert_eq!(chained(&store), numbered(3, &["3", "4"]));
+    assert_eq!(store.audit_chain().n_entries(), 2);
+}
+
+#[test]
+fn a_place_is_written_as_it_is_read() {
+    let link = Link { number: 4711, hash: std::array::from_fn(|at| at as u8 * 7) };
+    assert_eq!(link.to_string().parse(), Ok(link));
+    for bad in ["", "4711", "x:00", "1:00", &format!("1:{}", "g0".repeat(32)), &format!("{link}0")] {
+        assert!(bad.parse::<Link>().is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,109 @@
+use super::*;
+use crate::names::key_problem;
+use proptest::{prelude::*, sample::select};
+
+fn keys(rules: &[(&str, bool)]) -> Keys {
+    Keys::new(rules.iter().map(|(glob, says)| (Glob::new(glob).expect("a glob"), *says)))
+}
+
+#[test]
+fn lists_meet_where_both_say_yes_first() {
+    for (one, other, meets) in [
+        (&[("app.*", true)][..], &[("*", true)][..], Some("app.x")),
+        (&[("app.security.*", true)], &[("app.text.*", true)], None),
+        (&[("app.*.pin", true)], &[("app.text.*", true)], Some("app.text.pin")),
+        (&[("app.public.*", false), ("app.*", true)], &[("app.public.*", true)], None),
+        (&[("app.+.host", true)], &[("app.a.*.host", true)], None),
+        (&[("[a-c]*", true)], &[("[!ab]?", true)], Some("cx")),
+        (&[("app.x", true)], &[("app.x", true)], Some("app.x")),
+        (&[("app.x", false), ("app.*", true)], &[("app.x", true)], None),
+        (&[("*", true)], &[], None),
+        (&[("ü*", true)], &[("*é", true)], Some("üé")),
+        // What no key can be called does not count.
+        (&[("a..b", true)], &[("*", true)], None),
+        (&[("a/*", true)], &[("*", true)], None),
+        (&[("a.*", true)], &[("*.b", true)], Some("a.b")),
+    ] {
+        let (one, other) = (keys(one), keys(other));
+        assert_eq!(one.meet(&other).as_deref(), meets, "{one:?} and {other:?}");
+        assert_eq!(other.meet(&one).as_deref(), meets, "{other:?} and {one:?}");
+    }
+}
+
+#[test]
+fn a_key_is_not_longer_than_keys_are() {
+    let (one, other) = ("a".repeat(300), "b".repeat(300));
+    let begins = keys(&[(&format!("{one}*"), true)]);
+    assert_eq!(begins.meet(&keys(&[(&format!("*{other}"), true)])), None);
+    let fits = keys(&[(&format!("*{}", "b".repeat(212)), true)]);
+    assert_eq!(begins.meet(&fits).map(|key| key.len()), Some(512));
+}
+
+#[test]
+fn a_set_and_what_is_not_in_it_have_nothing_in_common() {
+    let some = keys(&[("app.a?", false), ("app.+", true), ("b*", true)]);
+    assert_eq!(some.meet(&some.inverted()), None);
+    assert_eq!(Keys::common(&[&Keys::all(), &some, &some]).as_deref(), Some("b"));
+    assert!(some.inverted().contains("app.ax") && !some.inverted().contains("app.b"));
+    assert_eq!(Keys::common(&[&some, &keys(&[("b*", true)]).inverted()]).as_deref(), Some("app.x"));
+}
+
+#[test]
+fn the_boundary_carries_every_rule() {
+    let some = keys(&[("app.public.*", false), ("app.*", true)]);
+    assert_eq!(Keys::from(RVec::from(some.clone())), some);
+}
+
+#[test]
+fn hostile_lists_are_given_up_in_time() {
+    let hard = |end: &str| format!("*a{}{end}", "?".repeat(60));
+    let lists: Vec<Keys> =
+        ["b", "c", "d"].iter().map(|end| keys(&[(&hard(end), false), (&hard("e*"), true)])).collect();
+    let began = std::time::Instant::now();
+    let _ = Keys::common(&lists.iter().collect::<Vec<_>>());
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+}
+
+/// Globs over few characters, so that they have something to do with each other.
+fn glob() -> impl Strategy<Value = Glob> {
+    let part = select(vec!["a", "b", ".", "*", "?", "[ab]", "[!a]", "[b-c]", ".+.", ".+", "a.", ""]);
+    let parts = prop::collection::vec(part, 1..5);
+    parts.prop_filter_map("no glob", |parts| Glob::new(&parts.concat()).ok())
+}
+
+fn some_keys() -> impl Strategy<Value = Keys> {
+    prop::collection::vec((glob(), any::<bool>()), 1..4).prop_map(Keys::new)
+}
+
+/// Every key of at most four of these characters.
+fn short_keys() -> Vec<String> {
+    let mut all = vec![String::new()];
+    let mut longest = all.clone();
+    for _ in 0..4 {
+        longest = longest
+            .iter()
+            .flat_map(|key| ["a", "b", "c", ".", "x"].map(|one| format!("{key}{one}")))
+            .collect();
+        all.extend(longest.iter().cloned());
+    }
+    all.retain(|key| key_problem(key).is_none());
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn an_example_is_found_exactly_if_there_is_one(one in some_keys(), other in some_keys()) {
+        let short = short_keys();
+        let expected = short.iter().find(|key| one.contains(key) && other.contains(key));
+        let found = one.meet(&other);
+        if let Some(key) = &found {
+            prop_assert!(one.contains(key) && other.contains(key) && key_problem(key).is_none(), "{key}");
+        }
+        match expected {
+            Some(key) => prop_assert_eq!(found.map(|found| found.len()), Some(key.len()), "{}", key),
+            None => prop_assert!(found.is_none_or(|key| key.len() > 4)),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What a message says about an event beside its values.
+//!
+//! Invariant: nothing here is a value of the configuration, so a message of facts alone tells nobody one.
+
+use lockstep_plugin_api::{prelude::*, time};
+use serde_json::{Map, Value};
+
+/// Of an item of a list in the metadata, such as a place in conflict or a competing change, only this is told.
+const ITEM_FACTS: [&str; 7] = ["path", "kind", "event_id", "user_id", "timestamp", "source_node", "hlc"];
+
+/// How many places in conflict people are told.
+const MOST_PLACES: usize = 10;
+
+/// The facts of one event.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) change: &'a Change,
+    /// The event's id, as in `webhook-id`.
+    pub(crate) id: &'a str,
+    metadata: Map<String, Value>,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn new(change: &'a Change, id: &'a str) -> Self {
+        let metadata = change.metadata().and_then(|metadata| metadata.read().ok()).unwrap_or_default();
+        Self { change, id, metadata }
+    }
+
+    /// A text of the metadata; empty is none.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.metadata.get(name).and_then(Value::as_u64)
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.metadata.get(name).and_then(Value::as_bool) == Some(true)
+    }
+
+    /// The conflict that the event is about.
+    pub(crate) fn conflict_id(&self) -> Option<&str> {
+        self.text("conflict_id")
+    }
+
+    /// Whether the conflict waits for somebody's decision.
+    pub(crate) fn needs_decision(&self) -> bool {
+        self.is("requires_human_intervention")
+    }
+
+    /// Whether it has waited for too long.
+    pub(crate) fn is_escalated(&self) -> bool {
+        self.is("escalated")
+    }
+
+    /// Whose key it is, as people write it.
+    pub(crate) fn key_with_tenant(&self) -> String {
+        match self.change.tenant_id() {
+            Some(tenant) => format!("{} (tenant {tenant})", self.change.config_key()),
+            None => self.change.config_key().to_owned(),
+        }
+    }
+
+    /// What happened, in a few words.
+    pub(crate) fn title(&self) -> String {
+        let title = match self.change.event_type() {
+            "conflict_detected" if self.is_escalated() => {
+                "Configuration conflict has waited too long for a decision"
+            }
+            "conflict_detected" if self.needs_decision() => "Configuration conflict needs a decision",
+            "conflict_detected" if self.text("open_since").is_some() => "Configuration conflict stays open",
+            "conflict_detected" => "Configuration conflict",
+            "conflict_resolved" => "Configuration conflict resolved",
+            "config_locked" => "Configuration key locked",
+            "config_unlocked" => "Configuration key unlocked",
+            "config_created" => "Configuration key created",
+            "config_updated" => "Configuration key changed",
+            "config_deleted" => "Configuration key removed",
+            other => return format!("Configuration event {other}"),
+        };
+        title.to_owned()
+    }
+
+    /// When it happened, as people and programs write it.
+    pub(crate) fn timestamp(&self) -> Option<String> {
+        self.change.timestamp_us().map(time::format_us)
+    }
+
+    /// What people are told, name by name, most important first.
+    pub(crate) fn named(&self) -> Vec<(&'static str, String)> {
+        let change = self.change;
+        let places = self.places();
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        [
+            ("Key", Some(change.config_key().to_owned())),
+            ("Tenant", owned(change.tenant_id())),
+            ("Conflict", owned(self.conflict_id())),
+            ("Strategy", owned(self.text("resolution_method"))),
+            ("Competing changes", self.number("siblings").map(|n| n.to_string())),
+            ("In conflict at", (!places.is_empty()).then(|| places.join(", "))),
+            ("Open since", owned(self.text("open_since"))),
+            ("Assigned to", owned(self.text("assigned_to"))),
+            ("User", owned(change.user_id())),
+            ("Reason", owned(self.text("reason"))),
+            ("Until", owned(self.text("expires_at"))),
+            ("Node", owned(change.source_node())),
+            ("Revision", change.revision().map(|revision| revision.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text?)))
+        .collect()
+    }
+
+    /// The places of the value that are in conflict, as JSON pointers.
+    fn places(&self) -> Vec<&str> {
+        let conflicts = self.metadata.get("conflicts").and_then(Value::as_array);
+        let paths = conflicts.into_iter().flatten().filter_map(|conflict| conflict.get("path")?.as_str());
+        paths.filter(|path| !path.is_empty()).take(MOST_PLACES).collect()
+    }
+
+    /// The metadata without what may hold a value.
+    pub(crate) fn metadata(&self) -> Value {
+        let told = self.metadata.iter().filter_map(|(name, value)| Some((name.clone(), told(name, value)?)));
+        Value::Object(told.collect())
+    }
+
+    /// The whole metadata, as the event has it.
+    pub(crate) fn whole_metadata(&self) -> Option<&'a Json> {
+        self.change.metadata()
+    }
+}
+
+/// What of a field of the metadata is no value.
+fn told(name: &str, value: &Value) -> Option<Value> {
+    let is_value =
+        name.ends_with("value") || name.ends_with("values") || matches!(name, "base" | "ops" | "changes");
+    match value {
+        _ if is_value => None,
+        Value::Object(_) => None,
+        Value::Array(items) => Some(items.iter().filter_map(told_item).collect()),
+        scalar => Some(scalar.clone()),
+    }
+}
+
+fn told_item(item: &Value) -> Option<Value> {
+    match item {
+        Value::Object(fields) => {
+            let facts = fields
+                .iter()
+                .filter(|(name, value)| ITEM_FACTS.contains(&name.as_str()) && value.is_string());
+            Some(Value::Object(facts.map(|(name, value)| (name.clone(), value.clone())).collect()))
+        }
+        Value::Array(_) => None,
+        scalar => Some(scalar.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn facts_hold_no_value() {
+        let metadata = json!({
+            "conflict_id": "c", "siblings": 2, "winning_change": "e1", "discarded_changes": ["e2"],
+            "conflicts": [{ "path": "/port", "kind": "edit_edit", "base": "hunter2", "values": ["hunter2", 1] }],
+            "resolved_value": "hunter2", "original_values": ["hunter2"], "base": "hunter2", "anything": { "a": "hunter2" },
+            "competing_changes": [{ "event_id": "e1", "new_value": "hunter2", "timestamp": { "a": "hunter2" } }],
+            "changes": ["hunter2"], "nested": [["hunter2"]],
+        });
+        let mut change = Change::new("app.x", Json::write("hunter2").expect("JSON"));
+        change.set_metadata(Some(Json::write(&metadata).expect("JSON")));
+        let facts = Facts::new(&change, "id");
+        let told = facts.metadata();
+        assert_eq!(
+            told,
+            json!({
+                "conflict_id": "c", "siblings": 2, "winning_change": "e1", "discarded_changes": ["e2"],
+                "conflicts": [{ "path": "/port", "kind": "edit_edit" }],
+                "competing_changes": [{ "event_id": "e1" }], "nested": [],
+            })
+        );
+        assert!(!format!("{:?}", facts.named()).contains("hunter2"));
+        assert!(facts.named().contains(&("In conflict at", "/port".to_owned())));
+    }
+
+    #[test]
+    fn metadata_of_any_shape_is_taken() {
+        for metadata in ["[]", "1", "null", r#"{"conflict_id":5,"conflicts":{"a":1},"escalated":"yes"}"#] {
+            let mut change = Change::new("app.x", Json::null());
+            change.set_event_type("conflict_detected");
+            change.set_metadata(Some(Json::parse(metadata).expect("JSON")));
+            let facts = Facts::new(&change, "id");
+            assert_eq!((facts.conflict_id(), facts.is_escalated()), (None, false));
+            assert_eq!(facts.title(), "Configuration conflict");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Sessions of WebSocket clients that all want one lock, each as often as it can have it.
+
+use super::history::{Grant, monotonic_us};
+use crate::{
+    connection::Connection,
+    wait::LIMIT,
+    websocket::{Frame, runtime},
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::{task::JoinSet, time::timeout};
+
+/// Every grant, in the order of the grants. The sessions are spread over the servers at these ports.
+///
+/// # Panics
+/// If a session is refused, or is not answered.
+pub fn contend(ports: &[u16], n_sessions: usize, key: &str, duration: Duration) -> Vec<Grant> {
+    let end = Instant::now() + duration;
+    let mut grants = runtime().block_on(async {
+        let mut tasks = JoinSet::new();
+        for number in 0..n_sessions {
+            tasks.spawn(session(ports[number % ports.len()], number, key.to_owned(), end));
+        }
+        let mut grants = Vec::new();
+        while let Some(ended) = tasks.join_next().await {
+            grants.extend(ended.expect("a session does not panic"));
+        }
+        grants
+    });
+    grants.sort_by_key(|grant| grant.granted);
+    grants
+}
+
+async fn session(port: u16, client: usize, key: String, end: Instant) -> Vec<Grant> {
+    let mut connection = Connection::open(port).await.expect("the server is there");
+    connection.send(&json!({ "type": "subscribe", "patterns": [] })).await.expect("connected");
+    let mut grants = Vec::new();
+    while Instant::now() < end {
+        let asked = monotonic_us();
+        let lock = json!({ "type": "config_lock", "id": grants.len(), "config_key": key,
+            "user_id": format!("user-{client}"), "ttl_ms": 30_000, "wait_ms": 20_000 });
+        let answer = answer(&mut connection, &lock).await;
+        assert_eq!(answer["success"], true, "session {client}: {answer}");
+        let granted = monotonic_us();
+        // What is done under the lock takes a moment, and lets others run.
+        tokio::task::yield_now().await;
+        let token = answer["token"].as_u64().expect("a token");
+        let (key, released) = (key.clone(), monotonic_us());
+        let unlock = json!({ "type": "config_unlock", "id": "unlock", "config_key": key });
+        grants.push(Grant { client, key, asked, granted, released, token });
+        let answer = self::answer(&mut connection, &unlock).await;
+        assert_eq!(answer["success"], true, "session {client}: {answer}");
+    }
+    grants
+}
+
+async fn answer(connection: &mut Connection, message: &Value) -> Value {
+    connection.send(message).await.expect("connected");
+    loop {
+        match timeout(LIMIT, connection.next()).await {
+            Ok(Frame::Message(answer)) if answer["id"] == message["id"] => return answer,
+            Ok(Frame::Message(_)) => {}
+            other => panic!("{message} is not answered: {other:?}"),
+        }
+    }
+}
