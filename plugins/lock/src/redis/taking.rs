@@ -5,7 +5,7 @@ use super::{
     answers::{By, Taken},
     locks::{Locks, blocking, locked, refusal, unavailable},
     registry::Grant,
-    remote::Take,
+    remote::{Take, deadline},
     text::{Parts, Row},
     waiting::Ticket,
 };
@@ -115,7 +115,7 @@ impl Locks {
         ticket: &Ticket<'_>,
         patience: Duration,
     ) -> Result<Try, Refusal> {
-        let _turn = self.turns.take(name).await;
+        let (until, _turn) = self.turn(name).await?;
         for _ in 0..MOST_STALE {
             let floor = self.floor(name).await?;
             let asked = self.registry.clock.now();
@@ -130,7 +130,7 @@ impl Locks {
                 patience,
                 parts: &parts,
             };
-            match self.remote.acquire(name, &take).await.map_err(|fault| refusal(&fault))? {
+            match self.remote.acquire(name, &take, until).await.map_err(|fault| refusal(&fault))? {
                 Taken::Granted { lease, is_first, ended } => {
                     let ended = ended.and_then(|ended| self.read(&ended, asked).ok());
                     let lease = self.read(&lease, asked)?;
@@ -188,7 +188,7 @@ impl Locks {
     async fn undo(&self, name: &LockName, lease: &Lease) {
         let (holder, request) =
             ((lease.session.as_str(), Some(lease.token)), format!("u:{}", Uuid::new_v4()));
-        let _ = self.remote.release(name, holder, &request, false, "").await;
+        let _ = self.remote.release(name, holder, &request, false, "", deadline()).await;
     }
 }
 
