@@ -105,18 +105,19 @@ impl Known {
         self.note_told(name, token);
     }
 
-    pub fn note_told(&mut self, name: &LockName, token: u64) {
+    fn note_told(&mut self, name: &LockName, token: u64) {
         if self.told.len() >= MOST_TOLD {
             self.told.clear();
         }
-        let told = self.told.entry(name.clone()).or_default();
-        *told = token.max(*told);
+        if token > 0 {
+            self.told.insert(name.clone(), token);
+        }
     }
 
     /// Whether the end of a lease was told. Another program's lock has no token, and so no number by which its end could be
     /// known again.
     pub fn is_told(&self, name: &LockName, token: u64) -> bool {
-        token > 0 && self.told.get(name).is_some_and(|told| *told >= token)
+        token > 0 && self.told.get(name) == Some(&token)
     }
 
     /// The holder asked for more time, and the server did not answer.

@@ -135,7 +135,7 @@ impl Locks {
     }
 
     /// Gives a lease back, once or wholly; how often the session still has it.
-    async fn give_back(
+    pub(super) async fn give_back(
         self: &Arc<Self>,
         name: &LockName,
         (session, token): (&str, Option<u64>),

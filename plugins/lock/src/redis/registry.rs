@@ -226,7 +226,9 @@ impl Registry {
                 self.change(|known| known.ended(&event.name, event.lease.token));
             }
         }
-        if !writes.is_empty() {
+        if !writes.is_empty() && self.store.commit(&writes, now)? == Committed::Conflict {
+            // This host has just written down the end of one of them itself.
+            writes.leases.clear();
             self.store.commit(&writes, now)?;
         }
         Ok(())
@@ -236,7 +238,8 @@ impl Registry {
         self.change(|known| known.set(name, held));
     }
 
-    fn is_told(&self, name: &LockName, token: u64) -> bool {
+    /// Whether the end of a lease was told here.
+    pub fn is_told(&self, name: &LockName, token: u64) -> bool {
         self.known().is_told(name, token)
     }
 
