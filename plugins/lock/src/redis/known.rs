@@ -13,7 +13,7 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-/// How many ends are remembered that were told.
+/// How many locks are remembered that nobody holds here.
 const MOST_TOLD: usize = 10_000;
 
 /// When what could not be done is tried again.
@@ -33,6 +33,8 @@ pub struct Known {
     given_up: HashMap<LockName, Arc<Lease>>,
     /// The last lease of a lock whose end was told, by token.
     told: HashMap<LockName, u64>,
+    /// Tokens that are registered, as of when this host last looked.
+    registered: HashMap<LockName, u64>,
     /// Ends that the store did not take yet, with the token to register.
     pub owed: Vec<(Event, Option<u64>)>,
 }
@@ -118,6 +120,18 @@ impl Known {
     /// known again.
     pub fn is_told(&self, name: &LockName, token: u64) -> bool {
         token > 0 && self.told.get(name) == Some(&token)
+    }
+
+    pub fn note_registered(&mut self, name: &LockName, token: u64) {
+        if self.registered.len() >= MOST_TOLD {
+            self.registered.clear();
+        }
+        self.registered.insert(name.clone(), token);
+    }
+
+    /// What was registered when this host last looked; it may be more by now.
+    pub fn registered(&self, name: &LockName) -> Option<u64> {
+        self.registered.get(name).copied()
     }
 
     /// The holder asked for more time, and the server did not answer.
