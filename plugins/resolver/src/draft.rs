@@ -7,7 +7,7 @@ use crate::{
     strategy::{Strategy, hash_of},
     value::Value,
 };
-use lockstep_plugin_api::prelude::*;
+use lockstep_plugin_api::{prelude::*, sealed::is_sealed};
 
 /// What an author asks for, as it was sent; JSON text.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,12 @@ impl<'a> Wish<'a> {
         if self.ops.is_none() && !strategy.needs_base() {
             return Ok(Draft { value, ops: None, base_hash: None });
         }
+        let has_sealed = [old, self.value].into_iter().flatten().any(is_sealed);
+        if has_sealed && self.ops.is_some() {
+            return Err(bad(
+                "the value is sealed, and operations cannot look into it: send a whole `new_value`",
+            ));
+        }
         let old = old.and_then(|old| Value::parse(old).ok());
         let base_hash = old.as_ref().filter(|_| strategy.needs_base()).map(hash_of);
         if let Some(ops) = self.ops {
@@ -53,7 +59,9 @@ impl<'a> Wish<'a> {
         // What cannot be read is a value like any other; it only takes no operations.
         let new = self.value.and_then(|new| Value::parse(new).ok());
         let ops = match (strategy, old, new) {
-            (Strategy::OperationalTransform, Some(old), Some(new)) => written(&diff(Some(&old), Some(&new))),
+            (Strategy::OperationalTransform, Some(old), Some(new)) if !has_sealed => {
+                written(&diff(Some(&old), Some(&new)))
+            }
             _ => None,
         };
         Ok(Draft { value, ops, base_hash })
@@ -61,6 +69,11 @@ impl<'a> Wish<'a> {
 
     /// The operations that were sent, and what they make of the value.
     fn operated(self, ops: &str, old: Option<Value>) -> Result<(TreeOp, Option<Text>)> {
+        if is_sealed(ops) || old.as_ref().is_some_and(Value::is_sealed) {
+            return Err(bad(
+                "the key's value is sealed, so no operations can be applied to it: send the whole value",
+            ));
+        }
         let op = read(&Value::parse(ops).map_err(bad)?, old.as_ref())?;
         let is_there = old.is_some();
         let made = op.apply(old).map_err(bad)?;
@@ -151,6 +164,25 @@ mod tests {
         }
         let error = draft("null", Some("[]"), None, OT).expect_err("nothing is there");
         assert_eq!(error.code(), Some("not_found"));
+    }
+
+    #[test]
+    fn nothing_is_done_within_a_sealed_value() {
+        let sealed = r#"{"$enc":{"v":1,"ct":"AAAA"}}"#;
+        let other = r#"{"$enc":{"v":1,"ct":"AAAB"}}"#;
+        for (value, old) in [(sealed, other), (sealed, r#"{"a":1}"#), (r#"{"a":1}"#, sealed)] {
+            let draft = draft(value, None, Some(old), OT).expect("a draft");
+            assert_eq!(
+                (draft.value.as_deref(), draft.ops),
+                (Some(value), None),
+                "it takes the other one's place"
+            );
+        }
+        for (ops, old) in [(r#"["$enc","ct",{"r":true}]"#, sealed), (sealed, r#"{"a":1}"#)] {
+            let error = draft("null", Some(ops), Some(old), OT).expect_err("refused");
+            assert_eq!(error.code(), Some("bad_message"));
+            assert!(error.message().contains("send the whole value"), "{error}");
+        }
     }
 
     #[test]

@@ -110,7 +110,6 @@ fn verified(text: &[u8], noted: &[Link]) -> Result<u64, FileProblem> {
     verify_file(BufReader::new(text), noted.to_vec(), |_| {}).map(|verified| verified.n_entries)
 }
 
-
 fn hash_of(bytes: &[u8]) -> Hash {
     bytes[41..73].try_into().expect("a hash")
 }

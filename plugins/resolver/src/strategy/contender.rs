@@ -1,7 +1,7 @@
 //! What a strategy sees of a change that stands against others.
 
 use crate::{ot::tree::TreeOp, value::Value};
-use lockstep_plugin_api::Text;
+use lockstep_plugin_api::{Text, sealed::is_sealed};
 use sha2::{Digest, Sha256};
 use std::{borrow::Cow, fmt::Write};
 
@@ -33,6 +33,12 @@ pub fn hash_of(value: &Value) -> Text {
 }
 
 impl<'a> Contender<'a> {
+    /// Whether something of it is sealed: then nothing can be made of it and others.
+    pub fn is_sealed(&self) -> bool {
+        let texts = [self.value, self.old_value, self.base_hash, self.ops];
+        texts.into_iter().flatten().any(|text| is_sealed(text))
+    }
+
     fn base_name(self) -> Option<Cow<'a, str>> {
         let given = self.base_hash.map(|name| Cow::Borrowed(name.as_str()));
         given.or_else(|| base_hash(self.old_value?).map(|name| Cow::Owned(name.as_str().to_owned())))
