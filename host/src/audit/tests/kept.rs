@@ -130,8 +130,8 @@ fn a_list_is_the_newest_first_of_what_a_filter_lets_pass() {
     let dir = tempfile::tempdir().expect("a folder");
     let (store, audit) = open(dir.path(), options());
     let entry = |n: u64| {
-        json!({ "event_type": if n % 2 == 0 { "config_updated" } else { "lock_acquired" },
-            "config_key": format!("app.{}", n % 3), "tenant_id": (n % 5 == 0).then_some("acme") })
+        json!({ "event_type": if n.is_multiple_of(2) { "config_updated" } else { "lock_acquired" },
+            "config_key": format!("app.{}", n % 3), "tenant_id": n.is_multiple_of(5).then_some("acme") })
     };
     write(&audit, &store, (1..=3000).map(entry));
     let glob = |text: &str| Some(lockstep_plugin_api::glob::Glob::new(text).expect("a glob"));
