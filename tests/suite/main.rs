@@ -9,6 +9,7 @@ mod all_transports;
 mod redis;
 mod redis_failover;
 mod redis_once;
+mod redis_locks;
 mod cli;
 mod commands;
 mod history;
