@@ -154,13 +154,18 @@ fn end_group(running: &mut Child) {
 
 /// 32 bytes that are all text are somebody's password, not a key.
 fn text_or_raw(bytes: &[u8]) -> Result<Secret, &'static str> {
-    match <[u8; 32]>::try_from(bytes) {
-        Ok(raw) if !raw.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') => {
-            Ok(Zeroizing::new(raw))
-        }
-        Ok(_) => Err("these are 32 characters of text, not 32 random bytes"),
-        Err(_) => text(bytes),
+    let is_text = || bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    match bytes.len() {
+        32 if is_text() => Err("these are 32 characters of text, not 32 random bytes"),
+        32 => Ok(secret(bytes)),
+        _ => text(bytes),
     }
+}
+
+fn secret(bytes: &[u8]) -> Secret {
+    let mut secret = Secret::default();
+    secret.copy_from_slice(bytes);
+    secret
 }
 
 fn text(bytes: &[u8]) -> Result<Secret, &'static str> {
