@@ -38,6 +38,7 @@ mod canary;
 mod admin;
 mod audit;
 mod log_acceptance;
+mod conflicts;
 mod lock_torture;
 mod contract;
 mod brokers;
