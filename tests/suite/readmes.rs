@@ -105,10 +105,25 @@ fn drive(
             });
         }
         "lock" | "resolver" | "validate" => unconstrained(site, host, port, yaml),
+        "encrypt" => sealed_and_opened(site, host),
         "webhook" => told_of_a_conflict(site, host, port, receiver.expect("its receiver")),
         "kafka" | "mqtt" | "redis" => through_a_broker(plugin, site, host, brokers.expect("its broker")),
         other => panic!("plugins/{other} has no test of its README's pipeline: add one here"),
     }
+}
+
+/// One sink has the value sealed, the other has it open.
+fn sealed_and_opened(site: &Site, host: &mut Host) {
+    let pin = r#"{"config_key":"app.security.pin","new_value":"4711-readme"}"#;
+    append(&site.path("pipelines/in.ndjson"), [pin]);
+    let read = |name: &str| lines(&site.path("pipelines").join(name)).concat();
+    host.wait_until("the line in both outputs", LIMIT, |_| {
+        read("sealed.ndjson").contains("app.security.pin")
+            && read("opened.ndjson").contains("app.security.pin")
+    });
+    let (sealed, opened) = (read("sealed.ndjson"), read("opened.ndjson"));
+    assert!(sealed.contains("$enc") && !sealed.contains("4711-readme"), "{sealed}");
+    assert!(opened.contains("4711-readme") && !opened.contains("$enc"), "{opened}");
 }
 
 /// Two changes from one state stand against each other, and the receiver is told.
@@ -227,6 +242,8 @@ fn run_example(plugin: &str, yaml: &str, beside: &Path) {
     }
     let site = example_site(&yaml, beside);
     site.write("pipelines/example.yaml", &yaml);
+    // What its reader makes first.
+    site.write("pipelines/kek.key", "4a".repeat(32));
     let mut host = site.start_with(site.command(["run", "pipelines/example.yaml"]));
     let name = host.status().only();
     host.wait_state(&name, "running");

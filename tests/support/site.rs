@@ -15,7 +15,8 @@ use std::{
 };
 
 /// The plugins a site's `plugin_path` holds from the start, by crate name.
-const PLUGINS: [&str; 16] = [
+const PLUGINS: [&str; 17] = [
+    "lockstep_plugin_encrypt",
     "lockstep_plugin_file",
     "lockstep_plugin_kafka",
     "lockstep_plugin_lock",

@@ -4,8 +4,17 @@
 
 use super::live::CommandError;
 use super::operations::{Offered, call, offered};
-use crate::admin::Client;
+use crate::admin::{Client, ClientError};
 use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// How long until a host that cannot at present is asked again.
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
+
+/// Whether the same request, under the same name, may succeed later.
+pub(super) fn is_later(error: &CommandError) -> bool {
+    matches!(error, CommandError::Client(ClientError::Refused { status: 503, .. }))
+}
 
 /// Operations whose names begin alike, whatever component offers them.
 pub(super) struct Group {

@@ -20,6 +20,7 @@ mod locks;
 mod conflicts;
 mod metrics;
 mod audit;
+mod state;
 mod completions;
 #[cfg(test)]
 mod tests;
@@ -106,6 +107,8 @@ enum Command {
     Metrics(metrics::Metrics),
     /// Print the audit.
     Audit(audit::Audit),
+    /// Show how the store lies on the disk; seal it with a new data key.
+    State(state::State),
     /// Write a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -134,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Call(command) => command.run(),
         Command::Metrics(command) => command.run(),
         Command::Audit(command) => command.run(),
+        Command::State(command) => command.run(),
         Command::Completions(command) => command.run(),
     };
     ExitCode::from(exit)

@@ -265,7 +265,7 @@ impl Default for LogSettings {
 impl StateSettings {
     /// Whether what lies in the store is sealed there, so that it may hold what nobody is to read in `data_dir`.
     pub fn is_encrypted(&self) -> bool {
-        false
+        !self.encryption.keys.is_empty() && !self.encryption.unseal
     }
 }
 

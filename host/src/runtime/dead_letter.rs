@@ -166,8 +166,6 @@ pub enum DeadLetterError {
 pub struct DeadLetters {
     store: Store,
     limits: DeadLetterSettings,
-    /// Whether values that a component would have sealed may be stored as they are.
-    pub keeps_clear_values: bool,
     /// How much lies in the queue of each component, and the last number given out.
     queues: Arc<Mutex<Queues>>,
 }
@@ -259,7 +257,7 @@ fn number(key: &[u8]) -> u64 {
 impl DeadLetters {
     /// Counts what lies there already.
     pub fn open(store: Store, limits: DeadLetterSettings) -> Result<Self, StoreError> {
-        let letters = Self { store, limits, keeps_clear_values: false, queues: Arc::default() };
+        let letters = Self { store, limits, queues: Arc::default() };
         let last = letters.store.get(Namespace::Meta, LAST_NUMBER_KEY)?;
         letters.lock().last_number = last.map_or(0, |bytes| number(&bytes));
         let mut after = None;
@@ -277,10 +275,9 @@ impl DeadLetters {
         }
     }
 
-    /// The same, where the store itself seals what lies in it.
-    #[must_use]
-    pub fn keeping_clear_values(self, keeps_clear_values: bool) -> Self {
-        Self { keeps_clear_values, ..self }
+    /// Whether values that a component would have sealed may be stored as they are: the store itself seals them.
+    pub fn keeps_clear_values(&self) -> bool {
+        self.store.is_sealed()
     }
 
     /// Stores dead letters; each replaces the one under its key if it has one. Returns when they are on disk.

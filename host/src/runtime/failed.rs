@@ -262,7 +262,7 @@ impl Run {
     }
 
     fn stored(&self, step: &Step, failed: &FailedRecord) -> StoredRecord {
-        if self.dead_letters.keeps_clear_values {
+        if self.dead_letters.keeps_clear_values() {
             return StoredRecord::from(&failed.record);
         }
         let sealed = self.pipeline.sealed_from(step.index, failed.is_undecided);

@@ -67,9 +67,10 @@ fn has_clear_sibling(siblings: &Json) -> bool {
     let is_clear = |json: Option<&RawValue>| json.is_some_and(|json| is_clear_text(json.get()));
     siblings.iter().any(|one| {
         let is_deletion = one.event_type.as_deref() == Some(CONFIG_DELETED);
+        // Without a value it is a deletion, or its value is `null`.
         let is_clear_new = match one.new_value {
-            Some(value) if !is_deletion => !is_sealed(value.get()),
-            other => is_clear(other),
+            Some(value) => !is_sealed(value.get()),
+            None => !is_deletion,
         };
         is_clear_new
             || is_clear(one.old_value)

@@ -69,6 +69,11 @@ impl<'a> Wish<'a> {
 
     /// The operations that were sent, and what they make of the value.
     fn operated(self, ops: &str, old: Option<Value>) -> Result<(TreeOp, Option<Text>)> {
+        if is_sealed(ops) || old.as_ref().is_some_and(Value::is_sealed) {
+            return Err(bad(
+                "the key's value is sealed, so no operations can be applied to it: send the whole value",
+            ));
+        }
         let op = read(&Value::parse(ops).map_err(bad)?, old.as_ref())?;
         let is_there = old.is_some();
         let made = op.apply(old).map_err(bad)?;
@@ -162,15 +167,22 @@ mod tests {
     }
 
     #[test]
-    fn nobody_looks_into_what_is_sealed() {
-        let sealed = r#"{"$enc":{"v":1,"ct":"x"}}"#;
-        for old in [Some(sealed), Some(r#"{"a":1}"#)] {
-            let whole = draft(sealed, None, old, OT).expect("a draft");
-            assert_eq!((whole.value.as_deref(), whole.ops), (Some(sealed), None));
+    fn nothing_is_done_within_a_sealed_value() {
+        let sealed = r#"{"$enc":{"v":1,"ct":"AAAA"}}"#;
+        let other = r#"{"$enc":{"v":1,"ct":"AAAB"}}"#;
+        for (value, old) in [(sealed, other), (sealed, r#"{"a":1}"#), (r#"{"a":1}"#, sealed)] {
+            let draft = draft(value, None, Some(old), OT).expect("a draft");
+            assert_eq!(
+                (draft.value.as_deref(), draft.ops),
+                (Some(value), None),
+                "it takes the other one's place"
+            );
         }
-        let inside = r#"["$enc","ct",{"r":true,"i":"y"}]"#;
-        let error = draft("null", Some(inside), Some(sealed), OT).expect_err("refused");
-        assert_eq!(error.code(), Some("bad_message"));
+        for (ops, old) in [(r#"["$enc","ct",{"r":true}]"#, sealed), (sealed, r#"{"a":1}"#)] {
+            let error = draft("null", Some(ops), Some(old), OT).expect_err("refused");
+            assert_eq!(error.code(), Some("bad_message"));
+            assert!(error.message().contains("send the whole value"), "{error}");
+        }
     }
 
     #[test]

@@ -310,7 +310,7 @@ impl Taking {
             ControlFlow::Continue(answer) => lease::read(answer)?,
             ControlFlow::Break(exit) => return Ok(exit),
         };
-        Held::new(client, common.tenant.clone(), session, lease, asked).run(command)
+        Held::new(client, common.tenant.clone(), session, lease, asked)?.run(command)
     }
 }
 

@@ -51,6 +51,9 @@ pub enum Shape {
 /// Merges changes, which are ordered by their stamps and all different changes; `None` is a deletion. `base` is the value
 /// that all of them were made from: where none is known, objects and lists are united and numbers averaged.
 pub fn merge(base: Option<&Value>, changes: &[Option<&Value>], policy: Policy) -> Merged {
+    if base.into_iter().chain(changes.iter().copied().flatten()).any(Value::is_sealed) {
+        return last_wins(base, changes);
+    }
     let mut merging = ThreeWay { policy, conflicts: Vec::new() };
     let edits: Vec<&Value> = changes.iter().copied().flatten().collect();
     let together = match edits.as_slice() {
@@ -67,6 +70,13 @@ pub fn merge(base: Option<&Value>, changes: &[Option<&Value>], policy: Policy) -
         (value, Shape::One(winner.unwrap_or(changes.len().saturating_sub(1))))
     });
     Merged { value, shape, conflicts: merging.conflicts }
+}
+
+/// What cannot be looked into has no parts.
+fn last_wins(base: Option<&Value>, changes: &[Option<&Value>]) -> Merged {
+    let conflicts = Conflict::of_whole(base, changes).into_iter().collect();
+    let shape = Shape::One(changes.len().saturating_sub(1));
+    Merged { value: changes.last().copied().flatten().cloned(), shape, conflicts }
 }
 
 /// A value with how it came about; `None` if these values cannot be put together and one of them has to win.

@@ -342,3 +342,15 @@ fn who_changes_wins_over_who_deletes() {
         (None, Shape::Objects { merged_sources: 1 }, 0)
     );
 }
+
+#[test]
+fn sealed_values_are_not_merged_field_by_field() {
+    let sealed = |text: &str| json!({ "$enc": { "v": 1, "ct": text } });
+    for base in [None, Some(sealed("0")), Some(json!({ "$enc": { "v": 1 }, "a": 1 }))] {
+        let merged = of(base, &[sealed("1"), sealed("2")], Policy::DEFAULT);
+        assert_eq!((shown(&merged), merged.shape), (sealed("2"), Shape::One(1)));
+        assert_eq!(merged.conflicts.len(), 1);
+    }
+    let merged = of(None, &[json!({ "$enc": 1 }), json!({ "b": 2 })], Policy::DEFAULT);
+    assert_eq!(shown(&merged), json!({ "$enc": 1, "b": 2 }), "this one is not sealed");
+}

@@ -33,9 +33,10 @@ pub fn hash_of(value: &Value) -> Text {
 }
 
 impl<'a> Contender<'a> {
-    /// Whether something of it is for those who have its key.
-    pub fn is_sealed(self) -> bool {
-        [self.value, self.old_value, self.ops].into_iter().flatten().any(|text| is_sealed(text))
+    /// Whether something of it is sealed: then nothing can be made of it and others.
+    pub fn is_sealed(&self) -> bool {
+        let texts = [self.value, self.old_value, self.base_hash, self.ops];
+        texts.into_iter().flatten().any(|text| is_sealed(text))
     }
 
     fn base_name(self) -> Option<Cow<'a, str>> {

@@ -112,9 +112,10 @@ impl Strategy {
     /// The same, with how it came about.
     pub fn resolve(self, contenders: &[Contender<'_>]) -> Option<Resolution> {
         let last = contenders.len().checked_sub(1)?;
+        let is_sealed = || contenders.iter().any(Contender::is_sealed);
         let together = match self {
-            // Nobody here can look into what is sealed: it is one value, whatever it says.
-            _ if self.reads_values() && contenders.iter().any(|one| one.is_sealed()) => None,
+            // Nobody sees the parts that it would be made of.
+            strategy if strategy.reads_values() && is_sealed() => None,
             Self::LastWriteWins => None,
             Self::FirstWriteWins => Some(Resolution::won_by(0, Method::FirstWriteWins, contenders)),
             Self::OperationalTransform => operational_transform::resolve(contenders),

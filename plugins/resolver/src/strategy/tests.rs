@@ -226,3 +226,36 @@ fn every_name_and_alias_is_read_and_others_are_named() {
         assert_eq!(Strategy::from_number(number), None, "{number}");
     }
 }
+
+#[test]
+fn what_is_sealed_is_one_piece_and_the_last_write_wins() {
+    let sealed = |text: &str| json!({ "$enc": { "v": 1, "kid": "k", "ct": text } });
+    let (base, one, two) = (json!({ "a": 1 }), json!({ "a": 2 }), json!({ "a": 1, "b": 3 }));
+    for strategy in [OT, MERGE] {
+        // Whichever of the authors has it sealed, and if it is only what they all saw.
+        for (old, new) in [
+            (sealed("0"), [sealed("1"), sealed("2")]),
+            (base.clone(), [one.clone(), sealed("2")]),
+            (base.clone(), [sealed("1"), two.clone()]),
+            (sealed("0"), [one.clone(), two.clone()]),
+        ] {
+            let (value, resolution) = resolved(strategy, &old, &new);
+            assert_eq!((value, resolution.winner), (new[1].clone(), Some(1)), "{old} {new:?}");
+            assert_eq!(resolution.method, Method::LastWriteWins);
+            assert_eq!((resolution.applied, resolution.discarded), (vec![1], vec![0]));
+            assert_eq!(resolution.conflicts.len(), 1, "both values are told");
+            assert_eq!(resolution.conflicts[0].values.len(), 2);
+        }
+    }
+    let (value, _) = resolved(MERGE, &base, &[one, two]);
+    assert_eq!(value, json!({ "a": 2, "b": 3 }), "what is not sealed is merged");
+}
+
+#[test]
+fn operations_that_are_sealed_are_no_operations() {
+    let sealed: Text = r#"{"$enc":{"v":1}}"#.into();
+    let mut changes = [change(&json!("abc"), &json!("abcd")), change(&json!("abc"), &json!("xabc"))];
+    changes[0].ops = Some(sealed);
+    let (value, resolution) = resolve(OT, &changes);
+    assert_eq!((value, resolution.winner), (json!("xabc"), Some(1)));
+}

@@ -34,6 +34,12 @@ impl Value {
         read::read(text)
     }
 
+    /// Whether it is a sealed value, of which nobody here sees more than that it is one.
+    pub fn is_sealed(&self) -> bool {
+        let Self::Object(fields) = self else { return false };
+        fields.len() == 1 && matches!(fields.get("$enc"), Some(Self::Object(_)))
+    }
+
     /// The value as JSON: no spaces, keys in order, every number with its own digits.
     pub fn to_json(&self) -> String {
         let mut out = String::new();

@@ -29,6 +29,7 @@ pub fn diff(old: Option<&Value>, new: Option<&Value>) -> TreeOp {
 
 fn changed(old: &Value, new: &Value) -> TreeOp {
     let within = match (old, new) {
+        _ if old.is_sealed() || new.is_sealed() => (old == new).then(TreeOp::default),
         (Value::Object(_), Value::Object(_)) => Some(fields(old, new)),
         (Value::List(old), Value::List(new)) => Some(items(old, new)),
         (Value::Text(old), Value::Text(new)) => text(old, new).map(TreeOp::of_text),

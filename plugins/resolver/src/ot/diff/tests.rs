@@ -75,3 +75,12 @@ fn the_difference_always_leads_from_one_to_the_other() {
         assert_eq!(TreeOp::parse(&op.to_value()), Ok(op), "seed {seed}");
     }
 }
+
+#[test]
+fn a_sealed_value_is_replaced_as_a_whole() {
+    let read = |json: &str| Value::parse(json).expect("JSON");
+    let (one, other) = (read(r#"{"$enc":{"ct":"AAAA","v":1}}"#), read(r#"{"$enc":{"ct":"AAAB","v":1}}"#));
+    assert!(diff(Some(&one), Some(&other)).is_whole());
+    assert!(diff(Some(&one), Some(&read(r#"{"a":1}"#))).is_whole());
+    assert!(diff(Some(&one), Some(&one)).is_noop());
+}

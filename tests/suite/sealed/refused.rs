@@ -1,0 +1,110 @@
+//! What `lockstep validate` says about pipelines that seal.
+
+use super::*;
+
+const ENCRYPT: &str =
+    "{ plugin: encrypt, config: { keys: ['app.*'], except: ['app.public.*'], ring: [ { id: k, env: K } ] } }";
+const DECRYPT: &str = "{ plugin: decrypt, config: { keys: ['app.*'], ring: [ { id: k, env: K } ] } }";
+const MERGING: &str = "{ plugin: resolver, config: { strategies: [ { match: 'app.plain.*', strategy: first_write_wins }, { match: 'app.*', strategy: merge_strategies } ] } }";
+const LAST: &str = "{ plugin: resolver }";
+const VALIDATE: &str =
+    "{ plugin: validate, config: { schemas: [ { match: '*.port', schema: { type: integer } } ] } }";
+
+/// What is said about a pipeline with these transforms: its source's own, its own, and its sink's own.
+fn validated(chains: [&[&str]; 3], settings: &str) -> (bool, String) {
+    let [source, own, sink] = chains.map(|chain| chain.join(", "));
+    let yaml = format!(
+        "
+sources: [ {{ plugin: file, config: {{ path: in }}, transforms: [ {source} ] }} ]
+transforms: [ {own} ]
+sinks: [ {{ plugin: file, config: {{ path: out }}, transforms: [ {sink} ] }} ]
+"
+    );
+    let site = Site::new().pipeline("p", &yaml);
+    site.write("lockstep.yaml", settings);
+    let said = site.run(["validate", "pipelines"]);
+    assert!(matches!(said.code, Some(0 | 2)), "{said:?}");
+    (said.code == Some(0), format!("{}{}", said.stdout, said.stderr))
+}
+
+#[track_caller]
+fn refused(chains: [&[&str]; 3], says: &[&str]) {
+    let (is_good, said) = validated(chains, "");
+    assert!(!is_good, "{said}");
+    says.iter().for_each(|part| assert!(said.contains(part), "`{part}` in\n{said}"));
+}
+
+#[track_caller]
+fn accepted(chains: [&[&str]; 3]) -> String {
+    let (is_good, said) = validated(chains, "");
+    assert!(is_good, "{said}");
+    said
+}
+
+#[test]
+fn a_component_that_reads_values_behind_one_that_seals_them_is_refused() {
+    refused(
+        [&[], &[ENCRYPT, MERGING], &[]],
+        &[
+            "`resolver` reads the values of keys such as `app.x` to merge or transform them",
+            "`encrypt` before it (transforms.0)",
+            "p.yaml:3:",
+            "put `encrypt` behind `resolver`",
+        ],
+    );
+    refused([&[ENCRYPT], &[MERGING], &[]], &["such as `app.x`", "(sources.0.transforms.0)"]);
+    refused(
+        [&[], &[ENCRYPT, VALIDATE, LAST], &[]],
+        &["`validate` reads the values of keys such as `app.port` to compare them with their schema"],
+    );
+    refused([&[], &[ENCRYPT, LAST], &[VALIDATE]], &["`validate` reads", "(transforms.0)"]);
+    refused([&[], &[], &[ENCRYPT, VALIDATE]], &["(sinks.0.transforms.0)"]);
+}
+
+#[test]
+fn whoever_reads_first_other_keys_or_opened_values_is_not() {
+    accepted([&[], &[VALIDATE, ENCRYPT, "{ plugin: lock }", LAST], &[]]);
+    accepted([&[DECRYPT], &[VALIDATE, MERGING], &[ENCRYPT]]);
+    accepted([&[], &[ENCRYPT, LAST], &[DECRYPT, VALIDATE]]);
+    let public = VALIDATE.replace("*.port", "app.public.*");
+    accepted([&[], &[ENCRYPT, &public, LAST], &[]]);
+    let plain = ENCRYPT.replace("'app.*'", "'app.plain.*'");
+    accepted([&[], &[&plain, MERGING], &[]]);
+    // One of the keys that are sealed is not opened.
+    let fewer = DECRYPT.replace("'app.*'", "'app.a*'");
+    refused([&[], &[ENCRYPT, LAST], &[&fewer, VALIDATE]], &["such as `app.port`"]);
+}
+
+#[test]
+fn what_dead_letters_do_not_keep_is_said_unless_the_store_is_sealed() {
+    let warning = "becomes a dead letter without its value";
+    let said = accepted([&[], &[ENCRYPT, LAST], &[]]);
+    assert!(said.contains(warning) && said.contains("`state.encryption`"), "{said}");
+    let settings = "state: { encryption: { keys: [ { id: k, env: K } ] } }\n";
+    let (is_good, said) = validated([&[], &[ENCRYPT, LAST], &[]], settings);
+    assert!(is_good && !said.contains(warning), "{said}");
+    assert!(!accepted([&[DECRYPT], &[LAST], &[]]).contains(warning));
+}
+
+#[test]
+fn no_key_and_no_value_of_a_variable_is_shown() {
+    let site = Site::new().env("K", "canary-key-31f0").pipeline(
+        "p",
+        "
+sources: [ { plugin: file, config: { path: in } } ]
+transforms: [ { plugin: encrypt, config: { keys: ['*'], ring: [ { id: k, env: K } ] } } ]
+sinks: [ { plugin: file, config: { path: out } } ]
+",
+    );
+    site.write("in", "");
+    site.run(["validate", "pipelines"]).expect_code(0);
+    let mut host = site.start();
+    host.wait_until("the refusal", lockstep_test_support::LIMIT, |host| {
+        host.log().contains("a key is 32 bytes")
+    });
+    assert!(
+        host.log().contains("environment variable `K`") && !host.log().contains("canary-key-31f0"),
+        "{}",
+        host.log()
+    );
+}
