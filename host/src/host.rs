@@ -4,6 +4,7 @@ use crate::admin::{AdminError, AdminServer, BoundAddress, HostView, LogView};
 use crate::audit::{Audit, AuditOptions};
 use crate::config::{
     Config, Diagnostic, Diagnostics, DurabilityMode, EncryptionSettings, HostSettings, KeySettings,
+    ShownSetting,
 };
 use crate::log::{Log, LogOptions};
 use crate::pipeline;
@@ -12,8 +13,8 @@ use crate::runtime::{
     self, DeadLetters, HostLog, Operations, PipelineState, RunningPipeline, Shared, Watchdog,
 };
 use crate::store::{
-    Commit, Durability, KeySource, Namespace, SealingKey, SealingOptions, Store, StoreError, StoreOptions,
-    Wanted,
+    Commit, Durability, KeySource, Namespace, SealingError, SealingKey, SealingOptions, Store, StoreError,
+    StoreOptions, Wanted,
 };
 use crate::telemetry::{Metrics, log_host};
 use std::sync::Arc;
@@ -87,8 +88,9 @@ impl Host {
         let pipelines = build_all(&config, &registry).map_err(StartError::Refused)?;
         let origin = config.shown.iter().find(|shown| shown.path == "admin.listen");
         let origin = origin.map_or_else(String::new, |shown| shown.origin.to_string());
-        let settings = config.settings;
-        let store = Store::open(&settings.data_dir, store_options(&settings))?;
+        let (settings, shown) = (config.settings, config.shown);
+        let store = Store::open(&settings.data_dir, store_options(&settings))
+            .map_err(|error| refused_store(error, &shown))?;
         let node_id = node_id(&settings, &store)?;
         let host_log = HostLog {
             log: Log::open(store.clone(), LogOptions::new(&settings))?,
@@ -156,13 +158,26 @@ impl Host {
     }
 }
 
-fn store_options(settings: &HostSettings) -> StoreOptions {
+/// How the settings have the store opened.
+pub fn store_options(settings: &HostSettings) -> StoreOptions {
     let durability = match settings.state.durability {
         DurabilityMode::Commit => Durability::Commit,
         DurabilityMode::Interval => Durability::Interval(settings.state.sync_interval),
     };
     let sealing = sealing_options(&settings.state.encryption);
     StoreOptions { durability, sealing, ..StoreOptions::default() }
+}
+
+/// A key that cannot be had is refused where the settings name it.
+fn refused_store(error: StoreError, shown: &[ShownSetting]) -> StartError {
+    let StoreError::Sealing(SealingError::Key { n, .. }) = &error else { return error.into() };
+    let at = format!("state.encryption.keys.{n}");
+    let is_source = |shown: &&ShownSetting| shown.path.starts_with(&at) && !shown.path.ends_with(".id");
+    let source = shown.iter().find(is_source);
+    let origin = source.map_or_else(|| format!("setting {at}"), |source| source.origin.to_string());
+    let at = source.map_or(at, |source| source.path.clone());
+    let problem = Diagnostic::outside(origin, error.to_string()).at_path(&at).code("encryption");
+    StartError::Refused(Diagnostics::from_iter([problem]))
 }
 
 /// Where keys are found, as the store wants it told. The configuration has checked that each is found in one place.

@@ -2,9 +2,11 @@
 //!
 //! `cargo bench -p lockstep --bench store` prints tables; the ratio columns are against a bare
 //! `append + fdatasync` loop of the same run, because the disk's own speed differs between machines and minutes.
-//! `LOCKSTEP_BENCH_SECONDS` is the time per row (default 3), `LOCKSTEP_BENCH_ONLY` one of engines, writers, reopening.
+//! `LOCKSTEP_BENCH_SECONDS` is the time per row (default 3), `LOCKSTEP_BENCH_ONLY` one of engines, writers, reopening,
+//! audit.
 #![expect(clippy::disallowed_methods, reason = "channels of a benchmark hold what the benchmark sends")]
 
+mod audited;
 mod engine;
 mod rows;
 mod syscalls;
@@ -36,6 +38,10 @@ fn main() {
     }
     if only.is_empty() || only == "reopening" {
         compare_reopening(&dir, time);
+    }
+    if only.is_empty() || only == "audit" {
+        audited::header();
+        audited::compare(&dir, time);
     }
     std::fs::remove_dir_all(&dir).expect("the benchmark's folder can be removed");
 }

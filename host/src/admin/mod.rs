@@ -21,6 +21,7 @@ mod keys;
 mod watch;
 mod operations;
 mod audit;
+mod state;
 mod server;
 mod client;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::token::Token;
 use super::watch::Watchers;
 use super::{
     ADDRESS, HostView, SOCKET, TOKEN, audit, changes, dead_letters, guide_metrics, health, keys, operations,
-    pipelines, plugins, scrape, watch as watching,
+    pipelines, plugins, scrape, state, watch as watching,
 };
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension};
@@ -217,6 +217,8 @@ pub(super) fn router(view: Arc<HostView>, door: Door, watchers: Watchers) -> Rou
         .route("/v1/audit", get(audit::list))
         .route("/v1/audit/verify", get(audit::verify))
         .route("/v1/audit/export", get(audit::export))
+        .route("/v1/state", get(state::status))
+        .route("/v1/state/rotate-key", post(state::rotate_key))
         .route("/v1/metrics", get(guide_metrics::document))
         .route("/v1/metrics/rates", get(guide_metrics::rates))
         .route("/v1/metrics/reset", post(guide_metrics::reset))

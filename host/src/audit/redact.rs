@@ -10,10 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Fields that name things, count them or say when and why. They stay while they hold no object.
-const PLAIN: [&str; 35] = [
+const PLAIN: [&str; 38] = [
     "acquired_at",
     "admin_user_id",
     "applied_changes",
+    "assigned_before",
+    "assigned_to",
     "assignee",
     "base_revision",
     "by",
@@ -40,6 +42,7 @@ const PLAIN: [&str; 35] = [
     "resolved_revision",
     "revision",
     "session",
+    "shown_change",
     "source_node",
     "tenant_id",
     "timestamp",

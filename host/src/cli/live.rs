@@ -140,6 +140,7 @@ impl CommandError {
             "locked" => return vec![locked(details)],
             "invalid_value" | "bad_message" => return reasons(details),
             "stale_fence" => "the lock was lost in between; acquire it again, then read and change once more",
+            "conflict" if details["status"].is_string() => return vec![decided(details)],
             "conflict" => {
                 "somebody else has changed the key; read it with `lockstep get --json`, then change it on that revision"
             }
@@ -163,6 +164,22 @@ fn locked(details: &Value) -> String {
         _ => String::new(),
     };
     format!("{holder}see `lockstep locks list`, wait, or take it away with `lockstep locks release --force`")
+}
+
+/// What became of a conflict that somebody wanted to decide.
+fn decided(details: &Value) -> String {
+    let resolution = &details["resolution"];
+    match (
+        details["superseded_by"].as_str(),
+        resolution["user_id"].as_str(),
+        resolution["resolved_at"].as_str(),
+    ) {
+        (Some(id), ..) => format!("look at it again: `lockstep conflicts show {id}`"),
+        (None, Some(user), Some(at)) => {
+            format!("{user} decided it at {at}; `lockstep get` shows what the key has now")
+        }
+        _ => "`lockstep get` shows what the key has now".to_owned(),
+    }
 }
 
 /// `[{path, reason}]` as the contract has it.
@@ -253,5 +270,16 @@ mod tests {
             json!([{ "path": "", "reason": "is a string" }, { "path": "/a", "reason": "is missing" }]);
         assert_eq!(refused("invalid_value", details).help(), ["the value is a string", "/a is missing"]);
         assert!(!refused("locked", Value::Null).is_refusal());
+        for (details, part) in [
+            (json!({ "status": "superseded", "superseded_by": "5f1c" }), "conflicts show 5f1c"),
+            (
+                json!({ "status": "resolved", "resolution": { "user_id": "ann", "resolved_at": "T" } }),
+                "ann decided",
+            ),
+            (Value::Null, "somebody else has changed"),
+        ] {
+            let help = refused("conflict", details).help().join("\n");
+            assert!(help.contains(part), "{help}");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod flags;
 mod output;
 mod table;
 mod live;
+mod ask;
 mod run;
 mod validate;
 mod plugins;
@@ -16,8 +17,10 @@ mod keys;
 mod watch;
 mod operations;
 mod locks;
+mod conflicts;
 mod metrics;
 mod audit;
+mod state;
 mod completions;
 #[cfg(test)]
 mod tests;
@@ -94,6 +97,8 @@ enum Command {
     Keys(keys::Keys),
     /// Take, keep, give back and look at locks of keys.
     Locks(locks::Locks),
+    /// Look at conflicts that wait for a decision, and decide them.
+    Conflicts(conflicts::Conflicts),
     /// List what components offer to be called by name.
     Operations(operations::Operations),
     /// Call an operation of a component.
@@ -102,6 +107,8 @@ enum Command {
     Metrics(metrics::Metrics),
     /// Print the audit.
     Audit(audit::Audit),
+    /// Show how the store lies on the disk; seal it with a new data key.
+    State(state::State),
     /// Write a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -125,10 +132,12 @@ pub fn main() -> ExitCode {
         Command::Rollback(command) => command.run(),
         Command::Keys(command) => command.run(),
         Command::Locks(command) => command.run(),
+        Command::Conflicts(command) => command.run(),
         Command::Operations(command) => command.run(),
         Command::Call(command) => command.run(),
         Command::Metrics(command) => command.run(),
         Command::Audit(command) => command.run(),
+        Command::State(command) => command.run(),
         Command::Completions(command) => command.run(),
     };
     ExitCode::from(exit)

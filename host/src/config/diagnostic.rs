@@ -78,7 +78,8 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn at_path(mut self, at: &str) -> Self {
+    /// Which setting or field it is about.
+    pub fn at_path(mut self, at: &str) -> Self {
         match &mut self.place {
             Place::Text { path, .. } | Place::Outside { path, .. } => *path = at.into(),
         }

@@ -120,7 +120,9 @@ impl FromStr for Link {
 
 /// Lower case.
 pub fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]].map(char::from);
+    hash.iter().flat_map(digits).collect()
 }
 
 /// Reads what [`hex`] writes.

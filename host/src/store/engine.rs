@@ -8,29 +8,23 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, UserValue};
 
 use super::KeyValue;
 use super::error::{StoreError, is_disk_full};
 use super::journal::{self, CutEnd};
+use super::later_sync;
 use super::sealing::Form;
 
 /// Where the engine makes a folder per keyspace.
 const KEYSPACES_FOLDER: &str = "keyspaces";
-
-/// There while syncs are left for later: the journal may then end in more than one torn batch. It names the start of the
-/// system, for what the system was given is lost only when that ends.
-pub(super) const LATER_SYNC_FILE: &str = "later-sync";
-
-/// What tells one start of the system from the next.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What a group leaves behind: a value, or `None` where it was deleted.
 #[derive(Debug, Default)]
@@ -71,6 +65,9 @@ pub(super) struct View<'a> {
     snapshot: fjall::Snapshot,
 }
 
+/// A value, opened, if there is one.
+type Found = Result<Option<Vec<u8>>, StoreError>;
+
 /// Why a write did not happen, as far as what to do next differs.
 pub(super) enum WriteFailure {
     /// The write itself failed: a part of it may lie in the journal.
@@ -110,7 +107,7 @@ impl EngineOptions {
 impl Engine {
     pub fn open(dir: &Path, form: Form, options: EngineOptions) -> Result<Self, StoreError> {
         let path = dir.join(form.folder());
-        let marker = dir.join(LATER_SYNC_FILE);
+        let marker = later_sync::path(dir);
         let engine = match Self::try_open(&path, &form, options) {
             Err(refusal @ fjall::Error::JournalRecovery(_)) => {
                 let cut =
@@ -120,7 +117,7 @@ impl Engine {
             opened => opened.map_err(|error| engine_error("open its files", &path, error)),
         }?;
         // What the marker says must not be forgotten before it was heeded.
-        if !may_have_lost(dir) {
+        if !later_sync::may_have_lost(dir) {
             engine.mark_sync(dir)?;
         }
         // The engine syncs what it puts into a new folder, but not that these new folders are there.
@@ -132,11 +129,11 @@ impl Engine {
 
     /// Leaves the marker as it has to be from the first write on; what was written before is synced, if it is to go.
     pub fn mark_sync(&self, dir: &Path) -> Result<(), StoreError> {
-        let marker = dir.join(LATER_SYNC_FILE);
+        let marker = later_sync::path(dir);
         let marked = match self.sync {
             // Written anew it would be empty for a moment, and on a full disk for longer.
-            PersistMode::Buffer if marker.exists() && !may_have_lost(dir) => Ok(()),
-            PersistMode::Buffer => fs::write(&marker, boot_id().unwrap_or_default()),
+            PersistMode::Buffer if marker.exists() && !later_sync::may_have_lost(dir) => Ok(()),
+            PersistMode::Buffer => later_sync::set(dir),
             _ if !marker.exists() => Ok(()),
             _ => self.forget_later_sync(dir),
         };
@@ -146,7 +143,7 @@ impl Engine {
     /// Syncs everything, and says so.
     pub fn forget_later_sync(&self, dir: &Path) -> io::Result<()> {
         self.database.persist(PersistMode::SyncAll).map_err(io::Error::other)?;
-        fs::remove_file(dir.join(LATER_SYNC_FILE))
+        later_sync::take_away(dir)
     }
 
     /// `refusal` is how the engine refused the journal as it is.
@@ -221,16 +218,19 @@ impl Engine {
         Ok(())
     }
 
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.records.get(key).map_err(read_error)?;
-        found.map(|stored| self.form.open(key, &stored)).transpose()
+    pub fn get(&self, key: &[u8]) -> Found {
+        self.opened(key, self.records.get(key))
     }
 
     /// The entry with this revision, as it is stored.
-    pub fn entry(&self, revision: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn entry(&self, revision: u64) -> Found {
         let key = revision.to_be_bytes();
-        let found = self.entries.get(key).map_err(read_error)?;
-        found.map(|stored| self.form.open(&key, &stored)).transpose()
+        self.opened(&key, self.entries.get(key))
+    }
+
+    /// What was found under `key`.
+    fn opened(&self, key: &[u8], found: fjall::Result<Option<UserValue>>) -> Found {
+        found.map_err(read_error)?.map(|stored| self.form.open(key, &stored)).transpose()
     }
 
     /// Keys of `prefix` after `after`, with their values, of one moment.
@@ -245,9 +245,8 @@ impl Engine {
 }
 
 impl View<'_> {
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.snapshot.get(&self.engine.records, key).map_err(read_error)?;
-        found.map(|stored| self.engine.form.open(key, &stored)).transpose()
+    pub fn get(&self, key: &[u8]) -> Found {
+        self.engine.opened(key, self.snapshot.get(&self.engine.records, key))
     }
 
     /// Keys of `prefix` after `after`, with their values.
@@ -264,10 +263,9 @@ impl View<'_> {
         items.map_while(Result::transpose)
     }
 
-    pub fn entry(&self, revision: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn entry(&self, revision: u64) -> Found {
         let key = revision.to_be_bytes();
-        let found = self.snapshot.get(&self.engine.entries, key).map_err(read_error)?;
-        found.map(|stored| self.engine.form.open(&key, &stored)).transpose()
+        self.engine.opened(&key, self.snapshot.get(&self.engine.entries, key))
     }
 
     /// Entries after this revision, as they are stored.
@@ -281,18 +279,6 @@ impl View<'_> {
             Ok((revision.expect("only revisions are keys of entries"), value))
         })
     }
-}
-
-/// Whether commits that were answered may be gone: they were not synced, and the system has been started anew.
-pub(super) fn may_have_lost(dir: &Path) -> bool {
-    match fs::read_to_string(dir.join(LATER_SYNC_FILE)) {
-        Ok(marked) => boot_id().is_none_or(|booted| booted != marked),
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-    }
-}
-
-fn boot_id() -> Option<String> {
-    fs::read_to_string(BOOT_ID).ok()
 }
 
 impl Changes {

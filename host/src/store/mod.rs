@@ -19,6 +19,7 @@ mod entries;
 mod error;
 mod group;
 mod journal;
+mod later_sync;
 mod lock;
 mod queue;
 mod resealing;
@@ -95,6 +96,12 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
+    /// For those who only look into a store: it keeps the form that it has.
+    pub fn as_it_is(mut self) -> Self {
+        self.sealing.wanted = Wanted::AsItIs;
+        self
+    }
+
     fn sync_interval(&self) -> Option<Duration> {
         match self.durability {
             Durability::Commit => None,
@@ -143,7 +150,7 @@ impl Store {
     fn open_with(dir: &Path, options: &StoreOptions, engine: EngineOptions) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|error| StoreError::io("make the data folder", dir, error))?;
         let lock = DirLock::acquire(dir)?;
-        let may_have_lost = engine::may_have_lost(dir);
+        let may_have_lost = later_sync::may_have_lost(dir);
         let form = sealing::settle(dir, &options.sealing, engine)?;
         let path = dir.join(form.folder());
         let shared = Arc::new(Shared::open(dir.to_path_buf(), form, engine, lock)?);

@@ -4,7 +4,7 @@
 
 use crate::{
     connection::{Address, Login, ServerSettings, Timeouts},
-    names::{Names, tenant_of_text},
+    names::{Names, check_prefix, tenant_of_text},
     sink::once::{can_count, hash_tag},
 };
 use lockstep_plugin_api::{config::ClientTls, prelude::*};
@@ -153,6 +153,8 @@ connection! {
         /// Whether other hosts are to take the changes in; `false` writes plain fields for programs that only read, and
         /// the last writer of a key wins.
         replicate: bool = true,
+        /// What the id of a conflict that a person decides is put behind to name its record, which lasts for 7 days at most.
+        conflict_prefix: String = "conflict:".to_owned(),
         /// Writes every record as it is to this one stream, as fields `key` and `value` and one `header:` field per header;
         /// in direct pipelines only.
         stream: Option<String> = None,
@@ -275,6 +277,7 @@ impl RedisSinkConfig {
         if self.stream_max_len == 0 {
             return Err(Error::config("`stream_max_len` must be above 0").at("stream_max_len"));
         }
+        check_prefix("conflict_prefix", &self.conflict_prefix)?;
         if let Some(name) = &self.stream {
             check_stream(name).map_err(|why| Error::config(why).at("stream"))?;
         }

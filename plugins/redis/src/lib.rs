@@ -20,5 +20,5 @@ use lockstep_plugin_api::prelude::*;
 
 export_plugin! {
     source "redis" (replays) => source::RedisSource,
-    pipelined_sink "redis" => sink::RedisSink,
+    pipelined_sink "redis" (notices) => sink::RedisSink,
 }

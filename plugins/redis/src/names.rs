@@ -24,12 +24,7 @@ impl Names {
         for (field, prefix) in
             [("channel_prefix", channel), ("stream_prefix", stream), ("cache_prefix", cache)]
         {
-            if prefix.is_empty() || prefix.len() > MAX_PREFIX_BYTES || prefix.contains(char::is_control) {
-                return Err(Error::config(format!(
-                    "`{field}` has 1 to {MAX_PREFIX_BYTES} bytes, and no control characters"
-                ))
-                .at(field));
-            }
+            check_prefix(field, prefix)?;
         }
         if stream == cache {
             return Err(Error::config(
@@ -91,6 +86,15 @@ impl Names {
     }
 }
 
+/// Refuses what cannot be the beginning of a name.
+pub(crate) fn check_prefix(field: &str, prefix: &str) -> Result<()> {
+    if prefix.is_empty() || prefix.len() > MAX_PREFIX_BYTES || prefix.contains(char::is_control) {
+        let message = format!("`{field}` has 1 to {MAX_PREFIX_BYTES} bytes, and no control characters");
+        return Err(Error::config(message).at(field));
+    }
+    Ok(())
+}
+
 fn spelled(tenant: Option<&str>) -> &str {
     tenant.unwrap_or(GLOBAL)
 }
@@ -141,6 +145,18 @@ mod tests {
         assert_eq!(names.tenant_of_stream(b"apg-config:log:acme"), Some(Some("acme".to_owned())));
         assert_eq!(names.tenant_of_cache(b"apg-config:cache:global"), Some(None));
         assert_eq!(names.tenant_of_channel(b"apg-config:events:t.1"), Some(Some("t.1".to_owned())));
+    }
+
+    #[test]
+    fn d_35_no_tenant_is_global_in_names_and_global_is_no_tenant() {
+        let names = names();
+        for name in [names.stream(None), names.cache(None), names.channel(None)] {
+            assert!(name.ends_with(":global"), "{name}");
+        }
+        assert_eq!(names.tenant_of_stream(names.stream(None).as_bytes()), Some(None));
+        for spelled in ["default", "status", "system", ""] {
+            assert!(tenant_of_text(spelled).is_err(), "{spelled}: other transports' spelling of none");
+        }
     }
 
     #[test]

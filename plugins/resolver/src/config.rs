@@ -76,14 +76,6 @@ impl ResolverConfig {
         Ok(())
     }
 
-    /// The keys whose strategy makes a value of parts of others.
-    pub fn merged_keys(&self) -> Keys {
-        let rules = self.strategies.iter().enumerate();
-        let rules = rules.filter_map(|(i, rule)| Some((rule.glob(i).ok()?, rule.strategy.reads_values())));
-        let otherwise = Glob::new("*").ok().map(|every| (every, self.strategy.reads_values()));
-        Keys::new(rules.chain(otherwise))
-    }
-
     /// When undecided conflicts are told again, and decided ones forgotten.
     pub fn patience(&self) -> Patience {
         Patience {
@@ -91,6 +83,14 @@ impl ResolverConfig {
             escalate_after: self.escalate_after.0,
             keep_decided: self.keep_decided.0,
         }
+    }
+
+    /// The keys whose strategy makes a value of parts of others.
+    pub fn merged_keys(&self) -> Keys {
+        let rules = self.strategies.iter().enumerate();
+        let rules = rules.filter_map(|(i, rule)| Some((rule.glob(i).ok()?, rule.strategy.reads_values())));
+        let otherwise = Glob::new("*").ok().map(|every| (every, self.strategy.reads_values()));
+        Keys::new(rules.chain(otherwise))
     }
 }
 

@@ -44,6 +44,12 @@ impl<'a> Wish<'a> {
         if self.ops.is_none() && !strategy.needs_base() {
             return Ok(Draft { value, ops: None, base_hash: None });
         }
+        let has_sealed = [old, self.value].into_iter().flatten().any(is_sealed);
+        if has_sealed && self.ops.is_some() {
+            return Err(bad(
+                "the value is sealed, and operations cannot look into it: send a whole `new_value`",
+            ));
+        }
         let old = old.and_then(|old| Value::parse(old).ok());
         let base_hash = old.as_ref().filter(|_| strategy.needs_base()).map(hash_of);
         if let Some(ops) = self.ops {
@@ -53,7 +59,9 @@ impl<'a> Wish<'a> {
         // What cannot be read is a value like any other; it only takes no operations.
         let new = self.value.and_then(|new| Value::parse(new).ok());
         let ops = match (strategy, old, new) {
-            (Strategy::OperationalTransform, Some(old), Some(new)) => written(&diff(Some(&old), Some(&new))),
+            (Strategy::OperationalTransform, Some(old), Some(new)) if !has_sealed => {
+                written(&diff(Some(&old), Some(&new)))
+            }
             _ => None,
         };
         Ok(Draft { value, ops, base_hash })

@@ -1,14 +1,16 @@
 //! The notices of conflicts: what subscribers, sinks that take notices, and whoever has to decide are told.
 //!
 //! A notice shows the value that the key shows, so that a subscriber that takes it for a change still learns nothing wrong.
-//! About a conflict that a person decides it holds the record of the case; what is sealed, or large, is not in it.
+//! What competing authors want is told in `siblings`, as a change tells it, and nowhere else: whoever seals values finds
+//! them there. Where that is too much, or sealed already, the notice names the changes alone.
 
 use crate::{
     conflict::Conflict,
-    manual::{Case, MOST_BYTES, Moved, Time},
+    manual::{Case, Decision, MOST_BYTES, Moved, Status, Time, Wanted, Withheld, withheld},
     report::{CONFLICT_DETECTED, CONFLICT_RESOLVED},
     siblings::{Outcome, Siblings},
     turn::Turn,
+    wire,
 };
 use lockstep_plugin_api::{prelude::*, time};
 use serde::Serialize;
@@ -34,35 +36,47 @@ struct Metadata<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     open_since: Option<Time>,
     #[serde(flatten)]
-    waiting: Option<Waiting<'a>>,
-    /// The record of the case.
+    case: Option<OfCase<'a>>,
+    /// The case that this one goes on from, as it is from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    conflict_record: Option<&'a Case>,
-    /// The record of the case that this one goes on from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    superseded_record: Option<&'a Case>,
+    superseded_record: Option<Case>,
 }
 
-/// What is said while somebody has to decide.
+/// What is said of a conflict that a person decides: the fields of its record, but for what the change itself says.
 #[derive(Serialize)]
-struct Waiting<'a> {
+struct OfCase<'a> {
     requires_human_intervention: bool,
-    assigned_to: Option<&'a str>,
+    status: Status,
+    competing_changes: Vec<Wanted>,
+    /// Why `siblings` is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withheld: Option<Withheld>,
+    created_at: Time,
     expires_at: Time,
+    assigned_to: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     escalated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     supersedes: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution: Option<&'a Decision>,
 }
 
-impl<'a> Waiting<'a> {
-    fn of(case: &'a Case) -> Self {
+impl<'a> OfCase<'a> {
+    /// The case of what stood, or stands, against each other.
+    fn new(case: &'a Case, siblings: &Siblings) -> Self {
+        let is_pending = case.status == Status::Pending;
         Self {
-            requires_human_intervention: true,
-            assigned_to: case.assigned_to.as_deref(),
+            requires_human_intervention: is_pending,
+            status: case.status,
+            competing_changes: siblings.contenders().iter().map(|one| Wanted::named(one, None)).collect(),
+            withheld: withheld(siblings, MOST_BYTES),
+            created_at: case.created_at,
             expires_at: case.expires_at,
-            escalated: case.escalated_at.is_some(),
+            assigned_to: case.assigned_to.as_deref(),
+            escalated: is_pending && case.escalated_at.is_some(),
             supersedes: case.supersedes,
+            resolution: case.resolution.as_ref(),
         }
     }
 }
@@ -82,16 +96,16 @@ impl<'a> Metadata<'a> {
             conflicts: &resolution.conflicts,
             siblings: siblings.list().len(),
             open_since: None,
-            waiting: None,
-            conflict_record: None,
+            case: None,
             superseded_record: None,
         }
     }
 
     /// With what is known of the case.
-    fn waiting(self, record: &'a Case) -> Self {
-        let (waiting, conflicts) = (Some(Waiting::of(record)), record.conflicts.as_slice());
-        Self { waiting, conflicts, conflict_record: Some(record), ..self }
+    fn of_case(self, case: &'a Case, siblings: &Siblings) -> Self {
+        let case = OfCase::new(case, siblings);
+        let conflicts = if case.withheld.is_some() { &[] } else { self.conflicts };
+        Self { case: Some(case), conflicts, ..self }
     }
 }
 
@@ -101,14 +115,15 @@ impl<'a> Metadata<'a> {
 /// If a stored value is no JSON, which it was when it was taken in.
 pub fn detected(key: (Option<&str>, &str), turn: &Turn, moved: &Moved) -> Result<Option<Record>> {
     let Some(outcome) = turn.outcome().filter(|_| turn.after.is_conflict()) else { return Ok(None) };
-    let record = moved.opened.as_ref().map(|case| case.showing(&turn.after, MOST_BYTES));
     let metadata = Metadata::of_open(&turn.after, outcome);
-    let mut metadata = match &record {
-        Some(record) => metadata.waiting(record),
-        None => metadata,
+    let Some(case) = &moved.opened else {
+        return notice(CONFLICT_DETECTED, key, shown(outcome)?, &metadata, outcome)
+            .map(|it| Some(Record::notice(it)));
     };
-    metadata.superseded_record = moved.closed.as_ref().filter(|_| moved.opened.is_some());
-    notice(CONFLICT_DETECTED, key, shown(outcome)?, &metadata, outcome).map(Some)
+    let superseded_record = moved.closed.as_ref().map(Case::without_values);
+    let metadata = Metadata { superseded_record, ..metadata.of_case(case, &turn.after) };
+    let notice = notice(CONFLICT_DETECTED, key, shown(outcome)?, &metadata, outcome)?;
+    with_siblings(notice, &turn.after).map(Some)
 }
 
 /// The sweep's notice that changes still stand against each other; `None` if they do not.
@@ -118,7 +133,7 @@ pub fn detected(key: (Option<&str>, &str), turn: &Turn, moved: &Moved) -> Result
 pub fn still_open(key: (Option<&str>, &str), siblings: &Siblings, since: Time) -> Result<Option<Record>> {
     let Some(outcome) = siblings.outcome().filter(|_| siblings.is_conflict()) else { return Ok(None) };
     let metadata = Metadata { open_since: Some(since), ..Metadata::of_open(siblings, &outcome) };
-    notice(CONFLICT_DETECTED, key, shown(&outcome)?, &metadata, &outcome).map(Some)
+    notice(CONFLICT_DETECTED, key, shown(&outcome)?, &metadata, &outcome).map(|it| Some(Record::notice(it)))
 }
 
 /// The notice that somebody still has to decide.
@@ -139,9 +154,10 @@ pub fn assigned(case: &Case, siblings: &Siblings) -> Result<Option<Record>> {
 
 fn of_case(event_type: &str, case: &Case, siblings: &Siblings) -> Result<Option<Record>> {
     let Some(outcome) = siblings.outcome() else { return Ok(None) };
-    let record = case.showing(siblings, MOST_BYTES);
     let metadata = Metadata { open_since: Some(case.open_since), ..Metadata::of_open(siblings, &outcome) };
-    notice(event_type, case.names(), shown(&outcome)?, &metadata.waiting(&record), &outcome).map(Some)
+    let metadata = metadata.of_case(case, siblings);
+    let notice = notice(event_type, case.names(), shown(&outcome)?, &metadata, &outcome)?;
+    with_siblings(notice, siblings).map(Some)
 }
 
 /// The notice that a change covers everything that stood against each other, or that a case is decided.
@@ -160,13 +176,23 @@ pub fn resolved(key: (Option<&str>, &str), turn: &Turn, moved: &Moved) -> Result
         conflicts: &[],
         siblings: turn.after.list().len(),
         open_since: None,
-        waiting: None,
-        conflict_record: moved.decided(),
+        case: moved.decided().map(|case| OfCase::new(case, &turn.before)),
         superseded_record: None,
     };
     let shown = turn.new_value().map_or_else(|| Ok(Json::null()), |value| Json::parse(value))?;
     let mut notice = made(CONFLICT_RESOLVED, key, shown, &metadata, by.strategy.name())?;
     notice.set_user_id(by.user_id.clone());
+    match moved.decided() {
+        Some(_) => with_siblings(notice, &turn.before),
+        None => Ok(Record::notice(notice)),
+    }
+}
+
+/// The notice with what each author wants, unless that is too much.
+fn with_siblings(mut notice: Change, siblings: &Siblings) -> Result<Record> {
+    if withheld(siblings, MOST_BYTES).is_none() {
+        notice.set_siblings(Some(wire::siblings_json(siblings)?));
+    }
     Ok(Record::notice(notice))
 }
 
@@ -180,8 +206,8 @@ fn notice(
     shown: Json,
     metadata: &Metadata<'_>,
     outcome: &Outcome,
-) -> Result<Record> {
-    made(event_type, key, shown, metadata, outcome.strategy.name()).map(Record::notice)
+) -> Result<Change> {
+    made(event_type, key, shown, metadata, outcome.strategy.name())
 }
 
 fn made(

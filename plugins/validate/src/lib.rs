@@ -5,7 +5,11 @@
 
 mod config;
 mod names;
+mod tenants;
+mod files;
 mod schema;
+mod library;
+mod rules;
 mod reason;
 mod transform;
 

@@ -3,57 +3,135 @@
 //! Draft 2020-12 and nothing else, formats asserted, patterns in linear time. A `$ref` reaches files in the schema's own
 //! folder and below, never the network.
 
-use crate::config::SchemaSource;
+use crate::{config::SchemaSource, files::Seen};
 use jsonschema::{Draft, PatternOptions, Retrieve, Uri, Validator};
 use lockstep_plugin_api::prelude::*;
 use serde_json::Value;
 use std::{
     error::Error as StdError,
     fmt::Write,
-    fs, io,
+    io, mem,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// The largest schema file.
-const LARGEST_FILE: u64 = 16 << 20;
+/// Where a schema is, or what it is, with the place at which its relative references start.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    Inline(Value, PathBuf),
+}
 
-/// Reads and compiles a schema.
-///
-/// # Errors
-/// `Config` if it cannot be read, is no schema of this draft, or refers to something it must not.
-pub fn compile(source: SchemaSource, context: &Context) -> Result<Validator> {
-    match source {
-        SchemaSource::File(path) => {
-            let path = context.resolve(path);
-            let schema = read(&path).map_err(|error| {
-                Error::config(format!("cannot read the schema `{}`: {error}", path.display()))
-            })?;
-            compile_at(&schema, &path)
+/// A schema in force.
+#[derive(Debug)]
+pub struct Schema {
+    pub validator: Validator,
+    /// Whether it is `false`: then there is nothing to look into.
+    pub allows_nothing: bool,
+}
+
+/// An attempt to compile a schema.
+#[derive(Debug)]
+pub struct Compiled {
+    result: Result<Schema>,
+    /// Every file that was read for it, or was to be.
+    files: Vec<Seen>,
+    /// The folder as it is named, and what that led to.
+    folder: (PathBuf, Option<PathBuf>),
+}
+
+impl Source {
+    pub fn new(source: SchemaSource, context: &Context) -> Self {
+        let inline = |schema| Self::Inline(schema, context.resolve("inline-schema"));
+        match source {
+            SchemaSource::File(path) => Self::File(context.resolve(path)),
+            SchemaSource::Inline(schema) => inline(Value::Object(schema)),
+            SchemaSource::Always(allowed) => inline(Value::Bool(allowed)),
         }
-        SchemaSource::Inline(schema) => compile_at(&Value::Object(schema), &context.resolve("inline-schema")),
-        SchemaSource::Always(allowed) => compile_at(&Value::Bool(allowed), &context.resolve("inline-schema")),
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Inline(_, path) => path,
+        }
+    }
+
+    /// The file, as messages name it.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Inline(_, path) => {
+                format!("files beside the pipeline in {}", path.parent().unwrap_or(path).display())
+            }
+        }
     }
 }
 
-/// Compiles a schema whose relative references start at `path`.
-fn compile_at(schema: &Value, path: &Path) -> Result<Validator> {
+impl Compiled {
+    /// The schema, once; afterwards only what was read for it is left.
+    ///
+    /// # Errors
+    /// `Config` if it cannot be read, is no schema of this draft, or refers to something it must not.
+    pub fn take(&mut self) -> Result<Schema> {
+        mem::replace(&mut self.result, Err(Error::fatal("the schema was taken")))
+    }
+
+    /// Whether another attempt may come to something else.
+    pub fn may_differ(&mut self) -> bool {
+        let (folder, led_to) = &self.folder;
+        folder.canonicalize().ok() != *led_to || self.files.iter_mut().any(Seen::may_differ)
+    }
+
+    /// Stands for everything that was read.
+    pub fn content(&self) -> blake3::Hash {
+        let mut contents: Vec<_> =
+            self.files.iter().filter_map(Seen::content).map(<[u8; 32]>::from).collect();
+        contents.sort_unstable();
+        blake3::hash(contents.as_flattened())
+    }
+}
+
+/// Reads and compiles a schema.
+pub fn compile(source: &Source) -> Compiled {
+    let folder = source.path().parent().unwrap_or(Path::new(".")).to_owned();
+    let led_to = folder.canonicalize();
+    let folder = (folder, led_to.as_ref().ok().cloned());
+    let files = Arc::<Mutex<Vec<Seen>>>::default();
+    let result = led_to
+        .map_err(|error| {
+            let folder = folder.0.display();
+            Error::config(format!("cannot find the schema's folder `{folder}`: {error}"))
+        })
+        .and_then(|led_to| compile_in(source, led_to, &files));
+    let files = mem::take(&mut *files.lock().unwrap_or_else(PoisonError::into_inner));
+    Compiled { result, files, folder }
+}
+
+fn compile_in(source: &Source, folder: PathBuf, files: &Arc<Mutex<Vec<Seen>>>) -> Result<Schema> {
+    let read_schema;
+    let schema = match source {
+        Source::Inline(schema, _) => schema,
+        Source::File(path) => {
+            read_schema = read(path, files).map_err(|error| {
+                Error::config(format!("cannot read the schema `{}`: {error}", path.display()))
+            })?;
+            &read_schema
+        }
+    };
     check_draft(schema).map_err(Error::config)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let folder = folder.canonicalize().map_err(|error| {
-        Error::config(format!("cannot find the schema's folder `{}`: {error}", folder.display()))
-    })?;
-    let base = file_uri(&folder.join(path.file_name().unwrap_or_default()));
-    jsonschema::options()
+    let base = file_uri(&folder.join(source.path().file_name().unwrap_or_default()));
+    let validator = jsonschema::options()
         .with_draft(Draft::Draft202012)
         .with_base_uri(base)
-        .with_retriever(Folder(folder))
+        .with_retriever(Folder { path: folder, files: files.clone() })
         .with_pattern_options(PatternOptions::regex())
         .should_validate_formats(true)
         .should_ignore_unknown_formats(false)
         .build(schema)
-        .map_err(|error| refused(&error))
+        .map_err(|error| refused(&error))?;
+    Ok(Schema { validator, allows_nothing: *schema == Value::Bool(false) })
 }
 
 fn refused(error: &jsonschema::ValidationError<'_>) -> Error {
@@ -70,11 +148,10 @@ fn refused(error: &jsonschema::ValidationError<'_>) -> Error {
     Error::config(message)
 }
 
-fn read(path: &Path) -> io::Result<Value> {
-    if fs::metadata(path)?.len() > LARGEST_FILE {
-        return Err(io::Error::other("it is larger than 16 MiB"));
-    }
-    serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
+fn read(path: &Path, files: &Mutex<Vec<Seen>>) -> io::Result<Value> {
+    let (seen, bytes) = Seen::read(path);
+    files.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    serde_json::from_slice(&bytes?).map_err(io::Error::from)
 }
 
 fn check_draft(schema: &Value) -> Result<(), String> {
@@ -85,18 +162,24 @@ fn check_draft(schema: &Value) -> Result<(), String> {
 }
 
 /// What a `$ref` may reach: files in this folder.
-struct Folder(PathBuf);
+struct Folder {
+    path: PathBuf,
+    files: Arc<Mutex<Vec<Seen>>>,
+}
 
 impl Retrieve for Folder {
     fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn StdError + Send + Sync>> {
         if uri.scheme().as_str() != "file" {
             return Err("a `$ref` may only name a file; remote schemas are never fetched".into());
         }
-        let path = PathBuf::from(decoded(uri.path().as_str())).canonicalize()?;
-        if !path.starts_with(&self.0) {
+        let path = PathBuf::from(decoded(uri.path().as_str()));
+        // By the name that it has here, so that a link on the way is seen to be turned.
+        let is_outside = path.canonicalize().is_ok_and(|led_to| !led_to.starts_with(&self.path));
+        if is_outside {
+            self.files.lock().unwrap_or_else(PoisonError::into_inner).push(Seen::unread(&path));
             return Err("a `$ref` may only name a file in the schema's own folder".into());
         }
-        let schema = read(&path)?;
+        let schema = read(&path, &self.files)?;
         check_draft(&schema)?;
         Ok(schema)
     }

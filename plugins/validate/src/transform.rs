@@ -2,35 +2,37 @@
 
 use crate::{
     config::{OnOther, ValidateConfig},
+    library::{Library, Schemas, Shelf},
     names::{Detail, check_key, check_tenant},
-    reason, schema,
+    reason,
+    rules::{KeyCheck, SchemaRules},
 };
-use jsonschema::Validator;
 use lockstep_plugin_api::{
     change::{Field, depth},
     prelude::*,
+    sealed::is_sealed,
 };
 use serde_json::Value;
+use std::sync::Arc;
 
 /// How deep JSON may be nested: what every reader of it takes.
 const DEEPEST: usize = 120;
 
 /// The `validate` transform.
 pub struct Validate {
-    rules: Vec<Rule>,
+    keys: KeyCheck,
+    rules: SchemaRules,
+    shelf: Arc<Shelf>,
+    /// Those of the record that is being checked: they change between records alone.
+    schemas: Schemas,
     require_schema: bool,
-    allow: Vec<Glob>,
-    deny: Vec<Glob>,
     max_key_bytes: u32,
     max_value_bytes: usize,
     on_other: OnOther,
     checked: Counter,
     rejected: Counter,
-}
-
-struct Rule {
-    keys: Glob,
-    schema: Validator,
+    /// What watches files ends with it.
+    _alive: Arc<()>,
 }
 
 impl Transform for Validate {
@@ -38,11 +40,8 @@ impl Transform for Validate {
 
     fn check(config: &ValidateConfig) -> Result<()> {
         config.check()?;
-        for (i, rule) in config.schemas.iter().enumerate() {
-            glob(&rule.pattern, &format!("schemas.{i}.match"))?;
-        }
-        globs(&config.keys.allow, "keys.allow")?;
-        globs(&config.keys.deny, "keys.deny").map(drop)
+        SchemaRules::check(&config.schemas)?;
+        KeyCheck::new(&config.keys).map(drop)
     }
 
     fn advise(config: &ValidateConfig, advice: &mut Advice) {
@@ -51,27 +50,31 @@ impl Transform for Validate {
     }
 
     fn new(config: ValidateConfig, context: &Context) -> Result<Self> {
-        let mut rules = Vec::with_capacity(config.schemas.len());
-        for (i, rule) in config.schemas.into_iter().enumerate() {
-            let keys = glob(&rule.pattern, &format!("schemas.{i}.match"))?;
-            let schema = schema::compile(rule.schema, context)
-                .map_err(|error| error.at(format!("schemas.{i}.schema")))?;
-            rules.push(Rule { keys, schema });
+        let mut library = Library::new(context);
+        let keys = KeyCheck::new(&config.keys)?;
+        let rules = SchemaRules::new(config.schemas, &mut library, context)?;
+        let ((shelf, schemas), alive) = (library.shelf(), Arc::new(()));
+        let interval = config.reload_interval.0;
+        if !interval.is_zero() {
+            context.spawn(library.watch(interval, context.clone(), Arc::downgrade(&alive)));
         }
         Ok(Self {
+            keys,
             rules,
+            shelf,
+            schemas,
             require_schema: config.require_schema,
-            allow: globs(&config.keys.allow, "keys.allow")?,
-            deny: globs(&config.keys.deny, "keys.deny")?,
             max_key_bytes: config.max_key_bytes,
             max_value_bytes: config.max_value_bytes.0 as usize,
             on_other: config.on_other,
             checked: context.counter("validate_checked"),
             rejected: context.counter("validate_rejected"),
+            _alive: alive,
         })
     }
 
     fn apply(&mut self, mut record: Record, out: &mut Output) -> Result<()> {
+        self.shelf.refresh(&mut self.schemas);
         let checked = match record.change() {
             Ok(change) => self.check(change),
             Err(_) if self.on_other == OnOther::Pass => Ok(()),
@@ -91,26 +94,14 @@ impl Validate {
     fn check(&self, change: &Change) -> Result<()> {
         let key = change.config_key();
         check_key(key, self.max_key_bytes)?;
-        self.check_allowed(key)?;
         if let Some(tenant) = change.tenant_id() {
             check_tenant(tenant)?;
         }
+        self.keys.check(change.tenant_id(), key)?;
         self.check_size(change.new_value())?;
         check_depth(change)?;
         // A deletion has no value.
-        if change.is_deletion() { Ok(()) } else { self.check_value(key, change.new_value()) }
-    }
-
-    fn check_allowed(&self, key: &str) -> Result<()> {
-        let is_allowed = self.allow.is_empty() || self.allow.iter().any(|glob| glob.matches(key));
-        if is_allowed && !self.deny.iter().any(|glob| glob.matches(key)) {
-            return Ok(());
-        }
-        let detail = Detail {
-            path: "/config_key",
-            reason: "is not among the keys that may be changed here".to_owned(),
-        };
-        Err(Error::rejected("bad_key", "the config key may not be changed here").with_details(&[detail]))
+        if change.is_deletion() { Ok(()) } else { self.check_value(change) }
     }
 
     fn check_size(&self, value: &Json) -> Result<()> {
@@ -122,15 +113,20 @@ impl Validate {
         Err(Error::rejected("too_large", "the value is too large").with_details(&[detail]))
     }
 
-    fn check_value(&self, key: &str, value: &Json) -> Result<()> {
-        let Some(rule) = self.rules.iter().find(|rule| rule.keys.matches(key)) else {
+    fn check_value(&self, change: &Change) -> Result<()> {
+        let Some(number) = self.rules.schema(change.tenant_id(), change.config_key()) else {
             return if self.require_schema { Err(no_schema()) } else { Ok(()) };
         };
-        let parsed: Value = value.read()?;
-        if rule.schema.is_valid(&parsed) {
+        let (schema, value) = (self.schemas.get(number), change.new_value());
+        // One that has a dot was checked where it was made, before it was sealed; no one can look into it here.
+        if change.dot().is_some() && is_sealed(value.as_str()) && !schema.allows_nothing {
             return Ok(());
         }
-        let reasons = reason::reasons(&rule.schema, &parsed, value.as_str().len());
+        let parsed: Value = value.read()?;
+        if schema.validator.is_valid(&parsed) {
+            return Ok(());
+        }
+        let reasons = reason::reasons(&schema.validator, &parsed, value.as_str().len());
         Err(Error::rejected("invalid_value", "the value does not match its schema").with_details(&reasons))
     }
 }
@@ -151,14 +147,6 @@ fn check_depth(change: &Change) -> Result<()> {
             Err(Error::rejected("bad_message", "the JSON is nested too deeply").with_details(&details))
         }
     }
-}
-
-fn glob(text: &str, at: &str) -> Result<Glob> {
-    Glob::new(text).map_err(|error| Error::config(format!("`{text}` is not a glob: {error}")).at(at))
-}
-
-fn globs(texts: &[String], at: &str) -> Result<Vec<Glob>> {
-    texts.iter().enumerate().map(|(i, text)| glob(text, &format!("{at}.{i}"))).collect()
 }
 
 #[cfg(test)]

@@ -149,7 +149,7 @@ fn entries_are_listed_by_key_tenant_type_and_time_and_old_ones_go() {
     assert_eq!(numbers("list --since 1h --limit 1000").0.len(), 8);
     let table = done(&site, "audit list --key app.x2").stdout;
     for part in
-        ["NUMBER", "config_updated", "app.x2", "ann (uid ", "revision=2", "lock_acquired", "admin_operation"]
+        ["NUMBER", "config_created", "app.x2", "ann (uid ", "revision=2", "lock_acquired", "admin_operation"]
     {
         assert!(table.contains(part), "`{part}` in {table}");
     }

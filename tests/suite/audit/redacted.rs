@@ -60,8 +60,7 @@ fn without_changes_only_what_operators_make_has_an_entry() {
     let site = site.env("LOCKSTEP_AUDIT__CHANGES", "false");
     let host = start(&site);
     let mut client = lockstep_test_support::WsClient::connect(port);
-    client.send(&json!({ "type": "config_change", "config_key": "app.ws", "new_value": 7 }));
-    assert_eq!(client.next_of_type("config_change_response")["success"], true);
+    assert_eq!(client.change("app.ws", &json!(7))["success"], true);
     done(&site, "set app.x 1");
     let changes = entries(&site, "config_*");
     assert_eq!((changes.len(), &changes[0]["config_key"]), (1, &json!("app.x")));

@@ -94,7 +94,10 @@ impl Node {
 
 impl Pair {
     pub(super) fn start() -> Self {
-        let redis = Redis::start(&RedisOptions::default());
+        // Nothing waits for the disk, so everything is with the system before it is answered: a process that is killed loses
+        // nothing of that.
+        let settings = "appendfsync no".to_owned();
+        let redis = Redis::start(&RedisOptions { settings, ..RedisOptions::default() });
         let (a, b) = (Node::start(redis.port), Node::start(redis.port));
         Self { a, b, redis }
     }

@@ -67,7 +67,7 @@ fn subscription(sync: &Sync, numbers: &Numbers) -> Subscription {
 }
 
 /// Every change was accepted if it was answered, and is in the history at the revision of its answer.
-fn answered_are_there(sent: &[Sent], history: &History) -> usize {
+pub fn answered_are_there(sent: &[Sent], history: &History) -> usize {
     let answered = sent.iter().filter_map(|sent| sent.answer.as_ref().map(|answer| (sent, answer)));
     answered
         .map(|(sent, answer)| {

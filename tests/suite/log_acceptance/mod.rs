@@ -4,6 +4,7 @@
 //! clients were answered, what subscribers saw and what sinks hold; nothing looks into the store.
 
 mod crash;
+mod rotation;
 mod outage;
 mod retention;
 mod clock;

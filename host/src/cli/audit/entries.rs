@@ -5,7 +5,8 @@ use super::super::live::{CommandError, Live, at_folder};
 use crate::admin::{AuditLines, AuditList, Client, audit_list};
 use crate::audit::Filter;
 use crate::config::HostSettings;
-use crate::store::{Link, Store, StoreError, StoreOptions};
+use crate::host::store_options;
+use crate::store::{Link, Store, StoreError};
 use lockstep_plugin_api::glob::Glob;
 use lockstep_plugin_api::time;
 use std::io;
@@ -44,7 +45,8 @@ impl Entries {
         if !Store::exists(&settings.data_dir) {
             return Err(CommandError::NoHost(settings.data_dir.clone()));
         }
-        Store::open(&settings.data_dir, StoreOptions::default()).map(Self::Stored).map_err(failed)
+        let options = store_options(settings).as_it_is();
+        Store::open(&settings.data_dir, options).map(Self::Stored).map_err(failed)
     }
 
     /// At most `limit` of them with a smaller number than `before`.

@@ -4,8 +4,9 @@ use super::super::live::{CommandError, Live, at_folder};
 use crate::admin::{self, Client, ClientError, Filter, Page};
 use crate::audit::{Audit, AuditOptions};
 use crate::config::HostSettings;
+use crate::host::store_options;
 use crate::runtime::DeadLetters;
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{Store, StoreError};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -83,7 +84,7 @@ impl Queue {
         if !Store::exists(data_dir) {
             return Err(QueueError::NoHost(data_dir.clone()));
         }
-        let store = Store::open(data_dir, StoreOptions::default())?;
+        let store = Store::open(data_dir, store_options(settings).as_it_is())?;
         let audit = Audit::open(store.clone(), AuditOptions::new(settings))?;
         Ok(Self::Stored(DeadLetters::open(store, settings.state.dead_letters.clone())?, audit))
     }
@@ -184,8 +185,8 @@ mod tests {
     #[test]
     fn a_stored_queue_is_read_and_says_that_a_retry_needs_the_host() {
         let folder = tempfile::tempdir().expect("a folder");
-        drop(Store::open(folder.path(), StoreOptions::default()).expect("a store"));
         let settings = HostSettings { data_dir: folder.path().to_owned(), ..HostSettings::default() };
+        drop(Store::open(folder.path(), store_options(&settings)).expect("a store"));
         let queue = Queue::open(&live(), &settings).expect("opened");
         assert!(matches!(queue, Queue::Stored(..)));
         assert_eq!(queue.list(None, 0, 10).expect("readable"), (vec![], None));

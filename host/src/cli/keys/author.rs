@@ -49,6 +49,12 @@ pub(super) fn told(revision: Option<u64>, resolution: &Value) -> String {
     let Some(revision) = revision else {
         return "dropped by a transform: nothing was committed".to_owned();
     };
+    if resolution["requires_human_intervention"] == true {
+        let id = resolution["conflict_id"].as_str().unwrap_or_default();
+        return format!(
+            "revision {revision}; it stands against another change, and a person has to decide: `lockstep conflicts show {id}`"
+        );
+    }
     match (resolution["resolution_method"].as_str(), resolution["won"].as_bool()) {
         (Some(method), Some(false)) => {
             format!("revision {revision}; by {method}, a concurrent change is shown instead")

@@ -21,6 +21,7 @@ pub(super) use list::Keys;
 pub(super) use rollback::Rollback;
 pub(super) use set::{Delete, Set};
 pub(super) use shown::ShownChange;
+pub(super) use value::given_json;
 
 use super::live::Live;
 use crate::admin::escaped;

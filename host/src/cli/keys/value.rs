@@ -46,6 +46,15 @@ impl GivenValue {
     }
 }
 
+/// What an option that takes JSON was given.
+pub(in crate::cli) fn given_json(option: &str, text: &str) -> Result<Box<RawValue>, CommandError> {
+    json(text).map_err(|place| {
+        CommandError::BadArgument(format!(
+            "{option} takes JSON, and this is not ({place}); for text, quote it for the shell and for JSON, as '\"text\"'"
+        ))
+    })
+}
+
 fn read(file: &Path) -> io::Result<String> {
     if file == Path::new("-") {
         let mut text = String::new();

@@ -4,8 +4,9 @@
 //! somebody else can have the lock for long, and the exit code says so.
 
 use super::super::FAILED;
+use super::super::ask::{AGAIN, is_later};
 use super::super::live::CommandError;
-use super::ask::Ask;
+use super::LOCKS;
 use super::lease::Lease;
 use crate::admin::{Client, ClientError};
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 /// How often to look whether the command has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -30,6 +32,7 @@ pub(super) struct Held {
     client: Client,
     tenant: Option<String>,
     session: String,
+    token: u64,
     lease: Lease,
     /// When the host was asked for the time that the lease has: it lasts no shorter than from then on.
     asked: Instant,
@@ -46,14 +49,20 @@ enum Extended {
 
 impl Held {
     /// A lease that was asked for at this instant, and granted some time since then.
+    ///
+    /// # Errors
+    /// If it has no token, by which it could be kept.
     pub fn new(
         client: &Client,
         tenant: Option<String>,
         session: String,
         lease: Lease,
         asked: Instant,
-    ) -> Self {
-        Self { client: client.clone(), tenant, session, lease, asked }
+    ) -> Result<Self, CommandError> {
+        let token = lease.token.ok_or_else(|| {
+            CommandError::Failed("the host answered with a lease that has no token".to_owned())
+        })?;
+        Ok(Self { client: client.clone(), tenant, session, token, lease, asked })
     }
 
     /// Runs the command and gives the lock back, whatever becomes of the command.
@@ -144,7 +153,7 @@ impl Held {
         command.args(arguments).env("LOCKSTEP_LOCK_KEY", &self.lease.config_key);
         command
             .env("LOCKSTEP_LOCK_SESSION", &self.session)
-            .env("LOCKSTEP_LOCK_TOKEN", self.lease.token.to_string());
+            .env("LOCKSTEP_LOCK_TOKEN", self.token.to_string());
         if let Some(tenant) = &self.tenant {
             command.env("LOCKSTEP_TENANT", tenant);
         }
@@ -153,30 +162,38 @@ impl Held {
     }
 
     fn extend(&self) -> Extended {
-        let extended = Ask::new(&self.client, "extend").and_then(|ask| {
+        let extended = LOCKS.ask(&self.client, "extend").and_then(|ask| {
             ask.with("config_key", Some(self.lease.config_key.clone()))
                 .with("tenant_id", self.tenant.clone())
                 .with("session", Some(self.session.clone()))
-                .with("token", Some(self.lease.token))
+                .with("token", Some(self.token))
                 .call()
         });
         match extended {
             Ok(_) => Extended::Yes,
-            Err(CommandError::Client(ClientError::Refused { status, message, .. })) if status != 503 => {
-                Extended::Lost(message)
-            }
+            Err(error) if is_later(&error) => Extended::Unanswered,
+            Err(CommandError::Client(ClientError::Refused { message, .. })) => Extended::Lost(message),
             Err(_) => Extended::Unanswered,
         }
     }
 
+    /// Gives the lock back; a host that cannot at present is asked again, and does it once.
     fn release(&self) -> Result<(), CommandError> {
-        let ask = Ask::new(&self.client, "release")?;
-        ask.with("config_key", Some(self.lease.config_key.clone()))
-            .with("tenant_id", self.tenant.clone())
-            .with("session", Some(self.session.clone()))
-            .with("token", Some(self.lease.token))
-            .call()
-            .map(drop)
+        let (request, started) = (Uuid::new_v4().to_string(), Instant::now());
+        loop {
+            let ask = LOCKS.ask(&self.client, "release")?;
+            let released = ask
+                .with("config_key", Some(self.lease.config_key.clone()))
+                .with("tenant_id", self.tenant.clone())
+                .with("session", Some(self.session.clone()))
+                .with("token", Some(self.token))
+                .with("request_id", Some(request.clone()))
+                .call();
+            match released {
+                Err(error) if is_later(&error) && started.elapsed() < GRACE => std::thread::sleep(AGAIN),
+                released => return released.map(drop),
+            }
+        }
     }
 
     /// Ends a command that has no lock any more.

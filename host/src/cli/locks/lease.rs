@@ -20,7 +20,9 @@ pub(super) struct Lease {
     pub acquired_at: String,
     #[serde(default)]
     pub expires_at: String,
-    pub token: u64,
+    /// Absent where another program holds the lock, with a lock class of its own.
+    #[serde(default)]
+    pub token: Option<u64>,
     #[serde(default)]
     pub session: String,
     #[serde(default)]
@@ -48,6 +50,10 @@ impl Lease {
         if asked.is_zero() { self.ttl() / 3 } else { asked }
     }
 
+    fn token(&self) -> String {
+        self.token.map_or_else(|| "-".to_owned(), |token| token.to_string())
+    }
+
     /// Line by line.
     pub fn told(&self) -> String {
         let mut told = String::new();
@@ -58,7 +64,7 @@ impl Lease {
             ("held by", &self.user_id),
             ("since", &self.acquired_at),
             ("until", &self.expires_at),
-            ("token", &self.token.to_string()),
+            ("token", &self.token()),
             ("session", &self.session),
         ] {
             let _ = writeln!(told, "{name:8}  {}", without_control(value));
@@ -73,7 +79,7 @@ pub(super) fn table(leases: &[Lease]) -> Table {
     for lease in leases {
         let tenant = lease.tenant_id.as_deref().unwrap_or("-");
         let cells = [&lease.config_key, tenant, &lease.user_id, &lease.acquired_at, &lease.expires_at];
-        table.row(cells.map(without_control).into_iter().chain([lease.token.to_string()]));
+        table.row(cells.map(without_control).into_iter().chain([lease.token()]));
     }
     table
 }

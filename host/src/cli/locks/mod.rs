@@ -1,16 +1,15 @@
 //! `lockstep locks`: leases on keys, through whatever component of the running host offers the `lock.*` operations.
 
-mod ask;
 mod lease;
 mod taking;
 mod holding;
 
 use super::DONE;
+use super::ask::Group;
 use super::live::{CommandError, Live};
 use super::output::{print, print_json};
 use crate::admin::Client;
 use crate::config::quantity::duration;
-use ask::Ask;
 use clap::{Args, Subcommand};
 use holding::Held;
 use lease::{Lease, table};
@@ -43,6 +42,13 @@ Examples:
   lockstep locks release app.database.host --session 8f1c
   lockstep locks release app.database.host --force --reason holiday
 ";
+
+/// The operations on locks.
+const LOCKS: Group = Group {
+    prefix: "lock.",
+    component: "lock component",
+    help: "put `- plugin: lock` among the `transforms` of its pipeline through the log",
+};
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -209,7 +215,8 @@ impl Locks {
 impl List {
     fn list(&self, client: &Client) -> Result<u8, CommandError> {
         let all = self.all_tenants.then_some(true);
-        let answer = Ask::new(client, "list")?
+        let answer = LOCKS
+            .ask(client, "list")?
             .with("tenant_id", self.common.tenant.clone())
             .with("all_tenants", all)
             .call()?;
@@ -227,7 +234,8 @@ impl List {
 
 impl Info {
     fn show(&self, client: &Client) -> Result<u8, CommandError> {
-        let answer = Ask::new(client, "info")?
+        let answer = LOCKS
+            .ask(client, "info")?
             .with("config_key", Some(self.key.clone()))
             .with("tenant_id", self.common.tenant.clone())
             .call()?;
@@ -244,7 +252,8 @@ impl Info {
 
 impl Extend {
     fn extend(&self, client: &Client) -> Result<u8, CommandError> {
-        let answer = Ask::new(client, "extend")?
+        let answer = LOCKS
+            .ask(client, "extend")?
             .with("config_key", Some(self.key.clone()))
             .with("tenant_id", self.common.tenant.clone())
             .with("session", Some(self.session.clone()))
@@ -257,7 +266,8 @@ impl Extend {
 
 impl Release {
     fn release(&self, client: &Client) -> Result<u8, CommandError> {
-        let ask = Ask::new(client, if self.force { "force_release" } else { "release" })?
+        let ask = LOCKS
+            .ask(client, if self.force { "force_release" } else { "release" })?
             .with("config_key", Some(self.key.clone()))
             .with("tenant_id", self.common.tenant.clone());
         let admin = self.user.clone().filter(|user| !user.is_empty());
@@ -300,7 +310,7 @@ impl Taking {
             ControlFlow::Continue(answer) => lease::read(answer)?,
             ControlFlow::Break(exit) => return Ok(exit),
         };
-        Held::new(client, common.tenant.clone(), session, lease, asked).run(command)
+        Held::new(client, common.tenant.clone(), session, lease, asked)?.run(command)
     }
 }
 

@@ -3,12 +3,14 @@
 //! Whoever is told to end while it waits leaves the line first: otherwise its turn would come, and the lock would belong to
 //! nobody for as long as the lease lasts.
 
+use super::super::ask::{AGAIN, is_later};
 use super::super::live::CommandError;
-use super::ask::Ask;
+use super::LOCKS;
 use super::{Common, Taking, millis};
 use crate::admin::Client;
 use serde_json::Value;
 use std::ops::ControlFlow;
+use std::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
 
@@ -47,15 +49,28 @@ impl Taking {
             .map(serde_json::from_str)
             .transpose()
             .map_err(|_| CommandError::BadArgument("--metadata takes a JSON object".to_owned()))?;
-        Ask::new(client, "acquire")?
-            .with("config_key", Some(self.key.clone()))
-            .with("tenant_id", tenant)
-            .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
-            .with("session", Some(session.to_owned()))
-            .with("ttl_ms", self.ttl.map(millis))
-            .with("wait_ms", self.wait.map(millis))
-            .with("metadata", metadata)
-            .call()
+        // A repeat has the same name, so that the lock is taken once.
+        let (request, started) = (Uuid::new_v4().to_string(), Instant::now());
+        loop {
+            let wait = self.wait.map(|wait| wait.saturating_sub(started.elapsed()));
+            let taken = LOCKS
+                .ask(client, "acquire")?
+                .with("config_key", Some(self.key.clone()))
+                .with("tenant_id", tenant.clone())
+                .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
+                .with("session", Some(session.to_owned()))
+                .with("ttl_ms", self.ttl.map(millis))
+                .with("wait_ms", wait.map(millis))
+                .with("metadata", metadata.clone())
+                .with("request_id", Some(request.clone()))
+                .call();
+            match taken {
+                Err(error) if is_later(&error) && wait.is_some_and(|wait| !wait.is_zero()) => {
+                    std::thread::sleep(AGAIN);
+                }
+                taken => return taken,
+            }
+        }
     }
 
     /// Ends a session that was made for this alone. One that was given may hold other locks, and is its owner's to end.
@@ -63,7 +78,8 @@ impl Taking {
         if self.session.is_some() {
             return;
         }
-        let left = Ask::new(client, "session_closed")
+        let left = LOCKS
+            .ask(client, "session_closed")
             .and_then(|ask| ask.with("session", Some(session.to_owned())).call());
         if let Err(error) = left {
             eprintln!("the lock of `{}` may still be granted to session {session}: {error}", self.key);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Loads a `lockstep.yaml` with these variables and flags.
-fn settings(
+pub fn settings(
     yaml: &str,
     environment: Environment,
     flags: &[(&str, &str, Value)],
@@ -22,7 +22,7 @@ fn settings(
 }
 
 #[track_caller]
-fn refused(yaml: &str, environment: Environment, flags: &[(&str, &str, Value)], expect: &[&str]) {
+pub fn refused(yaml: &str, environment: Environment, flags: &[(&str, &str, Value)], expect: &[&str]) {
     let problems = settings(yaml, environment, flags).expect_err("refused");
     let shown: Vec<String> = problems
         .iter()

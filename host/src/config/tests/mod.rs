@@ -2,6 +2,7 @@ mod accepted;
 mod refused;
 mod schemas;
 mod layers;
+mod encryption;
 mod loading;
 
 use std::path::Path;

@@ -302,7 +302,7 @@ mod tests {
         contents(2).write(dir.path(), &key(1)).expect("written");
         let bytes = fs::read(path(dir.path())).expect("readable");
         for place in 0..bytes.len() {
-            for flip in [1, 0x20, 0x80] {
+            for flip in [1, 0x80] {
                 let mut changed = bytes.clone();
                 changed[place] ^= flip;
                 fs::write(path(dir.path()), &changed).expect("written");

@@ -296,3 +296,6 @@ impl Progress {
 fn cannot_write(dir: &Path, error: io::Error) -> StoreError {
     StoreError::io("write", &key_file::path(dir), error)
 }
+
+#[cfg(test)]
+mod tests;

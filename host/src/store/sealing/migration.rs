@@ -20,8 +20,8 @@ use crate::store::walk::StepLimit;
 /// What is being deleted has this name, so that half of it is taken for nothing else.
 const DISCARDED_FOLDER: &str = "store.discarded";
 
-/// What is copied with one sync.
-const STEP: StepLimit = StepLimit { values: 100_000, bytes: 4 << 20 };
+/// What is copied with one sync. A test wants to stop in the middle of little.
+const STEP: StepLimit = StepLimit { values: if cfg!(test) { 40 } else { 100_000 }, bytes: 4 << 20 };
 
 /// How often it is told how far the copy is.
 const TELL: Duration = Duration::from_secs(5);

@@ -117,6 +117,11 @@ impl Disk {
         self.lock().cuts.clone()
     }
 
+    /// The same, and forgets them.
+    pub fn take_cuts(&self) -> Vec<Cut> {
+        std::mem::take(&mut self.lock().cuts)
+    }
+
     /// From now on `applies` files take `bytes_left` more bytes.
     pub fn fill(&self, bytes_left: usize, applies: fn(&Path) -> bool) {
         self.lock().full = Some(Full { applies, bytes_left, error: libc::ENOSPC });
@@ -239,7 +244,7 @@ fn tear(older: &[u8], newer: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
 }
 
 /// The bytes up to the last that was written: a journal is allocated ahead, and the rest of it is a hole.
-fn content(path: &Path) -> io::Result<Vec<u8>> {
+pub fn content(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let n_written = end_of_data(&file)?;
     let mut bytes = vec![0; n_written];

@@ -22,7 +22,7 @@ fn revision(committed: Result<Committed, StoreError>) -> u64 {
 }
 
 #[test]
-fn revisions_follow_each_other_through_groups_and_reopening() {
+pub fn revisions_follow_each_other_through_groups_and_reopening() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
     assert_eq!(revision(store.commit(state("a", "1"))), 0, "no entry, no revision");
@@ -41,7 +41,7 @@ fn revisions_follow_each_other_through_groups_and_reopening() {
 }
 
 #[test]
-fn a_group_that_found_no_space_leaves_no_entry_and_takes_no_revision() {
+pub fn a_group_that_found_no_space_leaves_no_entry_and_takes_no_revision() {
     for bytes_left in [0, 1, 500, 8_192] {
         let dir = tempfile::tempdir().expect("a folder");
         let watched = Watched::new(dir.path());
@@ -68,7 +68,7 @@ fn a_group_that_found_no_space_leaves_no_entry_and_takes_no_revision() {
 }
 
 #[test]
-fn the_last_revision_is_known_when_every_entry_is_gone() {
+pub fn the_last_revision_is_known_when_every_entry_is_gone() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
     let notice = || NewEntry { key: None, value: Bytes::from("it happened"), is_deletion: false };
@@ -84,7 +84,7 @@ fn the_last_revision_is_known_when_every_entry_is_gone() {
 }
 
 #[test]
-fn a_page_of_entries_is_bounded_but_never_empty() {
+pub fn a_page_of_entries_is_bounded_but_never_empty() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
     store.commit(entries(&[("a", "1111"), ("b", "2222"), ("c", "3333"), ("a", "4444")])).expect("committed");
@@ -101,10 +101,10 @@ fn a_page_of_entries_is_bounded_but_never_empty() {
 }
 
 #[test]
-fn with_an_interval_commits_are_answered_before_the_sync_and_synced_soon() {
+pub fn with_an_interval_commits_are_answered_before_the_sync_and_synced_soon() {
     let dir = tempfile::tempdir().expect("a folder");
     let interval = Duration::from_millis(20);
-    let options = StoreOptions { durability: Durability::Interval(interval), ..StoreOptions::default() };
+    let options = StoreOptions { durability: Durability::Interval(interval), ..default_options() };
     let store = Store::open(dir.path(), options).expect("the store opens");
     let n_before = store.counts().n_syncs;
     let start = std::time::Instant::now();
@@ -126,10 +126,8 @@ fn with_an_interval_commits_are_answered_before_the_sync_and_synced_soon() {
 /// A store as the end of its process leaves it, with syncs left for later.
 fn left_unsynced() -> (tempfile::TempDir, Uuid) {
     let dir = tempfile::tempdir().expect("a folder");
-    let options = StoreOptions {
-        durability: Durability::Interval(Duration::from_secs(3600)),
-        ..StoreOptions::default()
-    };
+    let options =
+        StoreOptions { durability: Durability::Interval(Duration::from_secs(3600)), ..default_options() };
     let store = Store::open(dir.path(), options).expect("the store opens");
     store.commit(entry("a", "1")).expect("committed");
     let left = tempfile::tempdir().expect("a folder");
@@ -140,14 +138,14 @@ fn left_unsynced() -> (tempfile::TempDir, Uuid) {
 }
 
 #[test]
-fn what_a_power_cut_may_have_taken_begins_a_new_epoch_and_the_end_of_a_process_does_not() {
+pub fn what_a_power_cut_may_have_taken_begins_a_new_epoch_and_the_end_of_a_process_does_not() {
     let (killed, epoch) = left_unsynced();
     let store = open(killed.path());
     assert_eq!((store.epoch(), store.tally().head), (epoch, 1), "the process ended, the system did not");
     drop(store);
 
     let (cut, epoch) = left_unsynced();
-    fs::write(cut.path().join(engine::LATER_SYNC_FILE), "an earlier start").expect("written");
+    fs::write(later_sync::path(cut.path()), "an earlier start").expect("written");
     let store = open(cut.path());
     let next = store.epoch();
     assert_ne!(next, epoch, "revision 2 may have been given and seen");
@@ -157,13 +155,11 @@ fn what_a_power_cut_may_have_taken_begins_a_new_epoch_and_the_end_of_a_process_d
 }
 
 #[test]
-fn an_orderly_end_with_an_interval_leaves_nothing_to_be_lost() {
+pub fn an_orderly_end_with_an_interval_leaves_nothing_to_be_lost() {
     let dir = tempfile::tempdir().expect("a folder");
-    let options = StoreOptions {
-        durability: Durability::Interval(Duration::from_secs(3600)),
-        ..StoreOptions::default()
-    };
-    let marker = dir.path().join(engine::LATER_SYNC_FILE);
+    let options =
+        StoreOptions { durability: Durability::Interval(Duration::from_secs(3600)), ..default_options() };
+    let marker = later_sync::path(dir.path());
     for _ in 0..2 {
         let store = Store::open(dir.path(), options.clone()).expect("the store opens");
         store.commit(entry("a", "1")).expect("committed");

@@ -28,7 +28,7 @@ fn tables(path: &Path) -> bool {
 }
 
 #[test]
-fn a_full_disk_refuses_commits_and_they_go_on_when_there_is_space() {
+pub fn a_full_disk_refuses_commits_and_they_go_on_when_there_is_space() {
     for bytes_left in [0, 1, 500, 8_192, 20_000] {
         assert!(is_refused_without_trace(bytes_left), "{bytes_left}");
     }
@@ -36,7 +36,7 @@ fn a_full_disk_refuses_commits_and_they_go_on_when_there_is_space() {
     // again, the journal then holds the whole group, though it was refused.
     let n_refused =
         (20_100..).step_by(4).take_while(|bytes_left| is_refused_without_trace(*bytes_left)).count();
-    assert!((3..100).contains(&n_refused), "{n_refused} sizes up to the one that has room for the group");
+    assert!((3..200).contains(&n_refused), "{n_refused} sizes up to the one that has room for the group");
 }
 
 /// Whether a group of about 20 kB finds no space; if so, it must have left nothing when there is space again.
@@ -79,17 +79,21 @@ fn is_refused_without_trace(bytes_left: usize) -> bool {
 }
 
 #[test]
-fn the_engines_own_upkeep_may_find_the_disk_full() {
+pub fn the_engines_own_upkeep_may_find_the_disk_full() {
     let dir = tempfile::tempdir().expect("a folder");
     let watched = Watched::new(dir.path());
     let options = EngineOptions::new(1 << 20).with_write_buffer(64 << 10);
-    let store = Store::open_with(dir.path(), &StoreOptions::default(), options).expect("the store opens");
+    let store = Store::open_with(dir.path(), &default_options(), options).expect("the store opens");
     watched.disk.fill(0, tables);
     let mut n_committed = 0;
-    for i in 0..60 {
+    // The upkeep has threads of its own: it comes when they do.
+    for i in 0..3_000 {
         match store.commit(state(&format!("key-{i}"), &"v".repeat(4_000))) {
             Ok(_) => n_committed += 1,
             Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+        if i >= 60 && watched.disk.n_refused() > 0 {
+            break;
         }
     }
     assert!(watched.disk.n_refused() > 0, "the upkeep has met the full disk");
@@ -101,7 +105,7 @@ fn the_engines_own_upkeep_may_find_the_disk_full() {
 }
 
 #[test]
-fn a_store_that_could_not_be_opened_again_opens_for_the_next_commit() {
+pub fn a_store_that_could_not_be_opened_again_opens_for_the_next_commit() {
     let dir = tempfile::tempdir().expect("a folder");
     let watched = Watched::new(dir.path());
     let store = open(dir.path());
@@ -121,7 +125,7 @@ fn a_store_that_could_not_be_opened_again_opens_for_the_next_commit() {
 }
 
 #[test]
-fn a_broken_disk_stops_commits_until_a_restart_and_reads_go_on() {
+pub fn a_broken_disk_stops_commits_until_a_restart_and_reads_go_on() {
     let dir = tempfile::tempdir().expect("a folder");
     let watched = Watched::new(dir.path());
     let store = open(dir.path());

@@ -2,12 +2,16 @@
 #![expect(clippy::disallowed_methods, reason = "a test's channels hold what the test sends")]
 
 mod audit;
-mod disk;
+pub(super) mod disk;
 mod entries;
 mod full_disk;
 mod model;
 mod power_cut;
+mod sealed_too;
+mod sealing;
+mod sealing_faults;
 
+use std::cell::Cell;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -15,8 +19,25 @@ use lockstep_plugin_api::Bytes;
 
 use super::*;
 
+thread_local! {
+    /// Whether the stores of this test are sealed, unless it says otherwise.
+    static IS_SEALED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn default_options() -> StoreOptions {
+    match IS_SEALED.get() {
+        true => sealing::sealed_under("k1", &["k1"]),
+        false => StoreOptions::default(),
+    }
+}
+
+/// Where the engine's files are.
+fn folder() -> &'static str {
+    if IS_SEALED.get() { "store.sealed" } else { "store" }
+}
+
 fn open(dir: &Path) -> Store {
-    Store::open(dir, StoreOptions::default()).expect("the store opens")
+    Store::open(dir, default_options()).expect("the store opens")
 }
 
 fn state(key: &str, value: &str) -> Commit {
@@ -150,7 +171,7 @@ fn scan_pages_through_one_prefix_of_one_namespace() {
 fn a_second_host_is_refused_with_the_pid_of_the_first() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
-    let refused = Store::open(dir.path(), StoreOptions::default()).err().expect("a second host");
+    let refused = Store::open(dir.path(), default_options()).err().expect("a second host");
     assert_eq!(
         refused.to_string(),
         format!(
@@ -169,7 +190,7 @@ fn the_store_of_a_newer_host_is_refused() {
     let store = open(dir.path());
     store.commit(Commit::default().put(Namespace::Meta, "format", 7_u32.to_be_bytes())).expect("commit");
     drop(store);
-    let refused = Store::open(dir.path(), StoreOptions::default()).err().expect("a newer format");
+    let refused = Store::open(dir.path(), default_options()).err().expect("a newer format");
     assert!(matches!(refused, StoreError::NewerFormat { found: 7, supported: 1, .. }), "{refused}");
 }
 
@@ -181,12 +202,12 @@ fn a_damaged_journal_is_refused_and_left_as_it_is() {
         store.commit(state(key, "a value that is in the journal as it is")).expect("commit");
     }
     drop(store);
-    let journal = dir.path().join("store/0.jnl");
+    let journal = dir.path().join(folder()).join("0.jnl");
     let mut bytes = std::fs::read(&journal).expect("the journal");
     let first = bytes.windows(5).position(|window| window == b"first").expect("its key is in the journal");
     bytes[first + 10] ^= 1;
     std::fs::write(&journal, &bytes).expect("the journal");
-    let refused = Store::open(dir.path(), StoreOptions::default()).err().expect("a damaged journal");
+    let refused = Store::open(dir.path(), default_options()).err().expect("a damaged journal");
     assert!(matches!(refused, StoreError::Engine { action: "open its files", .. }), "{refused}");
     assert!(std::fs::read(&journal).expect("the journal") == bytes, "later commits are still in it");
 }
@@ -194,7 +215,7 @@ fn a_damaged_journal_is_refused_and_left_as_it_is() {
 #[test]
 fn what_is_too_large_is_refused_before_it_waits() {
     let dir = tempfile::tempdir().expect("a folder");
-    let options = StoreOptions { queue_bytes: 10_000, ..StoreOptions::default() };
+    let options = StoreOptions { queue_bytes: 10_000, ..default_options() };
     let store = Store::open(dir.path(), options).expect("the store opens");
     let long_key = "k".repeat(5_000);
     let large = store.commit(state(&long_key, "")).expect_err("a long key");
@@ -206,7 +227,7 @@ fn what_is_too_large_is_refused_before_it_waits() {
 #[test]
 fn a_full_queue_makes_the_next_commit_wait() {
     let dir = tempfile::tempdir().expect("a folder");
-    let options = StoreOptions { queue_commits: 2, ..StoreOptions::default() };
+    let options = StoreOptions { queue_commits: 2, ..default_options() };
     let store = Store::open(dir.path(), options).expect("the store opens");
     let (go, hold) = mpsc::channel::<()>();
     let (entered, held) = mpsc::channel();
@@ -232,7 +253,7 @@ fn a_full_queue_makes_the_next_commit_wait() {
 #[test]
 fn an_answer_may_commit_again_and_may_hold_the_last_handle() {
     let dir = tempfile::tempdir().expect("a folder");
-    let options = StoreOptions { queue_commits: 1, ..StoreOptions::default() };
+    let options = StoreOptions { queue_commits: 1, ..default_options() };
     let store = Store::open(dir.path(), options).expect("the store opens");
     let (done, waited) = mpsc::channel();
     let last = store.clone();

@@ -11,7 +11,7 @@ const N_CUTS_PER_SEED: usize = 50;
 const N_ROUNDS: usize = 40;
 
 /// `ci`, or what `LOCKSTEP_SCALE=full` asks for.
-fn scaled<T>(ci: T, full: T) -> T {
+pub fn scaled<T>(ci: T, full: T) -> T {
     if std::env::var("LOCKSTEP_SCALE").is_ok_and(|scale| scale == "full") { full } else { ci }
 }
 
@@ -24,7 +24,7 @@ struct Run {
 }
 
 fn run(seed: u64, options: EngineOptions) -> Run {
-    run_with(seed, options, &StoreOptions::default())
+    run_with(seed, options, &default_options())
 }
 
 fn run_with(seed: u64, options: EngineOptions, store: &StoreOptions) -> Run {
@@ -45,7 +45,7 @@ fn run_with(seed: u64, options: EngineOptions, store: &StoreOptions) -> Run {
 }
 
 /// Some puts, deletes and entries over few keys, so that commits overwrite each other; and the model's state after it.
-fn next_commit(random: &mut fastrand::Rng, states: &mut Vec<Model>) -> Commit {
+pub fn next_commit(random: &mut fastrand::Rng, states: &mut Vec<Model>) -> Commit {
     let mut commit = Commit::default();
     for _ in 0..random.usize(1..6) {
         let key = format!("key-{:02}", random.u8(0..40)).into_bytes();
@@ -130,8 +130,7 @@ fn check(run: &Run, cut: &Cut, torn: Option<&mut fastrand::Rng>) -> Result<(), S
     let dir = tempfile::tempdir().expect("a folder");
     let _watched = Watched::without_memory(dir.path());
     cut.restore(&run.watched.disk, dir.path(), torn);
-    let store =
-        Store::open(dir.path(), StoreOptions::default()).map_err(|error| format!("{error}: {error:?}"))?;
+    let store = Store::open(dir.path(), default_options()).map_err(|error| format!("{error}: {error:?}"))?;
     let found = store.scan(Namespace::State, b"", None, usize::MAX).expect("scan");
     let found: BTreeMap<_, _> = found.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
     let n_commits = found
@@ -155,8 +154,8 @@ fn check(run: &Run, cut: &Cut, torn: Option<&mut fastrand::Rng>) -> Result<(), S
 }
 
 #[test]
-fn every_acknowledged_commit_survives_a_power_cut_whole() {
-    let n_seeds = scaled(4, 40);
+pub fn every_acknowledged_commit_survives_a_power_cut_whole() {
+    let n_seeds = scaled(if IS_SEALED.get() { 2 } else { 4 }, 40);
     let (mut n_cuts, mut n_torn) = (0, 0);
     for seed in 0..n_seeds {
         let run = run(seed, EngineOptions::new(1 << 20));
@@ -179,11 +178,11 @@ fn every_acknowledged_commit_survives_a_power_cut_whole() {
 
 /// What the power takes then are the commits since the last sync, from one on and without exception.
 #[test]
-fn with_an_interval_a_power_cut_takes_only_the_newest_commits() {
+pub fn with_an_interval_a_power_cut_takes_only_the_newest_commits() {
     let (mut n_torn, mut n_lost) = (0, 0);
-    for seed in 0..scaled(4, 40) {
+    for seed in 0..scaled(if IS_SEALED.get() { 2 } else { 4 }, 40) {
         let interval = Durability::Interval(Duration::from_millis(5));
-        let options = StoreOptions { durability: interval, ..StoreOptions::default() };
+        let options = StoreOptions { durability: interval, ..default_options() };
         let run = run_with(seed, EngineOptions::new(1 << 20).with_later_sync(), &options);
         let mut random = fastrand::Rng::with_seed(seed);
         let cuts = run.watched.disk.cuts();
@@ -205,7 +204,7 @@ fn with_an_interval_a_power_cut_takes_only_the_newest_commits() {
 }
 
 #[test]
-fn without_the_sync_call_the_same_check_fails() {
+pub fn without_the_sync_call_the_same_check_fails() {
     let run = run(0, EngineOptions::new(1 << 20).without_sync());
     let cuts = run.watched.disk.cuts();
     let later: Vec<_> = cuts.iter().filter(|cut| cut.n_acknowledged > 0).collect();
@@ -218,13 +217,13 @@ fn without_the_sync_call_the_same_check_fails() {
 
 /// The engine changes to a new journal after 64 MB, and gives up the old one when its data lie in tables.
 #[test]
-fn every_acknowledged_commit_survives_a_power_cut_around_a_change_of_journals() {
+pub fn every_acknowledged_commit_survives_a_power_cut_around_a_change_of_journals() {
     let seed = 7;
     let mut random = fastrand::Rng::with_seed(seed);
     let run = run_through_a_change_of_journals(&mut random);
     let mut cuts = run.watched.disk.cuts();
     random.shuffle(&mut cuts);
-    for (i, cut) in cuts.iter().take(scaled(8, 60)).enumerate() {
+    for (i, cut) in cuts.iter().take(scaled(if IS_SEALED.get() { 4 } else { 8 }, 60)).enumerate() {
         let tear = cut.can_tear() && i % 2 == 0;
         let result = check(&run, cut, tear.then_some(&mut random));
         assert_eq!(result, Ok(()), "seed {seed}, cut {i} of {}, torn: {tear}", cuts.len());
@@ -236,9 +235,9 @@ fn run_through_a_change_of_journals(random: &mut fastrand::Rng) -> Run {
     let dir = tempfile::tempdir().expect("a folder");
     let watched = Watched::new(dir.path());
     let options = EngineOptions::new(1 << 20).with_write_buffer(4 << 20);
-    let store = Store::open_with(dir.path(), &StoreOptions::default(), options).expect("the store opens");
+    let store = Store::open_with(dir.path(), &default_options(), options).expect("the store opens");
     let mut states = vec![Model::default()];
-    while dir.path().join("store/0.jnl").exists() {
+    while dir.path().join(folder()).join("0.jnl").exists() {
         watched.disk.pause_cuts(states.len() < 31);
         let mut bulk = vec![0; 1 << 20];
         random.fill(&mut bulk);

@@ -190,7 +190,11 @@ impl Locks {
             }
             Forced::Foreign { text, token } => {
                 self.end_told(name, Arc::new(text.to_lease()), what, Some(token)).await?;
-                Ok(Answer::Info(Some(Shown::Foreign(text.into_shown(&self.remote.names().lock(name), None)))))
+                Ok(Answer::Info(Some(Shown::Foreign(text.into_shown(
+                    &self.remote.names().lock(name),
+                    &name.rest(),
+                    None,
+                )))))
             }
             Forced::Stale => Err(Refusal::StaleFence),
             Forced::No => Err(Refusal::NotFound),
@@ -252,7 +256,11 @@ impl Locks {
         let lease = found.row.as_ref().and_then(|row| row.lease(&self.registry.rules, asked).ok());
         match (name, lease) {
             (Some(name), Some(lease)) => Shown::Lease(Box::new(ShownLease::new(name, lock, &lease, asked))),
-            _ => Shown::Foreign(found.text.into_shown(&lock, found.left.map(|left| after(asked, left)))),
+            _ => {
+                let rest = self.remote.names().rest(&lock).unwrap_or_default();
+                let expires_at_us = found.left.map(|left| after(asked, left));
+                Shown::Foreign(found.text.into_shown(&lock, rest, expires_at_us))
+            }
         }
     }
 

@@ -272,7 +272,7 @@ impl Registry {
         let mut writes = Writes::default();
         for (event, node) in heard {
             let is_end = event.what != What::Acquired;
-            if is_end && self.is_told(&event.name, event.lease.token) && event.lease.token > 0 {
+            if is_end && self.is_told(&event.name, event.lease.token) {
                 continue;
             }
             writes.heard.push(event.to_notice(node, now.wall_us)?);
@@ -309,8 +309,9 @@ impl Registry {
         self.changed.notify_one();
     }
 
+    /// Another program's lock has no token, and so no number by which its end could be known again.
     fn is_told(&self, name: &LockName, token: u64) -> bool {
-        self.known().told.get(name).is_some_and(|told| *told >= token)
+        token > 0 && self.known().told.get(name).is_some_and(|told| *told >= token)
     }
 
     /// The holder asked for more time, and the server did not answer.

@@ -188,10 +188,23 @@ impl AnyText {
         LockName::new(self.tenant_id(), self.field("config_key")?).ok()
     }
 
-    /// As it is shown, with what the guide's own list adds and when it really ends.
-    pub fn into_shown(mut self, lock_key: &str, expires_at_us: Option<i64>) -> Map<String, Value> {
+    /// As it is shown, with what the guide's own list adds and when it really ends; what the text does not say, the name
+    /// of the lock does.
+    pub fn into_shown(
+        mut self,
+        lock_key: &str,
+        rest: &str,
+        expires_at_us: Option<i64>,
+    ) -> Map<String, Value> {
         self.0.remove("token");
         self.0.insert("lock_key".to_owned(), lock_key.into());
+        let (tenant, key) = rest.split_once(':').unwrap_or(("global", rest));
+        let tenant = if tenant == "global" { Value::Null } else { tenant.into() };
+        for (field, value) in
+            [("config_key", key.into()), ("tenant_id", tenant), ("user_id", "unknown".into())]
+        {
+            self.0.entry(field).or_insert(value);
+        }
         if let Some(expires_at_us) = expires_at_us {
             self.0.insert("expires_at".to_owned(), format_us(expires_at_us).into());
         }
@@ -247,7 +260,7 @@ mod tests {
             json!({ "config_key": "b:c", "user_id": "bob", "tenant_id": "a", "token": 3, "extra": 1 });
         let read = AnyText::read(guide.to_string().as_bytes());
         assert!(read.is_of("a:b:c") && !read.is_of("a:c"));
-        let shown = Value::Object(read.into_shown("config_lock:a:b:c", Some(0)));
+        let shown = Value::Object(read.into_shown("config_lock:a:b:c", "a:b:c", Some(0)));
         let expected = json!({
             "config_key": "b:c", "user_id": "bob", "tenant_id": "a", "extra": 1, "lock_key": "config_lock:a:b:c",
             "expires_at": "1970-01-01T00:00:00.000000Z",

@@ -56,8 +56,8 @@ impl Lane {
                     needs_script |= matches!(answer, Answer::NoScript);
                     self.fate_once(write, answer)
                 }
-                (Write::Raw(_), Some(Err(refusal))) => Fate::Failed(refusal.error()),
-                (Write::Raw(_), _) => Fate::Done,
+                (Write::Raw(_) | Write::Conflict(_), Some(Err(refusal))) => Fate::Failed(refusal.error()),
+                (Write::Raw(_) | Write::Conflict(_), _) => Fate::Done,
                 (Write::Change(_), None) => written(job),
                 (Write::Change(change), Some(answer)) => {
                     let answer = Answer::of(&change.cell, answer);
@@ -77,7 +77,7 @@ impl Lane {
     fn places(&self, job: &Job) -> Option<Places> {
         match &job.write {
             Write::Change(change) => Some(Places::of(&self.shared.names, change.tenant.as_deref())),
-            Write::Raw(_) => None,
+            Write::Raw(_) | Write::Conflict(_) => None,
         }
     }
 
@@ -104,7 +104,7 @@ impl Lane {
     fn fate_once(&self, write: &Write, answer: Answer) -> Fate {
         match (answer, write) {
             (Answer::Taken, Write::Change(_)) => Fate::ToTell,
-            (Answer::Taken, Write::Raw(_)) => Fate::Done,
+            (Answer::Taken, Write::Raw(_) | Write::Conflict(_)) => Fate::Done,
             (Answer::Known, _) => {
                 self.shared.metrics.known.add(1);
                 Fate::Done
@@ -181,7 +181,7 @@ impl Lane {
 
 fn command<'a>(
     shared: &'a Shared,
-    job: &Job,
+    job: &'a Job,
     places: Option<&'a Places>,
     expected: Option<Digest>,
 ) -> Placed<'a> {
@@ -189,6 +189,7 @@ fn command<'a>(
     match (&job.write, places, &job.once) {
         (Write::Change(change), Some(places), None) => commands.cell(change, places, expected),
         (Write::Change(change), Some(places), Some(id)) => commands.change_once(change, places, id),
+        (Write::Conflict(conflict), ..) => Placed { command: conflict.command(), at: &conflict.key },
         (Write::Raw(fields), _, None) => commands.raw(stream, fields),
         (Write::Raw(fields), _, Some(id)) => commands.raw_once(stream, fields, id),
         (Write::Change(_), None, _) => unreachable!("a change has its places"),

@@ -1,6 +1,6 @@
 //! One record on its way to the server.
 
-use super::{once, renewal::Renewal, tally::Ticket};
+use super::{conflict::ConflictWrite, once, renewal::Renewal, tally::Ticket};
 use crate::{
     cell::{KeyNumber, KeyNumbers, author_of},
     entry::{DATA, EVENT_ID, fields_of, raw_fields},
@@ -30,6 +30,8 @@ pub(crate) struct Job {
 pub(crate) enum Write {
     /// A change: a cell, an entry and a message.
     Change(Box<ChangeWrite>),
+    /// The record of a conflict.
+    Conflict(ConflictWrite),
     /// An entry with these fields and nothing else.
     Raw(Vec<(String, Bytes)>),
 }
@@ -77,6 +79,7 @@ impl Job {
     pub(crate) fn size(&self) -> usize {
         match &self.write {
             Write::Change(change) => change.data.len() + 256,
+            Write::Conflict(conflict) => conflict.size(),
             Write::Raw(fields) => {
                 fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + 64
             }
@@ -92,9 +95,30 @@ pub(crate) struct JobMaker {
     /// Whether a record is applied once.
     pub(crate) is_once: bool,
     pub(crate) keys: KeyNumbers,
+    /// What the id of a conflict is put behind to name its record.
+    pub(crate) conflict_prefix: Text,
 }
 
 impl JobMaker {
+    /// What a notice is to change, in the order of the changes of its key; the last job stands for the notice.
+    ///
+    /// # Errors
+    /// `Rejected`, if it tells of a conflict in another form.
+    pub(crate) fn conflict_jobs(&self, ticket: Ticket, notice: &Record) -> Result<Vec<Job>> {
+        let notice = notice.to_change()?;
+        let writes = ConflictWrite::of(&notice, &self.conflict_prefix)?;
+        let key = self.keys.of(notice.tenant_id(), notice.config_key().as_bytes());
+        let n_writes = writes.len();
+        let job = |(i, write): (usize, ConflictWrite)| Job {
+            tickets: if i + 1 == n_writes { vec![ticket] } else { Vec::new() },
+            key,
+            write: Write::Conflict(write),
+            once: None,
+            renewal: None,
+        };
+        Ok(writes.into_iter().enumerate().map(job).collect())
+    }
+
     /// # Errors
     /// `Rejected`, if the record is no change and only changes are written, or its key or tenant cannot be one.
     pub(crate) fn job(&self, ticket: Ticket, record: &Record) -> Result<Job> {
@@ -143,14 +167,15 @@ mod tests {
 
     fn maker(replicate: bool, is_raw: bool) -> JobMaker {
         let form = Form { replicate, ..Form::default() };
-        JobMaker { form, is_raw, is_once: false, keys: KeyNumbers::default() }
+        let conflict_prefix = "conflict:".into();
+        JobMaker { form, is_raw, is_once: false, keys: KeyNumbers::default(), conflict_prefix }
     }
 
     fn change(replicate: bool, json: &str) -> ChangeWrite {
         let job = maker(replicate, false).job(TICKET, &Record::new(json)).expect(json);
         match job.write {
             Write::Change(change) => *change,
-            Write::Raw(_) => panic!("a change is written as one"),
+            Write::Raw(_) | Write::Conflict(_) => panic!("a change is written as one"),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The sink: records become cells, entries and messages.
 //!
-//! `job` says what is to be written for a record, `lane` writes it over one connection, group by group (`exchange`),
+//! `job` says what is to be written for a record (`conflict` what for a notice), `lane` writes it over one connection, group by group (`exchange`),
 //! `commands` is how that looks to the server, `reception` is what happens when a cell knows more than we do, `renewal`
 //! writes a cell alone, and `tally` tells the host how far it is.
 
 mod commands;
+mod conflict;
 mod exchange;
 mod job;
 mod lane;
@@ -76,6 +77,7 @@ impl PipelinedSink for RedisSink {
             is_raw: config.stream.is_some(),
             is_once: config.once.is_some(),
             keys: KeyNumbers::default(),
+            conflict_prefix: config.conflict_prefix.as_str().into(),
         };
         let shared = Arc::new(Shared {
             needs_script: config.stream.is_none() || config.once.is_some(),
@@ -117,10 +119,15 @@ impl PipelinedSink for RedisSink {
         let mut lanes: Vec<Vec<Job>> = self.queues.iter().map(|_| Vec::new()).collect();
         for record in batch.iter() {
             let ticket = Ticket { seq, id: record.id() };
-            match self.maker.job(ticket, record) {
-                Ok(job) => lanes[Queue::place(self.queues.len(), job.key)].push(job),
-                Err(error) => self.shared.tally.failed(ticket, error),
-            }
+            let mut enter = |job: Job| lanes[Queue::place(self.queues.len(), job.key)].push(job);
+            let entered = match record.is_notice() {
+                false => self.maker.job(ticket, record).map(enter),
+                true => self.maker.conflict_jobs(ticket, record).map(|jobs| match jobs.is_empty() {
+                    true => self.shared.tally.written([ticket]),
+                    false => jobs.into_iter().for_each(&mut enter),
+                }),
+            };
+            entered.unwrap_or_else(|error| self.shared.tally.failed(ticket, error));
         }
         let filled = self.queues.iter().zip(lanes).filter(|(_, jobs)| !jobs.is_empty());
         filled.for_each(|(queue, jobs)| queue.push(jobs));

@@ -13,6 +13,7 @@ use lockstep_plugin_api::{
     causality::Dot,
     change::{CONFIG_DELETED, CONFIG_UPDATED},
     prelude::*,
+    sealed::is_sealed,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -127,15 +128,14 @@ fn present<'de, D: Deserializer<'de>>(
     <Box<RawValue>>::deserialize(deserializer).map(Some)
 }
 
-/// Whether a value was put under a key that this host may not have: an object with nothing but `$enc`.
-pub fn is_sealed(text: &str) -> bool {
-    let text = text.trim_start();
-    let is_so = |envelope: &std::collections::HashMap<String, &RawValue>| {
-        envelope.len() == 1 && envelope.get("$enc").is_some_and(|sealed| sealed.get().starts_with('{'))
-    };
-    text.starts_with('{')
-        && text.contains("$enc")
-        && serde_json::from_str(text).is_ok_and(|envelope| is_so(&envelope))
+/// Why the values of these are not told; `None` if they are. What holds more than one may be large, and what is sealed is
+/// for those who have its key.
+pub fn withheld(siblings: &Siblings, most_bytes: usize) -> Option<Withheld> {
+    let texts = || siblings.list().iter().flat_map(|one| [&one.value, &one.old_value, &one.ops]).flatten();
+    if texts().any(|text| is_sealed(text)) {
+        return Some(Withheld::Sealed);
+    }
+    (texts().map(|text| text.len()).sum::<usize>() > most_bytes).then_some(Withheld::TooLarge)
 }
 
 impl Case {
@@ -181,8 +181,11 @@ impl Case {
     #[must_use]
     pub fn superseded(mut self, by: Uuid, stood: &Siblings, now: Time) -> Self {
         if self.status == Status::Pending {
-            self.competing_changes =
-                stood.contenders().into_iter().map(|one| Wanted::named(one, Withheld::Superseded)).collect();
+            self.competing_changes = stood
+                .contenders()
+                .into_iter()
+                .map(|one| Wanted::named(one, Some(Withheld::Superseded)))
+                .collect();
             self.closed_at = Some(now);
         }
         self.status = Status::Superseded;
@@ -201,15 +204,9 @@ impl Case {
     /// The case with what its authors want, if that is not more than `most_bytes`; what is sealed is not told.
     #[must_use]
     pub fn showing(&self, siblings: &Siblings, most_bytes: usize) -> Self {
-        let contenders = siblings.contenders();
-        let texts = || contenders.iter().flat_map(|one| [&one.value, &one.old_value].into_iter().flatten());
-        let withheld = if texts().any(|text| is_sealed(text)) {
-            Some(Withheld::Sealed)
-        } else {
-            (texts().map(|text| text.len()).sum::<usize>() > most_bytes).then_some(Withheld::TooLarge)
-        };
+        let (contenders, withheld) = (siblings.contenders(), withheld(siblings, most_bytes));
         let wanted = |one: &&Sibling| match withheld {
-            Some(why) => Wanted::named(one, why),
+            Some(why) => Wanted::named(one, Some(why)),
             None => Wanted::of(one),
         };
         let conflicts = siblings.outcome().map(|outcome| outcome.resolution.conflicts);
@@ -222,7 +219,19 @@ impl Case {
         }
     }
 
-    /// The case and whoever has to decide it, as they are called.
+    /// The case without anything that an author wants.
+    #[must_use]
+    pub fn without_values(&self) -> Self {
+        let named = |one: &Wanted| Wanted { new_value: None, old_value: None, ..one.clone() };
+        Self {
+            competing_changes: self.competing_changes.iter().map(named).collect(),
+            shown_value: None,
+            conflicts: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Whose key it is about, and which.
     pub fn names(&self) -> (Option<&str>, &str) {
         (self.tenant_id.as_deref(), &self.config_key)
     }
@@ -245,9 +254,9 @@ impl Wanted {
         }
     }
 
-    /// Everything but the values.
-    fn named(sibling: &Sibling, why: Withheld) -> Self {
-        Self { new_value: None, old_value: None, withheld: Some(why), ..Self::of(sibling) }
+    /// Everything but the values, and why these are not told.
+    pub fn named(sibling: &Sibling, withheld: Option<Withheld>) -> Self {
+        Self { new_value: None, old_value: None, withheld, ..Self::of(sibling) }
     }
 }
 

@@ -11,7 +11,7 @@ mod docket;
 mod patience;
 mod time;
 
-pub use case::{Case, Decision, MOST_BYTES, Status};
+pub use case::{Case, Decision, MOST_BYTES, Status, Wanted, Withheld, withheld};
 pub use choice::{Choice, Outlook, outlooks};
 pub use claim::{Claim, RESOLVES};
 pub use docket::{Docket, Moved};

@@ -187,6 +187,18 @@ fn merges_have_the_guides_shapes() {
 }
 
 #[test]
+fn what_is_sealed_is_one_value_for_every_strategy() {
+    let sealed = |ct: &str| json!({"$enc": {"v": 1, "ct": ct}});
+    for strategy in [OT, MERGE] {
+        let (value, resolution) = resolved(strategy, &sealed("a"), &[sealed("b"), sealed("c")]);
+        assert_eq!((value, resolution.winner), (sealed("c"), Some(1)), "{strategy}");
+        assert_eq!((resolution.method, resolution.conflicts.len()), (Method::LastWriteWins, 1));
+        let (value, _) = resolved(strategy, &json!({"a": 1}), &[json!({"a": 1, "b": 2}), sealed("c")]);
+        assert_eq!(value, sealed("c"));
+    }
+}
+
+#[test]
 fn a_merge_names_who_is_in_it_and_who_is_not() {
     let (value, resolution) =
         resolved(MERGE, &json!({"a": 1}), &[json!({"a": 2}), Json::Null, json!({"a": 1, "b": 1})]);

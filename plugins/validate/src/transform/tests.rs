@@ -266,3 +266,88 @@ fn what_cannot_work_is_refused_with_its_field() {
         assert_eq!(refusal(config.clone(), &place).detail(), at, "{config}");
     }
 }
+
+#[test]
+fn the_first_rule_that_fits_key_and_tenant_counts() {
+    let mut validate = validate(&json!({ "schemas": [
+        { "match": "app.port", "tenant": "acme", "schema": { "type": "string" } },
+        { "match": "app.*", "tenant": ["eu-*", "global"], "schema": { "type": "integer" } },
+        { "match": "app.*", "tenant": "*", "schema": { "type": "boolean" } },
+    ]}));
+    let mut passes = |tenant: Option<&str>, key: &str, value: Value| {
+        let record = json!({ "config_key": key, "tenant_id": tenant, "new_value": value });
+        rejection(&mut validate, Record::new(record.to_string())).is_none()
+    };
+    assert!(
+        passes(Some("acme"), "app.port", json!("5432")) && !passes(Some("acme"), "app.port", json!(5432))
+    );
+    assert!(passes(Some("acme"), "app.host", json!(true)), "the rule for everybody with a tenant");
+    assert!(passes(Some("eu-1"), "app.port", json!(1)) && !passes(Some("eu-1"), "app.port", json!("1")));
+    assert!(passes(None, "app.port", json!(1)) && !passes(None, "app.port", json!(true)));
+    assert!(passes(None, "db.x", json!({})), "no rule is about it");
+}
+
+#[test]
+fn keys_are_allowed_and_denied_by_tenant_and_the_first_that_fits_counts() {
+    let mut validate = validate(&json!({ "keys": {
+        "deny": ["app.internal.*"],
+        "by_tenant": [
+            { "tenant": "acme", "allow": ["app.acme.*"] },
+            { "tenant": ["guest-*", "global"], "deny": ["*"] },
+            { "tenant": "acme", "deny": ["*"] },
+        ],
+    }}));
+    let mut code = |tenant: Option<&str>, key: &str| {
+        code(&mut validate, &json!({ "config_key": key, "tenant_id": tenant, "new_value": 1 }).to_string())
+    };
+    assert_eq!(code(Some("acme"), "app.acme.x"), None);
+    assert_eq!(code(Some("acme"), "app.x").as_deref(), Some("bad_key"));
+    assert_eq!(code(Some("guest-1"), "app.x").as_deref(), Some("bad_key"));
+    assert_eq!(code(None, "app.x").as_deref(), Some("bad_key"));
+    assert_eq!(code(Some("other"), "app.x"), None);
+    assert_eq!(code(Some("other"), "app.internal.x").as_deref(), Some("bad_key"));
+    assert_eq!(code(Some("global"), "app.x").as_deref(), Some("bad_tenant"), "nobody is called that");
+}
+
+#[test]
+fn only_a_sealed_value_with_a_dot_passes_unseen() {
+    let sealed = json!({ "$enc": { "v": 1, "alg": "A256GCM", "kid": "k", "dk": "", "n": "", "ct": "" } });
+    let change = |key: &str, value: &Value, more: Value| {
+        let mut change = json!({ "config_key": key, "new_value": value });
+        change.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        change.to_string()
+    };
+    let dot = json!({ "dot": { "node": "a@1", "seq": 1 }, "ctx": {} });
+    let mut validate = validate(&json!({ "require_schema": true, "schemas": [
+        { "match": "app.frozen", "schema": false }, { "match": "app.*", "schema": { "type": "string" } },
+    ]}));
+    let mut code = |text: String| code(&mut validate, &text);
+    assert_eq!(code(change("app.x", &sealed, dot.clone())), None);
+    assert_eq!(
+        code(change("app.x", &sealed, json!({}))).as_deref(),
+        Some("invalid_value"),
+        "it was made here"
+    );
+    assert_eq!(code(change("app.x", &json!(1), dot.clone())).as_deref(), Some("invalid_value"));
+    let half = json!({ "$enc": {}, "port": 1 });
+    assert_eq!(code(change("app.x", &half, dot.clone())).as_deref(), Some("invalid_value"));
+    assert_eq!(code(change("app.frozen", &sealed, dot.clone())).as_deref(), Some("invalid_value"));
+    assert_eq!(code(change("db.x", &sealed, dot)).as_deref(), Some("invalid_value"), "no rule is about it");
+}
+
+#[test]
+fn a_rule_that_names_nobody_is_refused_with_its_field() {
+    let place = Place::default();
+    for (config, at) in [
+        (json!({ "schemas": [{ "match": "*", "schema": true, "tenant": "" }] }), "schemas.0.tenant"),
+        (
+            json!({ "schemas": [{ "match": "*", "schema": true, "tenant": ["a", "default"] }] }),
+            "schemas.0.tenant.1",
+        ),
+        (json!({ "keys": { "by_tenant": [{ "tenant": [], "allow": ["*"] }] } }), "keys.by_tenant.0.tenant"),
+        (json!({ "keys": { "by_tenant": [{ "tenant": "a", "deny": ["["] }] } }), "keys.by_tenant.0.deny.0"),
+        (json!({ "reload_interval": "50ms" }), "reload_interval"),
+    ] {
+        assert_eq!(refusal(config.clone(), &place).detail(), at, "{config}");
+    }
+}

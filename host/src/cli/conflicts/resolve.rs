@@ -1,0 +1,111 @@
+//! `lockstep conflicts resolve`: a decision, made as a change of the key.
+
+use super::super::keys::given_json;
+use super::super::live::CommandError;
+use super::super::operations::call;
+use super::super::output::{print, print_json};
+use super::{CONFLICTS, Common};
+use crate::admin::Client;
+use clap::{ArgGroup, Args};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("decision").required(true).multiple(false))]
+pub(super) struct Resolve {
+    /// The conflict's id
+    #[arg(value_name = "ID")]
+    conflict: String,
+    /// By this change: its number in `conflicts show`, or its event id
+    #[arg(long = "use", value_name = "SIBLING", group = "decision")]
+    sibling: Option<String>,
+    /// By what a strategy makes of the changes
+    #[arg(long, value_name = "NAME", group = "decision")]
+    strategy: Option<String>,
+    /// By this value: 5432, true, '"text"', '{"a": 1}'
+    #[arg(long, value_name = "JSON", group = "decision", allow_hyphen_values = true)]
+    value: Option<String>,
+    /// By removing the key
+    #[arg(long, group = "decision")]
+    delete: bool,
+    /// Who decides [default: the variable USER]
+    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
+    user: Option<String>,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The session that holds the lock of the key
+    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
+    session: Option<String>,
+    /// The lock, as KEY, that it is decided under
+    #[arg(long, value_name = "KEY", env = "LOCKSTEP_LOCK_KEY", hide_env_values = true, requires = "token")]
+    lock: Option<String>,
+    /// The token of that lock
+    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_LOCK_TOKEN", hide_env_values = true)]
+    token: Option<u64>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The operation's arguments. A value stays as it was written.
+#[derive(Serialize)]
+struct Arguments<'a> {
+    conflict_id: &'a str,
+    #[serde(rename = "use", skip_serializing_if = "Option::is_none")]
+    sibling: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strategy: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_value: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    delete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fence: Option<Value>,
+}
+
+impl Resolve {
+    pub(super) fn run(self) -> u8 {
+        let value = self.value.as_deref().map(|text| given_json("--value", text)).transpose();
+        match value {
+            Ok(value) => self.common.live.with_host(|client| self.send(client, value.as_deref())),
+            Err(error) => error.tell(),
+        }
+    }
+
+    fn send(&self, client: &Client, value: Option<&RawValue>) -> Result<u8, CommandError> {
+        // Found by name like the others; the value goes beside them, byte for byte.
+        let operation = CONFLICTS.ask(client, "resolve")?.name().to_owned();
+        let sibling = self.sibling.as_deref();
+        let fence = self.token.map(|token| match &self.lock {
+            Some(lock) => json!({ "lock": lock, "token": token }),
+            None => json!({ "token": token }),
+        });
+        let arguments = Arguments {
+            conflict_id: &self.conflict,
+            sibling: sibling
+                .map(|given| given.parse::<u64>().map_or_else(|_| json!(given), |number| json!(number))),
+            strategy: self.strategy.as_deref(),
+            new_value: value,
+            delete: self.delete,
+            user_id: self.user.as_deref().filter(|user| !user.is_empty()),
+            reason: self.reason.as_deref(),
+            session: self.session.as_deref(),
+            fence,
+        };
+        let arguments = serde_json::to_string(&arguments).expect("every field is a scalar or JSON");
+        let answer = call(client, &operation, &arguments)?;
+        if self.common.json {
+            return Ok(print_json(&answer));
+        }
+        let key = answer["config_key"].as_str().unwrap_or_default();
+        eprintln!("`{key}` is decided");
+        Ok(print(&format!("revision {}\n", answer["resolved_revision"])))
+    }
+}

@@ -1,0 +1,234 @@
+//! Every answer of every script, asked of a real server and without a host.
+
+use super::{LOCK, redis};
+use ::redis::Value;
+use lockstep_test_support::Redis;
+use std::{thread, time::Duration};
+
+macro_rules! script {
+    ($name:literal) => {
+        concat!(
+            include_str!("../../../plugins/lock/src/redis/scripts/shared.lua"),
+            include_str!(concat!("../../../plugins/lock/src/redis/scripts/", $name, ".lua"))
+        )
+    };
+}
+
+const ACQUIRE: &str = script!("acquire");
+const EXTEND: &str = script!("extend");
+const RELEASE: &str = script!("release");
+const FORCE_RELEASE: &str = script!("force_release");
+const LEAVE: &str = script!("leave");
+
+const STATE: &str = "{config_lock:global:app.x}:state";
+const FENCE: &str = "{config_lock:global:app.x}:fence";
+
+/// A server that is asked by scripts.
+struct Asked(Redis);
+
+/// An answer, flat: texts, numbers, and what a nested list holds in their place.
+fn flat(value: Value, into: &mut Vec<String>) {
+    match value {
+        Value::Array(values) => values.into_iter().for_each(|value| flat(value, into)),
+        Value::BulkString(bytes) => into.push(String::from_utf8(bytes).expect("text")),
+        Value::Int(number) => into.push(number.to_string()),
+        other => into.push(format!("{other:?}")),
+    }
+}
+
+impl Asked {
+    fn run(&self, script: &str, arguments: &[&str]) -> Vec<String> {
+        let mut answer = Vec::new();
+        let words = [&["EVAL", script, "3", LOCK, STATE, FENCE], arguments].concat();
+        flat(self.0.command(&words), &mut answer);
+        answer
+    }
+
+    /// Takes the lock for 60 s with a text that says the session.
+    fn acquire(&self, session: &str, request: &str, floor: &str, patience: &str) -> Vec<String> {
+        self.acquire_for("60000", session, request, floor, patience)
+    }
+
+    fn acquire_for(
+        &self,
+        ttl: &str,
+        session: &str,
+        request: &str,
+        floor: &str,
+        patience: &str,
+    ) -> Vec<String> {
+        let (waiter, tail) =
+            (format!("{session}/{request}"), format!(",\"session\":\"{session}\",\"token\":"));
+        let owner = format!("u-{session}");
+        let middle = format!("\"expires_at\":\"in {ttl}\"");
+        self.run(
+            ACQUIRE,
+            &[session, &owner, ttl, floor, request, &waiter, patience, "{\"a\":1.0,", &middle, &tail],
+        )
+    }
+
+    fn release(&self, session: &str, token: &str, request: &str, whole: &str) -> Vec<String> {
+        self.run(RELEASE, &[session, token, request, whole, "channel", "said"])
+    }
+
+    fn text(&self, session: &str, token: u64) -> String {
+        format!("{{\"a\":1.0,\"expires_at\":\"in 60000\",\"session\":\"{session}\",\"token\":{token}}}")
+    }
+
+    fn expire(&self) {
+        let _: i64 = self.0.command(&["PEXPIRE", LOCK, "1"]);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn asked() -> Asked {
+    Asked(redis())
+}
+
+#[test]
+fn acquire_grants_refuses_and_counts_a_request_once() {
+    let asked = asked();
+    let granted = asked.acquire("s1", "r1", "41", "0");
+    assert_eq!(
+        granted[..4],
+        ["granted", &asked.text("s1", 42), "1", "60000"],
+        "above what the host has seen"
+    );
+    assert_eq!(granted[5..], ["1"], "this request began it, and nothing ended unsaid");
+    let stored: String = asked.0.command(&["GET", LOCK]);
+    assert_eq!(stored, asked.text("s1", 42), "what the host wrote stays as it is");
+    assert_eq!(asked.0.command::<i64>(&["PTTL", FENCE]), -1, "the count of tokens never expires");
+
+    assert_eq!(asked.acquire("s1", "r1", "0", "0")[2..3], ["1"], "a repeat");
+    assert_eq!(asked.acquire("s1", "r1", "0", "0")[5..], ["1"], "it began the lease still");
+    let again = asked.acquire_for("1000", "s1", "r2", "0", "0");
+    assert_eq!((again[2].as_str(), again[5].as_str()), ("2", "0"));
+    assert!(again[4].parse::<u64>().expect("ms") > 50_000, "{again:?}");
+    let longer = asked.acquire_for("90000", "s1", "r3", "0", "0");
+    assert_eq!((longer[2].as_str(), longer[3].as_str()), ("3", "90000"));
+    assert!(longer[1].contains("in 90000"), "{longer:?}");
+
+    let locked = asked.acquire("s2", "r4", "0", "0");
+    assert_eq!((locked[0].as_str(), locked.last().map(String::as_str)), ("locked", Some("0")));
+}
+
+#[test]
+fn a_lease_that_ended_unsaid_is_said_once_and_a_late_repeat_takes_nothing() {
+    let asked = asked();
+    asked.acquire("s1", "r1", "0", "0");
+    asked.expire();
+    let next = asked.acquire("s2", "r2", "0", "0");
+    assert_eq!((next[0].as_str(), &next[1]), ("granted", &asked.text("s2", 2)));
+    assert_eq!(next[6], asked.text("s1", 1), "who had it before");
+    assert_eq!(asked.release("s2", "", "r3", "0")[0], "released");
+    assert_eq!(asked.acquire("s2", "r2", "0", "0"), ["over"], "it was granted and given back");
+    assert_eq!(asked.acquire("s1", "r5", "0", "0").len(), 6, "nothing ended unsaid");
+}
+
+#[test]
+fn a_text_of_another_program_is_left_alone() {
+    let asked = asked();
+    let _: String = asked.0.command(&["SET", LOCK, "theirs", "PX", "60000"]);
+    let refused = asked.acquire("s1", "r1", "0", "1000");
+    assert_eq!((refused[0].as_str(), refused[1].as_str(), refused[3].as_str()), ("foreign", "theirs", "1"));
+    // A lease of ours ended, and somebody else was faster.
+    let _: i64 = asked.0.command(&["DEL", LOCK]);
+    asked.acquire("s1", "r1", "0", "0");
+    let _: String = asked.0.command(&["SET", LOCK, "theirs"]);
+    assert_eq!(
+        asked.acquire("s1", "r2", "0", "0")[..3],
+        ["foreign", "theirs", "-1"],
+        "also for whoever had it"
+    );
+    assert_eq!(asked.run(EXTEND, &["s1", "1", "60000", "x"])[0], "ended");
+    assert_eq!(asked.release("s1", "1", "r3", "0"), ["no"]);
+    assert_eq!(asked.run(FORCE_RELEASE, &["1", "0", "f1", "channel", ""]), ["stale"]);
+    assert_eq!(asked.0.command::<String>(&["GET", LOCK]), "theirs");
+    assert_eq!(asked.run(FORCE_RELEASE, &["", "0", "f1", "channel", ""]), ["foreign", "theirs", "2"]);
+    assert_eq!(asked.run(FORCE_RELEASE, &["", "0", "f2", "channel", ""]), ["no"]);
+}
+
+#[test]
+fn extend_needs_session_and_token_and_makes_nothing_again() {
+    let asked = asked();
+    asked.acquire("s1", "r1", "0", "0");
+    for (session, token) in [("s2", "1"), ("s1", "2")] {
+        assert_eq!(asked.run(EXTEND, &[session, token, "1000", "x"]), ["no"]);
+    }
+    let held = asked.run(EXTEND, &["s1", "1", "90000", "\"expires_at\":\"later\""]);
+    assert_eq!((held[0].as_str(), held[3].as_str()), ("held", "90000"));
+    assert!(held[1].contains("later") && held[4].parse::<u64>().expect("ms") > 80_000, "{held:?}");
+    let looked = asked.run(EXTEND, &["s1", "1", "0", ""]);
+    assert_eq!(looked[..2], held[..2], "looking changes nothing");
+    asked.expire();
+    assert_eq!(asked.run(EXTEND, &["s1", "1", "60000", "x"])[0], "ended");
+    assert_eq!(asked.run(EXTEND, &["s1", "1", "60000", "x"]), ["no"], "which is said once");
+    assert_eq!(asked.0.command::<i64>(&["EXISTS", LOCK]), 0);
+}
+
+#[test]
+fn release_pops_once_for_each_request() {
+    let asked = asked();
+    asked.acquire("s1", "r1", "0", "0");
+    asked.acquire("s1", "r2", "0", "0");
+    assert_eq!(asked.release("s2", "", "r3", "0"), ["no"]);
+    assert_eq!(asked.release("s1", "7", "r3", "0"), ["no"]);
+    for repeated in ["0", "1"] {
+        let released = asked.release("s1", "1", "r3", "0");
+        assert_eq!(
+            (released[0].as_str(), released[2].as_str(), released[5].as_str()),
+            ("released", "1", repeated)
+        );
+    }
+    for repeated in ["0", "1"] {
+        let released = asked.release("s1", "1", "r4", "0");
+        assert_eq!((released[2].as_str(), released[5].as_str()), ("0", repeated));
+    }
+    assert_eq!(asked.release("s1", "1", "r5", "0"), ["no"]);
+    assert!(asked.0.command::<i64>(&["PTTL", STATE]) > 0, "what is remembered goes by itself");
+
+    asked.acquire("s1", "r6", "0", "0");
+    asked.acquire("s1", "r7", "0", "0");
+    assert_eq!(asked.0.command::<i64>(&["PTTL", STATE]), -1);
+    assert_eq!(asked.release("s1", "", "r8", "1")[2], "0", "wholly");
+    asked.acquire("s1", "r9", "0", "0");
+    asked.expire();
+    assert_eq!(asked.release("s1", "3", "r10", "0")[0], "ended");
+}
+
+#[test]
+fn force_counts_the_token_on_and_is_done_once() {
+    let asked = asked();
+    asked.acquire("s1", "r1", "0", "0");
+    assert_eq!(asked.run(FORCE_RELEASE, &["7", "0", "f1", "channel", ""]), ["stale"]);
+    for _ in 0..2 {
+        let forced = asked.run(FORCE_RELEASE, &["1", "0", "f1", "channel", ""]);
+        assert_eq!(
+            (forced[0].as_str(), &forced[1], forced[5].as_str()),
+            ("forced", &asked.text("s1", 1), "2")
+        );
+    }
+    assert_eq!(asked.run(FORCE_RELEASE, &["", "0", "f2", "channel", ""]), ["no"]);
+    assert_eq!(asked.acquire("s2", "r2", "0", "0")[1], asked.text("s2", 3));
+}
+
+#[test]
+fn whoever_waits_is_served_in_order_and_the_dead_fall_out() {
+    let asked = asked();
+    asked.acquire("s1", "r1", "0", "0");
+    let place = |answer: &[String]| answer.last().expect("a place").clone();
+    assert_eq!(place(&asked.acquire("s2", "r2", "0", "150")), "1");
+    assert_eq!(place(&asked.acquire("s3", "r3", "0", "60000")), "2");
+    assert_eq!(place(&asked.acquire("s4", "r4", "0", "60000")), "3");
+    assert_eq!(place(&asked.acquire("s3", "r3", "0", "60000")), "2", "asking again keeps the place");
+    asked.release("s1", "", "r5", "0");
+    let refused = asked.acquire("s3", "r3", "0", "60000");
+    assert_eq!((refused[0].as_str(), refused[1].as_str(), place(&refused).as_str()), ("line", "u-s2", "2"));
+    assert_eq!(asked.acquire("s9", "r9", "0", "0")[0], "line", "nobody overtakes");
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(asked.acquire("s3", "r3", "0", "60000")[0], "granted", "the head is not there any more");
+    assert_eq!(asked.run(LEAVE, &["s4/r4", "channel"]), ["1"]);
+    assert_eq!(asked.run(LEAVE, &["s4/r4", "channel"]), ["0"]);
+    asked.release("s3", "", "r6", "0");
+    assert_eq!(asked.acquire("s9", "r9", "0", "0")[0], "granted", "nobody waits");
+}
