@@ -6,13 +6,16 @@ use serde_json::json;
 
 const CANARY: &str = "canary-51f7b003";
 
-/// A host that seals before its log, and opens for one sink.
+/// A host that seals before its log, and opens for one sink. Its schema takes no envelope: what an author, a rollback or
+/// a resolution brings sealed is opened for it.
 fn site(redis: &Redis, node: &str) -> Site {
     let site = Site::new().env("REDIS_URL", redis_url(redis)).env("LOCKSTEP_NODE_ID", node).pipeline(
         "p",
         "
 sources: [ { plugin: redis, config: { url: '${env:REDIS_URL}' } } ]
 transforms:
+  - { name: opens, plugin: decrypt, config: { ring: [ { file: ../keys/ring } ] } }
+  - { plugin: validate, config: { schemas: [ { match: app.*, schema: { not: { type: boolean }, properties: { $enc: false } } } ] } }
   - { plugin: encrypt, config: { keys: ['app.*'], ring: [ { file: ../keys/ring } ] } }
   - { plugin: resolver, config: { strategies: [ { match: app.first.*, strategy: first_write_wins } ] } }
 sinks:
@@ -117,5 +120,7 @@ fn a_value_that_is_set_again_or_rolled_back_to_is_sealed_under_the_key_in_use() 
     let refused = site.run(["set", "app.x", &sealed.to_string()]).expect_code(1);
     assert!(refused.stderr.contains("sealed under an unknown key"), "{}", refused.stderr);
     set(&site, "app.x", &get(&site, "app.x").expect("a value"));
+    let refused = site.run(["set", "app.x", "true"]).expect_code(1);
+    assert!(refused.stderr.contains("does not match its schema"), "{}", refused.stderr);
     host.stop();
 }
