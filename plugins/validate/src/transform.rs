@@ -46,8 +46,7 @@ impl Transform for Validate {
     }
 
     fn advise(config: &ValidateConfig, advice: &mut Advice) {
-        let read = config.schemas.iter().filter_map(|rule| Glob::new(&rule.pattern).ok());
-        advice.reads_values(Keys::new(read.map(|keys| (keys, true))), "to compare them with their schema");
+        advice.reads_values(config.compared_keys(), "to compare them with their schema");
     }
 
     fn new(config: ValidateConfig, context: &Context) -> Result<Self> {
