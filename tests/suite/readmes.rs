@@ -118,7 +118,8 @@ fn sealed_and_opened(site: &Site, host: &mut Host) {
     append(&site.path("pipelines/in.ndjson"), [pin]);
     let read = |name: &str| lines(&site.path("pipelines").join(name)).concat();
     host.wait_until("the line in both outputs", LIMIT, |_| {
-        read("sealed.ndjson").contains("app.security.pin") && read("opened.ndjson").contains("app.security.pin")
+        read("sealed.ndjson").contains("app.security.pin")
+            && read("opened.ndjson").contains("app.security.pin")
     });
     let (sealed, opened) = (read("sealed.ndjson"), read("opened.ndjson"));
     assert!(sealed.contains("$enc") && !sealed.contains("4711-readme"), "{sealed}");

@@ -169,9 +169,15 @@ fn locked(details: &Value) -> String {
 /// What became of a conflict that somebody wanted to decide.
 fn decided(details: &Value) -> String {
     let resolution = &details["resolution"];
-    match (details["superseded_by"].as_str(), resolution["user_id"].as_str(), resolution["resolved_at"].as_str()) {
+    match (
+        details["superseded_by"].as_str(),
+        resolution["user_id"].as_str(),
+        resolution["resolved_at"].as_str(),
+    ) {
         (Some(id), ..) => format!("look at it again: `lockstep conflicts show {id}`"),
-        (None, Some(user), Some(at)) => format!("{user} decided it at {at}; `lockstep get` shows what the key has now"),
+        (None, Some(user), Some(at)) => {
+            format!("{user} decided it at {at}; `lockstep get` shows what the key has now")
+        }
         _ => "`lockstep get` shows what the key has now".to_owned(),
     }
 }
@@ -266,7 +272,10 @@ mod tests {
         assert!(!refused("locked", Value::Null).is_refusal());
         for (details, part) in [
             (json!({ "status": "superseded", "superseded_by": "5f1c" }), "conflicts show 5f1c"),
-            (json!({ "status": "resolved", "resolution": { "user_id": "ann", "resolved_at": "T" } }), "ann decided"),
+            (
+                json!({ "status": "resolved", "resolution": { "user_id": "ann", "resolved_at": "T" } }),
+                "ann decided",
+            ),
             (Value::Null, "somebody else has changed"),
         ] {
             let help = refused("conflict", details).help().join("\n");

@@ -2,8 +2,7 @@
 
 use super::*;
 use lockstep_test_support::{
-    Authors, LIMIT, Load, Numbers, Sent, free_port, last_revision, quiet, scale, written,
-    written_history,
+    Authors, LIMIT, Load, Numbers, Sent, free_port, last_revision, quiet, scale, written, written_history,
 };
 use serde_json::json;
 use std::{

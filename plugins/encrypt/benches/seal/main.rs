@@ -11,8 +11,7 @@ mod plugin;
 
 use plugin::{
     binding, cipher, config, data_keys, decrypt, encrypt, envelope, fields, keeper, key_text, metrics,
-    operations, refusal,
-    ring, standing, unwrapped, values,
+    operations, refusal, ring, standing, unwrapped, values,
 };
 
 use aws_lc_rs::{
@@ -34,7 +33,8 @@ fn main() {
     println!("{:<36}{:>14}{:>12}{:>14}", "", "values/s", "MB/s", "of the bare");
     for n_bytes in [200, 10_000] {
         let value = "x".repeat(n_bytes - 2);
-        let change = json!({ "config_key": "app.pin", "event_type": "config_updated", "new_value": value }).to_string();
+        let change = json!({ "config_key": "app.pin", "event_type": "config_updated", "new_value": value })
+            .to_string();
         let (bare_seal, bare_open) = (best(|| bare_seal(n_bytes)), best(|| bare_open(n_bytes)));
         let seal = best(|| through(&mut driver::<encrypt::Encrypt>(), &change));
         let sealed = sealed(&change);
