@@ -23,14 +23,14 @@ fn a_conflict_is_shown_looked_through_and_decided_from_the_command_line() {
     assert_eq!(key(&host, "app.pool")["metadata"]["pending_conflict"], json!(id));
 
     let site = &sync.site;
-    assert_eq!(listed(site, ""), [id.clone()]);
+    assert_eq!(listed(site, ""), [id.as_str()]);
     let table = conflicts(site, "list").expect_code(0).stdout;
     assert!(table.contains(&id) && table.contains("app.pool") && table.contains("waits"), "{table}");
     let record = shown(site, &id);
     assert_eq!(record["status"], "pending_manual_resolution");
     assert_eq!(record["competing_changes"][1]["new_value"], json!({ "max": 5, "min": 2 }));
     conflicts(site, &format!("assign {id} carol --user boss")).expect_code(0);
-    assert_eq!(listed(site, "--assigned-to carol"), [id.clone()]);
+    assert_eq!(listed(site, "--assigned-to carol"), [id.as_str()]);
     let preview = conflicts(site, &format!("preview {id}")).expect_code(0).stdout;
     for part in ["--use 1", "--use 2", "--strategy merge_strategies", r#"{"max":7,"min":2}"#] {
         assert!(preview.contains(part), "`{part}` in\n{preview}");

@@ -106,7 +106,7 @@ fn two_hosts_have_one_conflict_and_whoever_decides_it_decides_it_for_both() {
     let redis = Redis::start(&RedisOptions::default());
     let (mut here, there) = (place(&redis, "here"), place(&redis, "there"));
     let id = Clash::of(&mut here.authors, "app.pool").id();
-    let seen = eventually(LIMIT, || (listed(&there.site, "") == [id.clone()]).then_some(()));
+    let seen = eventually(LIMIT, || (listed(&there.site, "") == [id.as_str()]).then_some(()));
     assert!(seen.is_some(), "{:?} is not {id}", listed(&there.site, ""));
     conflicts(&there.site, &format!("resolve {id} --use 1 --user carol")).expect_code(0);
     let decided = eventually(LIMIT, || (shown(&here.site, &id)["status"] == "resolved").then_some(()));
