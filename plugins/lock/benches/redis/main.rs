@@ -1,8 +1,9 @@
-//! How many leases of a real Redis are taken and given back in a second, beside as many bare round trips over connections of
-//! the same client; the host's store is in memory, so that the disk is not in it.
+//! How many leases of a real Redis are taken and given back in a second, and what that takes of the processors here and at the
+//! server, beside two bare round trips (`SET NX PX`, `DEL`) over connections of the same client. The host's store is in memory:
+//! the disk is not in it.
 //!
-//! `cargo bench -p lockstep-plugin-lock --bench redis`; needs `redis-server`, which it starts on loopback. Wall time, for both
-//! wait; what is compared is measured by turns in one run.
+//! `cargo bench -p lockstep-plugin-lock --bench redis`; needs `redis-server`, which it starts on loopback. What is compared is
+//! measured by turns in one run.
 #![allow(
     dead_code,
     unused_imports,
@@ -47,11 +48,15 @@ mod table;
 mod transform;
 #[path = "../../src/writes.rs"]
 mod writes;
+#[path = "../../../../host/benches/measure/mod.rs"]
+mod measure;
 
 use ::redis::{Client, Cmd, cmd};
 use lockstep_plugin_api::testing::{self, MemoryHost, Place};
+use measure::{cpu_of, own_cpu};
 use serde_json::json;
 use std::{
+    fmt,
     net::TcpListener,
     process::{Child, Command, Stdio},
     thread,
@@ -67,20 +72,44 @@ fn main() {
     let config =
         json!({ "backend": "redis", "max_locks_per_user": 1_000_000, "redis": { "port": server.port } });
     let _lock = testing::transform_at::<transform::Lock>(&config.to_string(), &place).expect("a lock");
-    println!("callers   acquire+release/s   two round trips/s   ratio");
     for n_callers in [1, 8, 64] {
-        let mut best = (0.0_f64, 0.0_f64);
+        let (mut leases, mut bare) = (Rate::default(), Rate::default());
         for _ in 0..N_SLICES {
-            best.0 = best.0.max(leases(&place.host, n_callers));
-            best.1 = best.1.max(server.round_trips(n_callers));
+            leases = leases.max(server.measure(|| take_and_give(&place.host, n_callers)));
+            bare = bare.max(server.measure(|| server.round_trips(n_callers)));
         }
-        println!("{n_callers:>7} {:>19.0} {:>19.0} {:>7.2}", best.0, best.1, best.0 / best.1);
+        println!("{n_callers:>2} callers   acquire+release {leases}   two round trips {bare}");
+    }
+}
+
+/// How often something was done.
+#[derive(Clone, Copy, Default)]
+struct Rate {
+    per_second: f64,
+    /// Microseconds of processor time for each.
+    own_us: f64,
+    server_us: f64,
+}
+
+impl Rate {
+    fn max(self, other: Self) -> Self {
+        if other.per_second > self.per_second { other } else { self }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>7.0}/s ({:.0} us here, {:.0} us at the server)",
+            self.per_second, self.own_us, self.server_us
+        )
     }
 }
 
 /// Takes and gives back locks, each caller its own, one after the other.
-fn leases(host: &MemoryHost, n_callers: usize) -> f64 {
-    per_second(n_callers, |caller| {
+fn take_and_give(host: &MemoryHost, n_callers: usize) -> usize {
+    count(n_callers, |caller| {
         let name = json!({ "config_key": format!("app.key-{caller}"), "session": format!("s{caller}") });
         let host = host.clone();
         move || {
@@ -90,10 +119,10 @@ fn leases(host: &MemoryHost, n_callers: usize) -> f64 {
     })
 }
 
-/// How often all callers together do something in a second.
-fn per_second<F: FnMut() + Send>(n_callers: usize, caller: impl Fn(usize) -> F) -> f64 {
+/// How often all callers together do something in a slice.
+fn count<F: FnMut() + Send>(n_callers: usize, caller: impl Fn(usize) -> F) -> usize {
     let start = Instant::now();
-    let n: usize = thread::scope(|scope| {
+    thread::scope(|scope| {
         let run = |mut act: F| {
             scope.spawn(move || {
                 let mut n = 0;
@@ -106,8 +135,7 @@ fn per_second<F: FnMut() + Send>(n_callers: usize, caller: impl Fn(usize) -> F) 
         };
         let running: Vec<_> = (0..n_callers).map(|number| run(caller(number))).collect();
         running.into_iter().map(|caller| caller.join().expect("it does not panic")).sum()
-    });
-    n as f64 / start.elapsed().as_secs_f64()
+    })
 }
 
 /// A server that keeps nothing on disk; ended when this is dropped.
@@ -145,9 +173,20 @@ impl Server {
         Client::open(format!("redis://127.0.0.1:{}", self.port)).expect("an address")
     }
 
+    fn measure(&self, act: impl FnOnce() -> usize) -> Rate {
+        let (start, own, server) = (Instant::now(), own_cpu(), cpu_of(self.process.id()));
+        let n = act() as f64;
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / n;
+        Rate {
+            per_second: n / start.elapsed().as_secs_f64(),
+            own_us: each(own_cpu() - own),
+            server_us: each(cpu_of(self.process.id()) - server),
+        }
+    }
+
     /// Two round trips at a time: `SET NX PX`, then `DEL`.
-    fn round_trips(&self, n_callers: usize) -> f64 {
-        per_second(n_callers, |caller| {
+    fn round_trips(&self, n_callers: usize) -> usize {
+        count(n_callers, |caller| {
             let mut connection = self.client().get_connection().expect("a connection");
             let mut set = cmd("SET");
             set.arg(format!("bare-{caller}")).arg("{\"user_id\":\"x\"}").arg("NX").arg("PX").arg(60_000);

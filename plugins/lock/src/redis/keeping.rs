@@ -70,7 +70,7 @@ async fn look(locks: &Arc<Locks>, name: &LockName, lease: &Arc<Lease>) {
 /// The holder could not be told in time that it holds the lock still.
 async fn give_up(locks: &Arc<Locks>, name: &LockName, lease: Arc<Lease>) {
     let _turn = locks.turns.take(name).await;
-    if locks.registry.change(|known| known.is_unanswered(name, lease.token)) {
+    if locks.registry.see(|known| known.is_unanswered(name, lease.token)) {
         locks.registry.change(|known| known.give_up(name, lease.clone()));
         let _ = locks.end(name, lease, What::Lost, None).await;
     }

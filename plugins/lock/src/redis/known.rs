@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-/// Of how many locks ends are remembered that were told.
+/// How many locks are remembered that nobody holds here.
 const MOST_TOLD: usize = 10_000;
 
 /// How many of one lock. Ends of its leases are told by several tasks, so not always in their order.
@@ -40,6 +40,8 @@ pub struct Known {
     given_up: HashMap<LockName, Arc<Lease>>,
     /// The last leases of a lock whose ends were told, by token.
     told: HashMap<LockName, VecDeque<u64>>,
+    /// Tokens that are registered, as of when this host last looked.
+    registered: HashMap<LockName, u64>,
     /// Ends that the store did not take yet, with the token to register.
     pub owed: Vec<(Event, Option<u64>)>,
 }
@@ -112,9 +114,12 @@ impl Known {
         self.note_told(name, token);
     }
 
-    pub fn note_told(&mut self, name: &LockName, token: u64) {
+    fn note_told(&mut self, name: &LockName, token: u64) {
         if self.told.len() >= MOST_TOLD {
             self.told.clear();
+        }
+        if token == 0 {
+            return;
         }
         let told = self.told.entry(name.clone()).or_default();
         if told.len() >= MOST_TOLD_OF_ONE {
@@ -127,6 +132,18 @@ impl Known {
     /// known again.
     pub fn is_told(&self, name: &LockName, token: u64) -> bool {
         token > 0 && self.told.get(name).is_some_and(|told| told.contains(&token))
+    }
+
+    pub fn note_registered(&mut self, name: &LockName, token: u64) {
+        if self.registered.len() >= MOST_TOLD {
+            self.registered.clear();
+        }
+        self.registered.insert(name.clone(), token);
+    }
+
+    /// What was registered when this host last looked; it may be more by now.
+    pub fn registered(&self, name: &LockName) -> Option<u64> {
+        self.registered.get(name).copied()
     }
 
     /// The holder asked for more time, and the server did not answer.

@@ -72,7 +72,7 @@ impl Locks {
         ttl: Option<Duration>,
     ) -> Result<Answer, Refusal> {
         let (until, _turn) = self.turn(name).await?;
-        if self.registry.change(|known| known.is_given_up(name, token)) {
+        if self.registry.see(|known| known.is_given_up(name, token)) {
             return Err(Refusal::NotHeld);
         }
         let ttl = match ttl.or_else(|| self.own(name, session, token).map(|lease| lease.ttl())) {
@@ -135,7 +135,7 @@ impl Locks {
     }
 
     /// Gives a lease back, once or wholly; how often the session still has it.
-    async fn give_back(
+    pub(super) async fn give_back(
         self: &Arc<Self>,
         name: &LockName,
         (session, token): (&str, Option<u64>),
@@ -215,8 +215,12 @@ impl Locks {
         }
     }
 
-    /// The token that is registered here: what the server gives has to be greater.
+    /// The token that is registered here: what the server gives has to be greater. What this host remembers will do, for
+    /// a grant that is not above what is registered by then is given back.
     pub async fn floor(self: &Arc<Self>, name: &LockName) -> Result<u64, Refusal> {
+        if let Some(registered) = self.registry.see(|known| known.registered(name)) {
+            return Ok(registered);
+        }
         let (locks, name) = (self.clone(), name.clone());
         blocking(move || locks.registry.registered(&name)).await.map_err(|error| unavailable(&error))
     }
@@ -225,7 +229,7 @@ impl Locks {
     async fn close(self: &Arc<Self>, session: &str) -> Result<Answer, Refusal> {
         let waiting = self.waiting.close(session);
         let (mut released, mut failed) = (0, None);
-        for (name, lease) in self.registry.change(|known| known.of_session(session)) {
+        for (name, lease) in self.registry.see(|known| known.of_session(session)) {
             let request = format!("c:{}", Uuid::new_v4());
             match self.give_back(&name, (session, Some(lease.token)), &request, true).await {
                 Ok(_) => released += 1,

@@ -91,7 +91,9 @@ impl Registry {
     /// # Errors
     /// If it cannot be read.
     pub fn registered(&self, name: &LockName) -> Result<u64> {
-        token_from_stored(self.store.fence(name)?.as_deref())
+        let registered = token_from_stored(self.store.fence(name)?.as_deref())?;
+        self.known().note_registered(name, registered);
+        Ok(registered)
     }
 
     /// Registers the token of a grant, and tells of it; nothing if a greater one is registered already. Waits for the disk.
@@ -107,6 +109,7 @@ impl Registry {
             let before = self.known().table.get(&name).cloned();
             let is_known = before.as_ref().is_some_and(|held| held.lease.token == lease.token);
             if registered > lease.token {
+                self.known().note_registered(&name, registered);
                 return Ok(None);
             }
             if let Some(before) = before.clone().filter(|_| is_known) {
@@ -162,7 +165,7 @@ impl Registry {
         if let Err(error) = &told {
             warn!(%error, lock = %name, "the end of a lease cannot be committed");
             if !is_told {
-                self.known().owed.push((event, token));
+                self.change(|known| known.owed.push((event, token)));
             }
         }
         self.change(|known| known.ended(&name, ended));
@@ -200,6 +203,9 @@ impl Registry {
             self.set(name, stored);
             return Ok(false);
         }
+        for fence in &writes.fences {
+            self.known().note_registered(&fence.name, token_from_stored(Some(&fence.after))?);
+        }
         self.meters.count(Tally::default(), &writes.events);
         writes.events.iter().for_each(Event::log);
         Ok(true)
@@ -226,7 +232,9 @@ impl Registry {
                 self.change(|known| known.ended(&event.name, event.lease.token));
             }
         }
-        if !writes.is_empty() {
+        if !writes.is_empty() && self.store.commit(&writes, now)? == Committed::Conflict {
+            // This host has just written down the end of one of them itself.
+            writes.leases.clear();
             self.store.commit(&writes, now)?;
         }
         Ok(())
@@ -236,18 +244,27 @@ impl Registry {
         self.change(|known| known.set(name, held));
     }
 
-    fn is_told(&self, name: &LockName, token: u64) -> bool {
+    /// Whether the end of a lease was told here.
+    pub fn is_told(&self, name: &LockName, token: u64) -> bool {
         self.known().is_told(name, token)
     }
 
-    /// Changes what is remembered, by which something may be due earlier.
-    pub fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
-        let mut known = self.known();
-        let changed = change(&mut known);
+    /// Looks at what is remembered.
+    pub fn see<T>(&self, see: impl FnOnce(&Known) -> T) -> T {
+        see(&self.known())
+    }
+
+    /// Changes what is remembered, and says so if something is due earlier by it.
+    pub fn change(&self, change: impl FnOnce(&mut Known)) {
+        let (mut known, now) = (self.known(), self.clock.now().mono);
+        let before = known.idle_for(now);
+        change(&mut known);
+        let is_earlier = known.idle_for(now) < before;
         self.meters.held.set(known.table.leases().len() as i64);
         drop(known);
-        self.changed.notify_one();
-        changed
+        if is_earlier {
+            self.changed.notify_one();
+        }
     }
 
     /// Tells what could not be told; false if it still cannot.

@@ -74,7 +74,9 @@ impl Locks {
             let patience = if left.is_zero() { Duration::ZERO } else { PATIENCE };
             match self.take(name, ask, &request, &ticket, patience).await {
                 Ok(Try::Granted(lease)) if ticket.is_closed() => {
-                    self.undo(name, &lease).await;
+                    // It was told of, so its end is, too. Should that fail, it ends by itself.
+                    let (holder, end) = ((lease.session.as_str(), Some(lease.token)), Uuid::new_v4());
+                    let _ = self.give_back(name, holder, &format!("c:{end}"), false).await;
                     break Err(Refusal::SessionClosed);
                 }
                 Ok(Try::Granted(lease)) => break Ok(lease),
@@ -162,12 +164,16 @@ impl Locks {
         let is_told = before.is_some();
         let entered = lease.depth.saturating_sub(before.map_or(0, |before| before.depth)).min(1);
         let given = Arc::new(lease.clone());
+        let expired = ended.clone().filter(|ended| !self.registry.is_told(name, ended.token));
         let grant = Grant { name: name.clone(), lease, is_first, ended };
         let locks = self.clone();
         match blocking(move || locks.registry.register(grant)).await {
             Ok(Some(lease)) => {
                 let tally = Tally { acquired: entered.into(), ..Tally::default() };
                 self.registry.meters.count(tally, &[]);
+                if let Some(expired) = expired {
+                    self.announcer.tell(self, name, &expired, &What::Expired);
+                }
                 if is_first && !is_told {
                     self.announcer.tell(self, name, &lease, &What::Acquired);
                 }
