@@ -104,6 +104,12 @@ impl TreeOp {
             _ => None,
         }
     }
+
+    /// The same, if it does nothing else: many edits of one text are transformed against each other.
+    fn as_text_alone(&self) -> Option<&TextOp> {
+        let is_alone = self.removal.is_empty() && self.put.insert.is_none() && self.put.below.is_empty();
+        self.as_text().filter(|_| is_alone)
+    }
 }
 
 impl Removal {

@@ -53,6 +53,9 @@ impl TreeOp {
     /// # Errors
     /// [`Mismatch::OtherType`] if the two cannot have been made from one value.
     pub fn transformed(&self, other: &Self, side: Side) -> Result<Transformed, Mismatch> {
+        if let (Some(own), Some(other)) = (self.as_text_alone(), other.as_text_alone()) {
+            return Ok(Transformed { op: Self::of_text(own.transformed(other, side)), clashes: Vec::new() });
+        }
         let mut meeting = Meeting { side, removing: Vec::new(), putting: Vec::new() };
         let own = Half { removal: Some(&self.removal), put: Some(&self.put) };
         let (removal, put) =
