@@ -4,9 +4,7 @@ use crate::{
     prelude::*,
     testing::{self, TransformDriver},
 };
-
-#[config]
-struct NoConfig {}
+use serde_json::Value;
 
 /// Passes on what was there when the batch began; the first record says what comes of looking at it.
 struct Looker {
@@ -14,9 +12,9 @@ struct Looker {
 }
 
 impl Transform for Looker {
-    type Config = NoConfig;
+    type Config = Value;
 
-    fn new(_: NoConfig, _: &Context) -> Result<Self> {
+    fn new(_: Value, _: &Context) -> Result<Self> {
         Ok(Self { seen: Vec::new() })
     }
 
