@@ -20,8 +20,9 @@ fn a_lock_of_a_killed_host_goes_to_whoever_waits_at_the_other_one() {
     let (granted, held) = (Instant::now(), lock(&mut holder, KEY, TTL.as_millis() as u64, 0));
     let token = held["token"].as_u64().expect("granted");
     let written = revision(&change(&mut holder, KEY, &json!(1), &json!({})));
-    let fence = json!({ "fence": { "lock": KEY, "token": token }, "base": written });
-    let fenced = revision(&change(&mut holder, KEY, &json!(2), &fence));
+    let epoch = holder.welcome()["epoch"].clone();
+    let under = |token: u64, revision: u64| json!({ "fence": { "lock": KEY, "token": token }, "base": { "epoch": epoch, "revision": revision } });
+    let fenced = revision(&change(&mut holder, KEY, &json!(2), &under(token, written)));
 
     let waiter = &mut pair.b.sync.author();
     let wait =
@@ -42,9 +43,8 @@ fn a_lock_of_a_killed_host_goes_to_whoever_waits_at_the_other_one() {
     let shown = crate::log_acceptance::key(&pair.a.host, KEY);
     assert_eq!((&shown["new_value"], &shown["revision"]), (&json!(2), &json!(fenced)), "{shown}");
     let mut back = pair.a.sync.author();
-    let late = json!({ "fence": { "lock": KEY, "token": token }, "base": fenced });
-    let late = change(&mut back, KEY, &json!(3), &late);
-    assert!(["locked", "stale_fence"].contains(&late["code"].as_str().unwrap_or("")), "{late}");
+    let late = change(&mut back, KEY, &json!(3), &under(token, fenced));
+    assert_eq!(late["code"], "stale_fence", "{late}");
     assert_eq!(ask(waiter, json!({ "type": "config_unlock", "config_key": KEY }))["success"], true);
     let again = lock(&mut back, KEY, 30_000, 5_000);
     assert!(again["token"].as_u64() > Some(next), "{again} after {next}");

@@ -42,8 +42,8 @@ fn insist(node: &Node, operation: &str, arguments: &Value) -> (Result<Value, Str
 #[test]
 fn a_call_whose_reply_is_lost_counts_once() {
     let (pair, proxy) = start();
-    let lossy = |operation: &str, request: &str, more: &Value| {
-        let mut arguments = json!({ "config_key": KEY, "session": "s1", "request_id": request });
+    let lossy = |operation: &str, more: &Value| {
+        let mut arguments = json!({ "config_key": KEY, "session": "s1" });
         for (name, value) in more.as_object().into_iter().flatten() {
             arguments[name] = value.clone();
         }
@@ -53,16 +53,16 @@ fn a_call_whose_reply_is_lost_counts_once() {
         assert!(longest < SOON, "{operation}: {longest:?}");
         answer.unwrap_or_else(|code| panic!("{operation}: {code}"))
     };
-    let ttl = json!({ "ttl_ms": 30_000, "user_id": "ann" });
-    let first = lossy("lock.acquire", "r1", &ttl);
+    let take = |request: &str| json!({ "ttl_ms": 30_000, "user_id": "ann", "request_id": request });
+    let first = lossy("lock.acquire", &take("r1"));
     assert_eq!(first["depth"], 1, "{first}");
     let token = first["token"].clone();
-    let again = lossy("lock.acquire", "r2", &ttl);
+    let again = lossy("lock.acquire", &take("r2"));
     assert_eq!((&again["depth"], &again["token"]), (&json!(2), &token), "{again}");
-    lossy("lock.extend", "", &json!({ "token": token }));
+    lossy("lock.extend", &json!({ "token": token }));
     let there = pair.a.call("lock.info", &json!({ "config_key": KEY })).expect("an answer");
     assert_eq!((&there["depth"], &there["token"]), (&json!(2), &token), "{there}");
-    let once = lossy("lock.release", "r3", &json!({ "token": token }));
+    let once = lossy("lock.release", &json!({ "token": token, "request_id": "r3" }));
     assert_eq!(once["depth"], 1, "{once}");
     // The last one may be asked again when it is done already.
     proxy.lose_reply();

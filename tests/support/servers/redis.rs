@@ -116,7 +116,9 @@ impl Redis {
     }
 }
 
-const USERS: &str = "user default off
+/// The user without a name is off and may do everything: reading its log again, the server acts as that user, and would
+/// drop what transactions and scripts had written (redis/redis#14541).
+const USERS: &str = "user default off ~* &* +@all
 user guest on >guest-secret ~* &* -@all +@read +@connection
 ";
 
