@@ -1,8 +1,10 @@
 //! `state.encryption`: what lies in the data folder, who gets in without the key, and how one operates it.
 
-use lockstep_test_support::{Finished, Host, LIMIT, Probe, Site, WsClient, append, free_port, random, scale};
+use lockstep_test_support::{
+    Finished, Host, LIMIT, Probe, Site, WsClient, append, eventually, free_port, random, scale,
+};
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Stdio, time::Duration};
 
 const CANARY: &str = "canary-5b09e7d4";
 
@@ -77,10 +79,15 @@ fn leaks(dir: &Path) -> Vec<String> {
     found
 }
 
-/// In stretches of what is not zero: journals are allocated ahead.
+/// Page by page, and not in those that are all zero: journals are allocated ahead.
 fn holds(bytes: &[u8]) -> bool {
-    let stretches = bytes.split(|byte| *byte == 0).filter(|stretch| stretch.len() >= CANARY.len());
-    stretches.into_iter().any(|it| it.windows(CANARY.len()).any(|part| part == CANARY.as_bytes()))
+    const PAGE: usize = 4096;
+    let found = |(n, page): (usize, &[u8])| {
+        let start = (n * PAGE).saturating_sub(CANARY.len());
+        let around = &bytes[start..n * PAGE + page.len()];
+        page != &[0; PAGE][..page.len()] && around.windows(CANARY.len()).any(|part| part == CANARY.as_bytes())
+    };
+    bytes.chunks(PAGE).enumerate().any(found)
 }
 
 /// Values of every kind the host keeps: entries and siblings, history, state, a dead letter, the audit, what was seen.
@@ -254,22 +261,22 @@ fn a_data_folder_that_is_being_sealed_or_unsealed_survives_kills_and_goes_on() {
     }
     host.stop();
     let (mut n_half_way, n_kills) = (0, scale(8, 60));
+    let is_half_way =
+        || ["store", "store.sealed"].iter().all(|folder| site.path("data").join(folder).exists());
     for n in 0..n_kills {
+        // Mostly towards the other form, sometimes the same again, sometimes back before it is done.
         let unseal = if n % 4 < 2 { "" } else { "    unseal: true\n" };
         set(&site, &format!("{KEYS}{unseal}"));
         let mut command = site.command(["run", "pipelines"]);
-        let mut killed = command
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("it starts");
-        std::thread::sleep(Duration::from_millis(random.u64(20..600)));
+        let mut killed = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        eventually(Duration::from_secs(2), || is_half_way().then_some(()));
+        std::thread::sleep(Duration::from_millis(random.u64(0..60)));
         killed.kill().expect("kill -9");
         killed.wait().expect("it is gone");
-        let both = ["store", "store.sealed"].iter().all(|folder| site.path("data").join(folder).exists());
-        n_half_way += usize::from(both);
+        n_half_way += usize::from(is_half_way());
     }
     println!("{n_half_way} of {n_kills} kills were half way");
+    assert!(4 * n_half_way >= n_kills, "{n_half_way} of {n_kills} kills were half way");
     set(&site, KEYS);
     let host = start(&site);
     let keys = site.run(["keys", "app.many.", "--limit", &(n_keys + 1).to_string()]).expect_code(0).stdout;

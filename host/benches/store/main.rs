@@ -9,6 +9,7 @@
 mod audited;
 mod engine;
 mod rows;
+mod sealed;
 mod syscalls;
 mod workload;
 mod writers;
@@ -35,6 +36,10 @@ fn main() {
     }
     if only.is_empty() || only == "writers" {
         compare_writers(&dir, time);
+    }
+    if only.is_empty() || only == "sealed" {
+        sealed::header();
+        sealed::compare(&dir, time);
     }
     if only.is_empty() || only == "reopening" {
         compare_reopening(&dir, time);

@@ -70,7 +70,7 @@ fn blocking(store: &Store, n_writers: usize, time: Duration) -> Run {
 }
 
 /// One thread that keeps `n_writers` commits in the queue, as a host's runtime does.
-fn answered(store: &Store, n_writers: usize, time: Duration) -> Run {
+pub fn answered(store: &Store, n_writers: usize, time: Duration) -> Run {
     let (before, start) = (writes(), Instant::now());
     let (answer, answers) = std::sync::mpsc::channel();
     let mut workload = Workload::new(1, u64::MAX);

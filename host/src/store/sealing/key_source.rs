@@ -17,8 +17,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-/// 256 bits.
-pub type Secret = Zeroizing<[u8; 32]>;
+/// 256 bits, in one place of the memory: who moves them leaves no copy behind.
+pub type Secret = Box<Zeroizing<[u8; 32]>>;
 
 /// No key is longer, however it is written.
 const MAX_BYTES: usize = 4096;
@@ -154,18 +154,23 @@ fn end_group(running: &mut Child) {
 
 /// 32 bytes that are all text are somebody's password, not a key.
 fn text_or_raw(bytes: &[u8]) -> Result<Secret, &'static str> {
-    match <[u8; 32]>::try_from(bytes) {
-        Ok(raw) if !raw.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') => {
-            Ok(Zeroizing::new(raw))
-        }
-        Ok(_) => Err("these are 32 characters of text, not 32 random bytes"),
-        Err(_) => text(bytes),
+    let is_text = || bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    match bytes.len() {
+        32 if is_text() => Err("these are 32 characters of text, not 32 random bytes"),
+        32 => Ok(secret(bytes)),
+        _ => text(bytes),
     }
+}
+
+fn secret(bytes: &[u8]) -> Secret {
+    let mut secret = Secret::default();
+    secret.copy_from_slice(bytes);
+    secret
 }
 
 fn text(bytes: &[u8]) -> Result<Secret, &'static str> {
     let text = bytes.trim_ascii();
-    let mut key = Zeroizing::new([0; 32]);
+    let mut key = Secret::default();
     match text.len() {
         0 => Err("it is empty"),
         64 if text.iter().all(u8::is_ascii_hexdigit) => {
@@ -189,9 +194,9 @@ fn of_base64(text: &[u8]) -> Result<Secret, &'static str> {
         Ok(n_bytes) => n_bytes,
         Err(_) => return Err("it is neither base64 nor 64 hexadecimal digits"),
     };
-    match <[u8; 32]>::try_from(&decoded[..n_bytes]) {
-        Ok(key) => Ok(Zeroizing::new(key)),
-        Err(_) => Err("decoded it has another length than 32 bytes"),
+    match n_bytes {
+        32 => Ok(secret(&decoded[..n_bytes])),
+        _ => Err("decoded it has another length than 32 bytes"),
     }
 }
 
@@ -232,7 +237,7 @@ mod tests {
     #[test]
     fn a_key_is_hexadecimal_or_base64_of_either_alphabet_with_space_around_it() {
         for written in [HEX, BASE64, BASE64.trim_end_matches('='), &format!("  {BASE64}\n")] {
-            assert_eq!(text(written.as_bytes()).map(|key| *key), Ok(key()), "{written}");
+            assert_eq!(text(written.as_bytes()).map(|key| **key), Ok(key()), "{written}");
         }
         assert_eq!(text(format!("{}_-8", "_".repeat(40)).as_bytes()).map(|key| key[0]), Ok(255));
         for (written, expected) in [
@@ -249,8 +254,8 @@ mod tests {
 
     #[test]
     fn a_file_may_hold_the_bytes_themselves_but_no_password() {
-        assert_eq!(text_or_raw(&key()).map(|key| *key), Ok(key()));
-        assert_eq!(text_or_raw(BASE64.as_bytes()).map(|key| *key), Ok(key()));
+        assert_eq!(text_or_raw(&key()).map(|key| **key), Ok(key()));
+        assert_eq!(text_or_raw(BASE64.as_bytes()).map(|key| **key), Ok(key()));
         let password = text_or_raw(b"correct horse battery staple 123");
         assert_eq!(password.map(|_| ()), Err("these are 32 characters of text, not 32 random bytes"));
     }
@@ -258,7 +263,7 @@ mod tests {
     #[test]
     fn a_program_writes_a_key_or_it_is_said_why_not() {
         let output = exec(&format!("echo {BASE64}"), PROGRAM_LIMIT).expect("it writes a key");
-        assert_eq!(text(&output).map(|key| *key), Ok(key()));
+        assert_eq!(text(&output).map(|key| **key), Ok(key()));
         assert!(
             matches!(exec("exit 3", PROGRAM_LIMIT), Err(KeyProblem::Failed { status, .. }) if status.code() == Some(3))
         );

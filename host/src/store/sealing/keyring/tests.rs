@@ -12,7 +12,7 @@ use crate::store::tests::disk::Watched;
 const FEW: Limits = Limits { at_once: 4, max: 20 };
 
 fn key(n: u8) -> WrappingKey {
-    WrappingKey::new(&format!("k{n}"), &Zeroizing::new([n; 32]))
+    WrappingKey::new(&format!("k{n}"), &Box::new(Zeroizing::new([n; 32])))
 }
 
 fn create(dir: &Path) -> Keyring {
