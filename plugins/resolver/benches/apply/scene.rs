@@ -83,7 +83,7 @@ impl Meeting {
 impl Work for Meeting {
     fn some(&mut self) -> (usize, Duration) {
         self.n_rounds += 1;
-        if self.n_rounds % ROUNDS == 0 {
+        if self.n_rounds.is_multiple_of(ROUNDS) {
             self.resolver = resolver("{}").0;
         }
         let mut last = Duration::ZERO;
