@@ -2,7 +2,7 @@
 
 use crate::{
     Work,
-    messages::{Edit, Round, place, word},
+    messages::{Edit, Hosts, place, word},
     timed,
 };
 use serde_json::{Map, Value};
@@ -24,8 +24,8 @@ pub fn copied(message: String) -> impl Work {
 
 /// The messages of several hosts are read, and one is written with the value that all of them make.
 pub fn shown(edit: Edit, n_hosts: usize) -> impl Work {
-    let round = Round::of("last_write_wins", edit, n_hosts);
-    let messages: Vec<String> = (0..n_hosts).map(|host| round.message(host, 0)).collect();
+    let hosts = Hosts::of("last_write_wins", edit);
+    let messages: Vec<String> = (0..n_hosts).map(|host| hosts.message(host, 0)).collect();
     move || {
         let work = || {
             let mut messages: Vec<Value> = messages.iter().map(|message| read(message)).collect();
@@ -55,7 +55,7 @@ fn together(edit: Edit, messages: &[Value]) -> Value {
         }
         Edit::Insert { n_bytes } => {
             let mut text = messages[0]["old_value"].as_str().expect("a text").to_owned();
-            (0..messages.len()).for_each(|author| text.insert_str(place(author, n_bytes), &word(author, 0)));
+            (0..messages.len()).for_each(|author| text.insert_str(place(author, n_bytes), &word(author)));
             Value::from(text)
         }
     }
@@ -63,7 +63,7 @@ fn together(edit: Edit, messages: &[Value]) -> Value {
 
 /// Each author's operations are read, and the text is written after each.
 pub fn one_by_one(edit: Edit, n_authors: usize) -> impl Work {
-    let ops: Vec<String> = (0..n_authors).filter_map(|author| edit.by(author, 0).ops).collect();
+    let ops: Vec<String> = (0..n_authors).filter_map(|author| edit.by(author).ops).collect();
     let before = edit.before();
     move || {
         let work = || {

@@ -20,7 +20,7 @@ mod scene;
 use plugin::*;
 
 use measure::{Goal, own_cpu};
-use messages::{Edit, Round};
+use messages::Edit;
 use scene::{Authors, Meeting, Plain};
 use std::time::Duration;
 

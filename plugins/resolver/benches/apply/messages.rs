@@ -30,20 +30,20 @@ impl Edit {
         }
     }
 
-    /// By the author with this number; `round` makes it another one each time.
-    pub fn by(self, author: usize, round: u64) -> Edited {
+    /// By the author with this number.
+    pub fn by(self, author: usize) -> Edited {
         match self {
             Self::Text { n_bytes } => {
-                let value = format!("{author:04}{round:010}{}", "x".repeat(n_bytes.saturating_sub(14)));
+                let value = format!("{author:04}{}", "x".repeat(n_bytes.saturating_sub(4)));
                 Edited { value: json!(value).to_string(), ops: None }
             }
             Self::Fields { n_fields } => {
                 let own = author * 5..author * 5 + 5;
-                let value = fields(n_fields, |at| if own.contains(&at) { round + 1 } else { 0 });
+                let value = fields(n_fields, |at| if own.contains(&at) { 1 } else { 0 });
                 Edited { value, ops: None }
             }
             Self::Insert { n_bytes } => {
-                let (at, word) = (place(author, n_bytes), word(author, round));
+                let (at, word) = (place(author, n_bytes), word(author));
                 let mut value = text(n_bytes);
                 value.insert_str(at, &word);
                 let ops = json!([{ "es": [at, word] }]).to_string();
@@ -69,8 +69,8 @@ pub fn place(author: usize, n_bytes: usize) -> usize {
 }
 
 /// What it writes there.
-pub fn word(author: usize, round: u64) -> String {
-    format!("<{author}.{round}>")
+pub fn word(author: usize) -> String {
+    format!("<{author}>")
 }
 
 /// A change of one of this host's authors, based on what is current.
@@ -81,41 +81,30 @@ pub fn plain(key: usize, n_bytes: usize) -> String {
     )
 }
 
-/// Changes of a key that several hosts take in without having heard of each other; all of them have seen the round before.
-pub struct Round {
+/// Changes of a key that several hosts take in without having heard of each other.
+pub struct Hosts {
     strategy: &'static str,
     edit: Edit,
-    n_hosts: usize,
-    number: u64,
     before: String,
     hash: String,
 }
 
-impl Round {
-    pub fn of(strategy: &'static str, edit: Edit, n_hosts: usize) -> Self {
+impl Hosts {
+    pub fn of(strategy: &'static str, edit: Edit) -> Self {
         let before = edit.before();
         let hash = hash_of(&Value::parse(&before).expect("JSON")).as_str().to_owned();
-        Self { strategy, edit, n_hosts, number: 0, before, hash }
+        Self { strategy, edit, before, hash }
     }
 
-    pub fn next(&mut self) {
-        self.number += 1;
-    }
-
-    /// What the host with this number says of the key.
+    /// What the host with this number says of a key.
     pub fn message(&self, host: usize, key: usize) -> String {
-        let Edited { value, ops } = self.edit.by(host, self.number);
-        let ctx: Vec<_> =
-            (0..self.n_hosts).map(|host| format!(r#""host-{host:03}@1":{}"#, self.number)).collect();
+        let Edited { value, ops } = self.edit.by(host);
+        let Self { strategy, before, hash, .. } = self;
         let mut message = format!(
-            r#"{{"config_key":"app.database.key-{key}","new_value":{value},"old_value":{},"user_id":"eve","tenant_id":"acme","source_node":"host-{host:03}","event_id":"{key}-{host}-{}","strategy":"{}","base_hash":"{}","hlc":"{}-{host}","dot":{{"node":"host-{host:03}@1","seq":{}}},"ctx":{{{}}}"#,
-            self.before,
-            self.number,
-            self.strategy,
-            self.hash,
-            1_700_000_000_000 + self.number,
-            self.number + 1,
-            ctx.join(","),
+            r#"{{"config_key":"app.database.key-{key}","new_value":{value},"old_value":{before},"user_id":"eve",
+            "tenant_id":"acme","source_node":"host-{host:03}","event_id":"{key}-{host}","strategy":"{strategy}",
+            "base_hash":"{hash}","hlc":"1700000000000-{host}","dot":{{"node":"host-{host:03}@1","seq":{}}},"ctx":{{}}"#,
+            key + 1,
         );
         if let Some(ops) = ops {
             write!(message, r#","ops":{ops}"#).expect("a String takes everything");

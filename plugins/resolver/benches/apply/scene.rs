@@ -3,7 +3,7 @@
 
 use crate::{
     Work,
-    messages::{Edit, Round, plain},
+    messages::{Edit, Hosts, plain},
     timed, transform,
 };
 use lockstep_plugin_api::{
@@ -59,40 +59,35 @@ impl Work for Plain {
     }
 }
 
-/// Rounds that a host in memory lives for: it keeps every notice and every audit entry.
-const ROUNDS: u64 = 20;
-
-/// Several hosts change every key of a batch; what is measured is the last of them.
+/// Several hosts change every key of a batch, none having heard of another; what is measured is the last of them.
 pub struct Meeting {
-    resolver: TransformDriver,
-    round: Round,
-    n_rounds: u64,
-    n_hosts: usize,
-    n_keys: usize,
+    /// What the keys are after all of them but the last, as a host that has heard them says it.
+    before: Vec<String>,
+    last: Vec<String>,
 }
 
 impl Meeting {
     pub fn of(strategy: &'static str, edit: Edit, n_hosts: usize) -> Self {
-        // With many hosts, what is not measured takes far longer than what is.
         let n_keys = if n_hosts > 10 { 1 } else { BATCH };
-        let round = Round::of(strategy, edit, n_hosts);
-        Self { resolver: resolver("{}").0, round, n_rounds: 0, n_hosts, n_keys }
+        let hosts = Hosts::of(strategy, edit);
+        let before = |key: usize| {
+            let (mut resolver, _) = resolver("{}");
+            let heard = (0..n_hosts - 1).map(|host| hosts.message(host, key));
+            let last = heard.map(|text| apply(&mut resolver, vec![record(text)]).0).last();
+            let value = last.expect("several hosts")[0].value().expect("an entry");
+            String::from_utf8(value.to_vec()).expect("text")
+        };
+        let last = (0..n_keys).map(|key| hosts.message(n_hosts - 1, key)).collect();
+        Self { before: (0..n_keys).map(before).collect(), last }
     }
 }
 
 impl Work for Meeting {
     fn some(&mut self) -> (usize, Duration) {
-        self.n_rounds += 1;
-        if self.n_rounds.is_multiple_of(ROUNDS) {
-            self.resolver = resolver("{}").0;
-        }
-        let mut last = Duration::ZERO;
-        for host in 0..self.n_hosts {
-            let batch = (0..self.n_keys).map(|key| record(self.round.message(host, key))).collect();
-            last = apply(&mut self.resolver, batch).1;
-        }
-        self.round.next();
-        (self.n_keys, last)
+        let (mut resolver, _) = resolver("{}");
+        let batch = |texts: &[String]| texts.iter().cloned().map(record).collect();
+        apply(&mut resolver, batch(&self.before));
+        (self.last.len(), apply(&mut resolver, batch(&self.last)).1)
     }
 }
 
@@ -116,7 +111,7 @@ impl Work for Authors {
         let base = host.append(first);
         let mut busy = Duration::ZERO;
         for author in 0..self.n_authors {
-            let ops = self.edit.by(author, 0).ops.expect("it is edited by operations");
+            let ops = self.edit.by(author).ops.expect("it is edited by operations");
             let change = format!(r#"{{"config_key":"app.text","ops":{ops},"base":{base}}}"#);
             let (entry, time) = apply(&mut resolver, vec![record(change)]);
             host.append(entry);

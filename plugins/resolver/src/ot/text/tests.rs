@@ -237,3 +237,14 @@ fn what_is_no_operation_or_does_not_fit_is_refused() {
     }
     assert_eq!(op(json!([3, "x"])).apply("abc"), Ok("abcx".into()));
 }
+
+#[test]
+fn every_character_is_found_where_it_begins() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for n in 0..200 {
+        let text = letters(&mut random, n);
+        let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        starts.enumerate().for_each(|(number, at)| assert_eq!(byte_of(&text, number), Some(at), "{text}"));
+        assert_eq!(byte_of(&text, n + 1), None);
+    }
+}
