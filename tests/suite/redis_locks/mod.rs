@@ -11,7 +11,9 @@ mod topologies;
 mod guide;
 mod regressions;
 
-use lockstep_test_support::{Host, PASSWORD, Redis, RedisOptions, Request, Site, USER, WsClient, free_port};
+use lockstep_test_support::{
+    Host, LIMIT, PASSWORD, Redis, RedisOptions, Request, Site, USER, WsClient, eventually, free_port,
+};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -71,6 +73,12 @@ sinks: [ {{ plugin: websocket, config: {websocket} }} ]
 fn two() -> (Redis, Node, Node) {
     let redis = redis();
     let (a, b) = (node("a", &place(redis.port)), node("b", &place(redis.port)));
+    // Hosts are ready before they hear of each other.
+    let listen = eventually(LIMIT, || {
+        let (_, n_hosts): (String, u64) = redis.command(&["PUBSUB", "NUMSUB", "config_lock:events"]);
+        (n_hosts == 2).then_some(())
+    });
+    assert!(listen.is_some(), "both hosts listen to the channel");
     (redis, a, b)
 }
 
