@@ -1,7 +1,7 @@
 //! The entry of a change: everything about it but the value, of which it has size and hash.
 
 use lockstep_plugin_api::{Change, Json};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Operator;
@@ -40,11 +40,20 @@ struct Entry<'a> {
     value_bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollback_to: Option<u64>,
     source: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<&'a str>,
+}
+
+/// What is told of a change's metadata; the rest is its author's.
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    rollback_to: Option<u64>,
 }
 
 /// As JSON. Of a listed key not even size and hash are told: who guesses a short value could try it against them.
@@ -64,6 +73,7 @@ pub(super) fn entry(change: &Change, author: &Author<'_>, is_listed: bool) -> St
         strategy: change.strategy(),
         value_bytes: tells_value.then_some(value.len()),
         value_sha256: tells_value.then(|| hex(&Sha256::digest(value).into())),
+        rollback_to: change.metadata().and_then(|metadata| metadata.read::<Said>().ok()?.rollback_to),
         source: author.source,
         by: author.operator.map(|operator| operator.by.as_str()),
         remote: author.operator.map(|operator| operator.remote.as_str()),

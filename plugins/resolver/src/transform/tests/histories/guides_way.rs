@@ -44,7 +44,12 @@ fn merge_strategies(changes: Vec<&Value>) -> Value {
         let sum: f64 = values.iter().filter_map(|value| value.as_f64()).sum();
         return json!(sum / values.len() as f64);
     }
-    let latest = changes.iter().max_by_key(|change| change["timestamp"].as_str());
+    last_write(changes)
+}
+
+/// `_last_write_wins`: the latest timestamp, of equal ones the first in the list.
+fn last_write(changes: Vec<&Value>) -> Value {
+    let latest = changes.iter().rev().max_by_key(|change| change["timestamp"].as_str());
     latest.map_or(Value::Null, |change| change["new_value"].clone())
 }
 
@@ -65,4 +70,9 @@ fn the_test_of_histories_fails_with_the_guides_operational_transform() {
 #[test]
 fn the_test_of_histories_fails_with_the_guides_merge() {
     assert!(n_diverged("merge_strategies", 100_000, merge_strategies) > 5);
+}
+
+#[test]
+fn the_test_of_histories_fails_with_the_guides_last_write() {
+    assert!(n_diverged("last_write_wins", 200_000, last_write) > 5);
 }
