@@ -8,15 +8,13 @@ use crate::{
         runtime,
         vtable::{CompletionBox, ComponentParts, CounterCell, GaugeCell, HistogramCell},
     },
-    change::Json,
     error::{Error, Result},
     log::{EntryAt, LogPosition, Replay, Replayed},
     record::Record,
-    source::OutcomeResult,
     state::State,
 };
 use abi_stable::std_types::{RArc, RStr};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -270,22 +268,6 @@ impl Context {
         read_answer(answered.recv().map_err(|_| unanswered()).flatten())
     }
 
-    /// Sends a change through the whole pipeline, as if an operator had made it, and waits for what became of it. This is
-    /// how an operation changes a key: with every check that stands before the log, and with an answer only when the change
-    /// is on disk. Not inside `apply`, which it would wait for.
-    ///
-    /// # Errors
-    /// Why it was refused; `Unsupported` in a direct pipeline and inside `apply`.
-    pub fn submit(&self, change: Record) -> impl Future<Output = Result<Submitted>> + Send + use<> {
-        let (answer, answered) = oneshot::channel();
-        let deliver = move |result| drop(answer.send(result));
-        self.parts.host.submit(change, completion(deliver));
-        async move {
-            let gone = |_| Error::rejected("unavailable", "the pipeline ended before it answered");
-            read_answer(answered.await.map_err(gone).flatten())
-        }
-    }
-
     fn start_call(
         &self,
         operation: &str,
@@ -302,34 +284,8 @@ fn unanswered() -> Error {
     Error::fatal("the component that offers this operation is gone")
 }
 
-fn read_answer<T: DeserializeOwned>(answer: Result<String>) -> Result<T> {
+pub(crate) fn read_answer<T: DeserializeOwned>(answer: Result<String>) -> Result<T> {
     serde_json::from_str(&answer?).map_err(Error::failed)
-}
-
-/// What became of a change that a component made ([`Context::submit`]).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Submitted {
-    /// The revision of its entry; none if a transform dropped it.
-    pub revision: Option<u64>,
-    /// What transforms tell its author ([`Output::tell`](crate::transform::Output::tell)).
-    pub details: Option<serde_json::Value>,
-}
-
-impl Submitted {
-    /// What an outcome says to whoever submitted the change.
-    ///
-    /// # Errors
-    /// Why it was refused.
-    #[doc(hidden)]
-    pub fn of(outcome: &OutcomeResult) -> Result<Self> {
-        match outcome {
-            OutcomeResult::Applied { revision, details } => {
-                Ok(Self { revision: Some(*revision), details: details.as_ref().map(Json::read).transpose()? })
-            }
-            OutcomeResult::Written => Ok(Self { revision: None, details: None }),
-            OutcomeResult::Rejected(error) | OutcomeResult::Failed(error) => Err(error.clone()),
-        }
-    }
 }
 
 /// The host's `sync_settings` that concern components.

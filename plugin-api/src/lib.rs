@@ -23,6 +23,7 @@ pub mod transform;
 pub mod sink;
 pub mod context;
 pub mod state;
+pub mod submit;
 pub mod log;
 pub mod operations;
 pub mod error;
@@ -64,7 +65,7 @@ pub mod prelude {
         change::{Change, Json},
         config,
         config::{ClientTls, Millis, Seconds, Secret, ServerTls, Size},
-        context::{Context, Counter, Gauge, Histogram, Submitted},
+        context::{Context, Counter, Gauge, Histogram},
         error::{Error, ErrorKind, Result},
         export_plugin,
         glob::Glob,
@@ -75,6 +76,7 @@ pub mod prelude {
         sink::{Acked, AsyncSink, Failures, PipelinedSink, Sink},
         source::{AsyncSource, Emitter, Outcome, OutcomeResult, Replies, Source},
         state::{Committed, State, StateCommit},
+        submit::Submitted,
         transform::{Output, Transform},
         wire::Form,
     };

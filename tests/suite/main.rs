@@ -42,6 +42,7 @@ mod sealed_store;
 mod admin;
 mod audit;
 mod log_acceptance;
+mod conflicts;
 mod lock_torture;
 mod contract;
 mod brokers;

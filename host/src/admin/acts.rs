@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 /// How long an answer waits for the disk.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(3);
 
 /// Beside a response: there is nothing that could do what was asked.
 #[derive(Debug, Clone, Copy)]

@@ -144,6 +144,9 @@ impl CommandError {
             "conflict" => {
                 "somebody else has changed the key; read it with `lockstep get --json`, then change it on that revision"
             }
+            "base_required" => {
+                "say which revision was read under the lock: `--base-revision`, as `lockstep get --json` shows it"
+            }
             "unknown_base" => {
                 "`lockstep history KEY` lists the revisions that are kept, `lockstep get KEY --json` shows the newest"
             }

@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, UserValue};
+use fjall::{AbstractTree, Database, Keyspace, PersistMode, Readable, UserValue};
 
 use super::KeyValue;
 use super::error::{StoreError, is_disk_full};
 use super::journal::{self, CutEnd};
+use super::keyspaces::Keyspaces;
 use super::later_sync;
 use super::sealing::Form;
 use super::unfinished;
@@ -37,7 +38,7 @@ pub(super) struct Changes {
 }
 
 /// Small enough that reopening replays little, large enough that a burst is not held up by the flush before it.
-/// There is one for records and one for the log's entries.
+/// There is one per keyspace.
 const WRITE_BUFFER_BYTES: u64 = 8 << 20;
 
 /// The engine's own limits are 4 and 20, and there it waits for its worker even if that has died: stay below.
@@ -53,8 +54,7 @@ pub(super) struct EngineOptions {
 
 pub(super) struct Engine {
     pub database: Database,
-    pub records: Keyspace,
-    pub entries: Keyspace,
+    pub keyspaces: Keyspaces,
     /// How values lie in it: nobody outside sees a sealed one.
     pub form: Form,
     sync: PersistMode,
@@ -169,10 +169,8 @@ impl Engine {
     fn try_open(path: &Path, form: &Form, options: EngineOptions) -> fjall::Result<Self> {
         let database =
             Database::builder(path).cache_size(options.cache_bytes).max_journaling_size(64 << 20).open()?;
-        let keyspace = || KeyspaceCreateOptions::default().max_memtable_size(options.write_buffer_bytes);
-        let records = database.keyspace("records", keyspace)?;
-        let entries = database.keyspace("entries", keyspace)?;
-        Ok(Self { database, records, entries, form: form.clone(), sync: options.sync })
+        let keyspaces = Keyspaces::open(&database, options.write_buffer_bytes)?;
+        Ok(Self { database, keyspaces, form: form.clone(), sync: options.sync })
     }
 
     /// Writes all of `changes` and, unless that is left for later, syncs them to the disk; then lets readers see them.
@@ -184,9 +182,9 @@ impl Engine {
             match value {
                 Some(value) => {
                     let sealed = sealer.seal(key, value).map_err(WriteFailure::io)?;
-                    batch.insert(&self.records, key.as_slice(), sealed);
+                    batch.insert(self.keyspaces.of(key), key.as_slice(), sealed);
                 }
-                None => batch.remove(&self.records, key.as_slice()),
+                None => batch.remove(self.keyspaces.of(key), key.as_slice()),
             }
         }
         for (revision, value) in &changes.entries {
@@ -194,9 +192,9 @@ impl Engine {
             match value {
                 Some(value) => {
                     let sealed = sealer.seal(&key, value).map_err(WriteFailure::io)?;
-                    batch.insert(&self.entries, key, sealed);
+                    batch.insert(&self.keyspaces.entries, key, sealed);
                 }
-                None => batch.remove(&self.entries, key),
+                None => batch.remove(&self.keyspaces.entries, key),
             }
         }
         batch.commit().map_err(WriteFailure::new)
@@ -213,7 +211,7 @@ impl Engine {
             keyspace.tree.sealed_memtable_count() >= MAX_FULL_BUFFERS
                 || keyspace.tree.l0_run_count() >= MAX_YOUNG_TABLES
         };
-        while is_behind(&self.records) || is_behind(&self.entries) {
+        while self.keyspaces.all().into_iter().any(is_behind) {
             self.database.persist(PersistMode::Buffer).map_err(|_| WriteFailure::Refused)?;
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -221,13 +219,13 @@ impl Engine {
     }
 
     pub fn get(&self, key: &[u8]) -> Found {
-        self.opened(key, self.records.get(key))
+        self.opened(key, self.keyspaces.of(key).get(key))
     }
 
     /// The entry with this revision, as it is stored.
     pub fn entry(&self, revision: u64) -> Found {
         let key = revision.to_be_bytes();
-        self.opened(&key, self.entries.get(key))
+        self.opened(&key, self.keyspaces.entries.get(key))
     }
 
     /// What was found under `key`.
@@ -248,13 +246,13 @@ impl Engine {
 
 impl View<'_> {
     pub fn get(&self, key: &[u8]) -> Found {
-        self.engine.opened(key, self.snapshot.get(&self.engine.records, key))
+        self.engine.opened(key, self.snapshot.get(self.engine.keyspaces.of(key), key))
     }
 
     /// Keys of `prefix` after `after`, with their values.
     pub fn scan(&self, prefix: &[u8], after: &[u8]) -> impl Iterator<Item = Result<KeyValue, StoreError>> {
         let start = if after < prefix { Included(prefix) } else { Excluded(after) };
-        let items = self.snapshot.range::<&[u8], _>(&self.engine.records, (start, Unbounded));
+        let items = self.snapshot.range::<&[u8], _>(self.engine.keyspaces.of(prefix), (start, Unbounded));
         let (prefix, form) = (prefix.to_vec(), &self.engine.form);
         let items = items.map(move |item| {
             let (key, stored) = item.into_inner().map_err(read_error)?;
@@ -267,13 +265,14 @@ impl View<'_> {
 
     pub fn entry(&self, revision: u64) -> Found {
         let key = revision.to_be_bytes();
-        self.engine.opened(&key, self.snapshot.get(&self.engine.entries, key))
+        self.engine.opened(&key, self.snapshot.get(&self.engine.keyspaces.entries, key))
     }
 
     /// Entries after this revision, as they are stored.
     pub fn entries(&self, after: u64) -> impl Iterator<Item = Result<(u64, Vec<u8>), StoreError>> {
         let after = after.to_be_bytes();
-        let items = self.snapshot.range::<[u8; 8], _>(&self.engine.entries, (Excluded(after), Unbounded));
+        let items =
+            self.snapshot.range::<[u8; 8], _>(&self.engine.keyspaces.entries, (Excluded(after), Unbounded));
         items.map(|item| {
             let (key, stored) = item.into_inner().map_err(read_error)?;
             let revision = (*key).try_into().map(u64::from_be_bytes);

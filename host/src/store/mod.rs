@@ -7,8 +7,8 @@
 //! commit, submit ─► queue (bounded) ─► the one writer: checks, one batch, one fsync ─► answers
 //! get, scan ──────────────────────────────────────────────► engine (committed data only)
 //! ```
-//! Everything lies in one keyspace of the engine, [`Namespace`] first, but for the log's entries: they have a keyspace
-//! of their own beside it, keyed by the revision that the writer gives them, and are written in the same batch.
+//! Records lie under their [`Namespace`] and key, the log's entries under the revision that the writer gives them: in
+//! keyspaces of the engine that are written in one batch (`keyspaces.rs`).
 //!
 //! Values are sealed between the writer and the engine, if `state.encryption` asks for it: `sealing/`.
 
@@ -19,6 +19,7 @@ mod entries;
 mod error;
 mod group;
 mod journal;
+mod keyspaces;
 mod later_sync;
 mod lock;
 mod queue;

@@ -12,10 +12,11 @@ use crate::{
             ReplayedParts, StateCommitParts, StateCommitted, StateEntry,
         },
     },
-    context::{CATCHING_UP, Submitted},
+    context::CATCHING_UP,
     error::Error,
     record::Record,
     source::OutcomeResult,
+    submit::Submitted,
 };
 use abi_stable::{
     sabi_trait::prelude::TD_Opaque,

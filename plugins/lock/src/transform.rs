@@ -155,4 +155,5 @@ fn fenced_lock(change: &Change, fence: &Fence<'_>) -> Option<LockName> {
 }
 
 #[cfg(test)]
+#[path = "transform/tests.rs"]
 mod tests;

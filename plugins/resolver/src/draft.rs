@@ -44,10 +44,10 @@ impl<'a> Wish<'a> {
         if self.ops.is_none() && !strategy.needs_base() {
             return Ok(Draft { value, ops: None, base_hash: None });
         }
-        let has_sealed = [old, self.value].into_iter().flatten().any(is_sealed);
+        let has_sealed = [old, self.value, self.ops].into_iter().flatten().any(is_sealed);
         if has_sealed && self.ops.is_some() {
             return Err(bad(
-                "the value is sealed, and operations cannot look into it: send a whole `new_value`",
+                "what is sealed takes no operations, for they cannot look into it: send the whole value",
             ));
         }
         let old = old.and_then(|old| Value::parse(old).ok());
@@ -69,11 +69,6 @@ impl<'a> Wish<'a> {
 
     /// The operations that were sent, and what they make of the value.
     fn operated(self, ops: &str, old: Option<Value>) -> Result<(TreeOp, Option<Text>)> {
-        if is_sealed(ops) || old.as_ref().is_some_and(Value::is_sealed) {
-            return Err(bad(
-                "the key's value is sealed, so no operations can be applied to it: send the whole value",
-            ));
-        }
         let op = read(&Value::parse(ops).map_err(bad)?, old.as_ref())?;
         let is_there = old.is_some();
         let made = op.apply(old).map_err(bad)?;

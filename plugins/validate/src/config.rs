@@ -100,6 +100,14 @@ pub enum OnOther {
 }
 
 impl ValidateConfig {
+    /// The keys whose values may be compared with a schema: a rule that takes every value or none looks at none.
+    pub fn compared_keys(&self) -> Keys {
+        let is_plain = |rule: &SchemaRule| matches!(rule.schema, SchemaSource::Always(_));
+        // Where a plain rule is for some tenants alone, the next one may count.
+        let deciding = self.schemas.iter().filter(|rule| !is_plain(rule) || rule.tenant.is_none());
+        Keys::new(deciding.filter_map(|rule| Some((Glob::new(&rule.pattern).ok()?, !is_plain(rule)))))
+    }
+
     /// Checks what the types do not.
     pub fn check(&self) -> Result<()> {
         if !(1..=MAX_KEY_BYTES).contains(&(self.max_key_bytes as usize)) {

@@ -15,7 +15,7 @@ use std::{
     },
     time::Duration,
 };
-use tracing::{error, info};
+use tracing::{Span, error, info};
 
 /// How soon the task notices that its component is gone.
 const STEP: Duration = Duration::from_millis(200);
@@ -120,8 +120,9 @@ impl Library {
     /// Looks every `interval` whether files have changed, until the component is gone.
     pub async fn watch(mut self, interval: Duration, context: Context, component: Weak<()>) {
         while slept(interval, &context, &component).await {
+            let span = Span::current();
             let look = tokio::task::spawn_blocking(move || {
-                self.look();
+                span.in_scope(|| self.look());
                 self
             });
             match look.await {

@@ -14,6 +14,7 @@ use lockstep_plugin_api::{
 };
 use serde_json::Value;
 use std::sync::Arc;
+use tracing::{Instrument, info_span};
 
 /// How deep JSON may be nested: what every reader of it takes.
 const DEEPEST: usize = 120;
@@ -45,8 +46,7 @@ impl Transform for Validate {
     }
 
     fn advise(config: &ValidateConfig, advice: &mut Advice) {
-        let read = config.schemas.iter().filter_map(|rule| Glob::new(&rule.pattern).ok());
-        advice.reads_values(Keys::new(read.map(|keys| (keys, true))), "to compare them with their schema");
+        advice.reads_values(config.compared_keys(), "to compare them with their schema");
     }
 
     fn new(config: ValidateConfig, context: &Context) -> Result<Self> {
@@ -56,7 +56,9 @@ impl Transform for Validate {
         let ((shelf, schemas), alive) = (library.shelf(), Arc::new(()));
         let interval = config.reload_interval.0;
         if !interval.is_zero() {
-            context.spawn(library.watch(interval, context.clone(), Arc::downgrade(&alive)));
+            let watching = library.watch(interval, context.clone(), Arc::downgrade(&alive));
+            let span = info_span!("schemas", pipeline = context.pipeline(), component = context.component());
+            context.spawn(watching.instrument(span));
         }
         Ok(Self {
             keys,

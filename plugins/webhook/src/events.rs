@@ -7,24 +7,33 @@ pub(crate) const DEFAULT: [&str; 2] = [CONFLICT_DETECTED, CONFLICT_RESOLVED];
 
 /// Changes of a key stand against each other.
 pub(crate) const CONFLICT_DETECTED: &str = "conflict_detected";
+/// Somebody is to decide it, or nobody any more.
+const CONFLICT_ASSIGNED: &str = "conflict_assigned";
 /// A later change covers all of them.
 pub(crate) const CONFLICT_RESOLVED: &str = "conflict_resolved";
 
 /// The event types of the wire contract; others pass through, so they are possible.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "config_created",
     "config_updated",
     "config_deleted",
     "config_locked",
     "config_unlocked",
     CONFLICT_DETECTED,
+    CONFLICT_ASSIGNED,
     CONFLICT_RESOLVED,
     "heartbeat",
 ];
 
 /// Those that only the log has.
-const NOTICES: [&str; 5] =
-    ["config_locked", "config_unlocked", CONFLICT_DETECTED, CONFLICT_RESOLVED, "heartbeat"];
+const NOTICES: [&str; 6] = [
+    "config_locked",
+    "config_unlocked",
+    CONFLICT_DETECTED,
+    CONFLICT_ASSIGNED,
+    CONFLICT_RESOLVED,
+    "heartbeat",
+];
 
 /// Globs over event types.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here is a value of the configuration, so a message of facts alone tells nobody one.
 
+use crate::events::CONFLICT_DETECTED;
 use lockstep_plugin_api::{prelude::*, time};
 use serde_json::{Map, Value};
 
@@ -44,6 +45,17 @@ impl<'a> Facts<'a> {
         self.text("conflict_id")
     }
 
+    /// The conflict that this one goes on from, if the event is the first that tells of it.
+    pub(crate) fn supersedes(&self) -> Option<&str> {
+        let is_first = self.change.event_type() == CONFLICT_DETECTED && self.text("open_since").is_none();
+        self.text("supersedes").filter(|_| is_first)
+    }
+
+    /// Whether it is about a conflict, whose competing changes are what it is about.
+    pub(crate) fn is_about_conflict(&self) -> bool {
+        self.change.event_type().starts_with("conflict_")
+    }
+
     /// Whether the conflict waits for somebody's decision.
     pub(crate) fn needs_decision(&self) -> bool {
         self.is("requires_human_intervention")
@@ -71,6 +83,10 @@ impl<'a> Facts<'a> {
             "conflict_detected" if self.needs_decision() => "Configuration conflict needs a decision",
             "conflict_detected" if self.text("open_since").is_some() => "Configuration conflict stays open",
             "conflict_detected" => "Configuration conflict",
+            "conflict_assigned" if self.text("assigned_to").is_none() => {
+                "Configuration conflict is nobody's any more"
+            }
+            "conflict_assigned" => "Configuration conflict assigned",
             "conflict_resolved" => "Configuration conflict resolved",
             "config_locked" => "Configuration key locked",
             "config_unlocked" => "Configuration key unlocked",
@@ -103,7 +119,7 @@ impl<'a> Facts<'a> {
             ("Assigned to", owned(self.text("assigned_to"))),
             ("User", owned(change.user_id())),
             ("Reason", owned(self.text("reason"))),
-            ("Until", owned(self.text("expires_at"))),
+            (if self.is_about_conflict() { "Decide by" } else { "Until" }, owned(self.text("expires_at"))),
             ("Node", owned(change.source_node())),
             ("Revision", change.revision().map(|revision| revision.to_string())),
         ]

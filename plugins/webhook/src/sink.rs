@@ -75,9 +75,10 @@ impl PipelinedSink for WebhookSink {
         }
         let (mut jobs, mut failed, mut n_skipped) = (Vec::new(), Vec::new(), 0);
         for record in batch.iter() {
-            match self.message(record) {
-                Ok(Some(message)) => jobs.push(Job { ticket: Ticket { seq, id: record.id() }, message }),
-                Ok(None) => n_skipped += 1,
+            let ticket = Ticket { seq, id: record.id() };
+            match self.messages(record) {
+                Ok(messages) if messages.is_empty() => n_skipped += 1,
+                Ok(messages) => jobs.extend(messages.into_iter().map(|message| Job { ticket, message })),
                 Err(error) => failed.push((record.id(), error)),
             }
         }
@@ -99,8 +100,8 @@ impl PipelinedSink for WebhookSink {
 }
 
 impl WebhookSink {
-    /// What is to be told of a record; `None` if nothing is.
-    fn message(&self, record: &Record) -> Result<Option<Message>> {
+    /// What is to be told of a record.
+    fn messages(&self, record: &Record) -> Result<Vec<Message>> {
         let read;
         let change = match record.known_change() {
             Some(change) => change,
@@ -110,11 +111,11 @@ impl WebhookSink {
             }
         };
         if !self.events.contain(change.event_type()) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let id = id_of(record, change);
-        let body = self.body.render(&Facts::new(change, &id), &self.node)?.into();
-        Ok(Some(Message { body, key: self.keys.of(change), id }))
+        let (rendered, key) = (self.body.render(&Facts::new(change, &id), &self.node)?, self.keys.of(change));
+        Ok(rendered.into_iter().map(|one| Message { id: one.id, body: one.bytes.into(), key }).collect())
     }
 }
 

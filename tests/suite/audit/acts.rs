@@ -28,7 +28,7 @@ fn every_change_has_an_entry_with_who_where_and_what_it_was_made_of() {
         ("config_created", "app.x", Value::Null, "ann", "admin", 2),
         ("config_updated", "app.x", Value::Null, "ann", "admin", 3),
         ("config_deleted", "app.x", Value::Null, "ann", "admin", 4),
-        ("config_created", "app.ws", Value::Null, "anonymous", "websocket", 5),
+        ("config_created", "app.ws", Value::Null, "suite", "websocket", 5),
     ];
     assert_eq!(shown, expected.map(row));
     for change in &changes {

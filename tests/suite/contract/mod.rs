@@ -16,11 +16,22 @@
 //! | D-20 own events go round | `kafka_messages.rs` | kafka |
 //! | D-20b there is no order over partitions | `kafka_messages.rs` | kafka |
 //! | D-20c what cannot be sent is lost | `kafka_delivery.rs` | kafka |
+//! | D-21 to D-23 times of two kinds, ties and equal changes | | resolver |
 //! | D-24 filters miss keys | `mqtt_regressions.rs` | mqtt |
 //! | D-25 a status looks like a change | `mqtt_regressions.rs` | mqtt |
 //! | D-26 keys are no topics | `mqtt_regressions.rs` | mqtt |
 //! | D-27 handlers of many keys are never called | `mqtt_regressions.rs` | mqtt |
 //! | D-28 sessions, QoS and status are forgotten | `mqtt_regressions.rs` | mqtt |
+//! | D-29 a user is a holder, so that all the anonymous are one | `../redis_locks/regressions.rs` | |
+//! | D-30 whoever releases late ends the next one's lease | `../redis_locks/regressions.rs` | |
+//! | D-31 a heartbeat prolongs whatever is there | `../redis_locks/regressions.rs` | |
+//! | D-31b a holder that slept past its lease writes | `../redis_locks/regressions.rs` | |
+//! | D-32 names are patterns | `../redis_locks/regressions.rs` | |
+//! | D-33, D-34, D-36 to D-41, D-43, D-44 what resolving and merging get wrong | | resolver |
+//! | D-35 no tenant has many names | `../redis_locks/regressions.rs` | redis, resolver |
+//! | D-42, D-44b nobody is told of a conflict, and it is forgotten | `../conflicts/` | resolver |
+//! | D-48 nobody waits | `../redis_locks/regressions.rs` | |
+//! | D-49 nothing has a limit | `../redis_locks/regressions.rs` | |
 
 mod bridge;
 mod kafka;
@@ -36,8 +47,11 @@ mod metrics;
 use lockstep_test_support::workspace_dir;
 use std::{fs, path::Path};
 
-const MISTAKES: [&str; 15] =
-    ["13", "14", "15", "16", "17", "18", "19", "20", "20b", "20c", "24", "25", "26", "27", "28"];
+const MISTAKES: [&str; 38] = [
+    "13", "14", "15", "16", "17", "18", "19", "20", "20b", "20c", "21", "22", "23", "24", "25", "26", "27",
+    "28", "29", "30", "31", "31b", "32", "33", "34", "35", "36", "37", "38", "39", "40", "41", "42", "43",
+    "44", "44b", "48", "49",
+];
 
 /// Every Rust file below a folder, in one text.
 fn rust(folder: &Path) -> String {

@@ -6,6 +6,7 @@
 mod pair;
 mod nemesis;
 mod torture;
+mod amnesia;
 mod contention;
 mod network;
 mod foreign;

@@ -107,7 +107,7 @@ impl Pair {
         if number.is_multiple_of(2) { &self.a } else { &self.b }
     }
 
-    /// How many grants the lock of a key has had since Redis was empty.
+    /// The greatest token that Redis has given for the lock of a key.
     pub(super) fn fence(&self, key: &str) -> u64 {
         let counter = format!("{{config_lock:global:{key}}}:fence");
         self.redis.command::<Option<u64>>(&["GET", &counter]).unwrap_or(0)

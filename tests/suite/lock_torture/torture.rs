@@ -159,7 +159,7 @@ fn judge(pair: &Pair, nemesis: &Nemesis, turns: &[Turn]) {
     }
     assert!(n_refused.keys().all(|code| REFUSALS.contains(code)), "{n_refused:?}");
     let (n_stopped, n_wiped) = (nemesis.n_stopped(), nemesis.n_wiped());
-    assert!(n_stopped >= 4 && n_wiped >= 1 && n_accepted >= 20, "it was torture, and they went on");
+    assert!(n_stopped >= 4 && n_wiped >= 1 && n_accepted >= 10, "it was torture, and they went on");
     tokens_rise(pair, nemesis, turns);
     for key in KEYS {
         let faults = AuditFaults::new(&[pair.a.audited(key), pair.b.audited(key)]);

@@ -11,7 +11,9 @@ mod topologies;
 mod guide;
 mod regressions;
 
-use lockstep_test_support::{Host, PASSWORD, Redis, RedisOptions, Request, Site, USER, WsClient, free_port};
+use lockstep_test_support::{
+    Host, LIMIT, PASSWORD, Redis, RedisOptions, Request, Site, USER, WsClient, eventually, free_port,
+};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -71,6 +73,12 @@ sinks: [ {{ plugin: websocket, config: {websocket} }} ]
 fn two() -> (Redis, Node, Node) {
     let redis = redis();
     let (a, b) = (node("a", &place(redis.port)), node("b", &place(redis.port)));
+    // Hosts are ready before they hear of each other.
+    let listen = eventually(LIMIT, || {
+        let (_, n_hosts): (String, u64) = redis.command(&["PUBSUB", "NUMSUB", "config_lock:events"]);
+        (n_hosts == 2).then_some(())
+    });
+    assert!(listen.is_some(), "both hosts listen to the channel");
     (redis, a, b)
 }
 
@@ -98,16 +106,21 @@ impl Node {
         self.ask("lock.release", json!({ "session": session }))
     }
 
-    /// What the audit has about locks, the oldest first: event, token.
-    fn audited(&self) -> Vec<(String, u64)> {
+    /// What the audit has about locks, the oldest first: event, and which of the tokens in it that is.
+    fn audited(&self) -> Vec<(String, usize)> {
         let answer = self.host.get("/v1/audit?limit=1000").json();
         let entries = answer.as_array().or(answer["entries"].as_array()).cloned().expect("a list");
         let mut locks: Vec<Value> = entries.into_iter().map(|entry| entry["entry"].clone()).collect();
         locks.retain(|entry| entry["event_type"].as_str().is_some_and(|kind| kind.starts_with("lock_")));
         // The newest come first.
         locks.reverse();
+        let mut tokens: Vec<u64> = locks.iter().filter_map(|entry| entry["token"].as_u64()).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
         let read = |entry: &Value| {
-            (entry["event_type"].as_str().expect("a type").to_owned(), entry["token"].as_u64().unwrap_or(0))
+            let place = entry["token"].as_u64().and_then(|token| tokens.binary_search(&token).ok());
+            let what = entry["event_type"].as_str().expect("a type");
+            (what.to_owned(), place.map_or(0, |place| place + 1))
         };
         locks.iter().map(read).collect()
     }
@@ -129,6 +142,11 @@ impl Node {
         let answer = self.host.get("/v1/keys/app.x");
         if answer.code == 404 { 0 } else { answer.json()["revision"].as_u64().expect("a revision") }
     }
+}
+
+/// The token of a lease.
+fn token_of(lease: &Value) -> u64 {
+    lease["token"].as_u64().unwrap_or_else(|| panic!("no token: {lease}"))
 }
 
 fn token(site: &Site) -> String {

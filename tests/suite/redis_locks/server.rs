@@ -26,9 +26,6 @@ fn a_server_that_forgot_its_scripts_is_told_them_again() {
 #[test]
 fn a_lock_outlives_a_restart_of_a_server_that_keeps_what_it_answered() {
     let redis = redis();
-    // Switched off, and still allowed everything: otherwise the server forgets what scripts wrote.
-    let _: String = redis.command(&["ACL", "SETUSER", "default", "allkeys", "allchannels", "+@all"]);
-    let _: String = redis.command(&["CONFIG", "REWRITE"]);
     let a = node("a", &place(redis.port));
     let token = a.acquire("s1", json!({ "user_id": "alice" })).expect("free")["token"].clone();
     redis.kill();
@@ -38,23 +35,22 @@ fn a_lock_outlives_a_restart_of_a_server_that_keeps_what_it_answered() {
     let refused = a.acquire("s2", json!({})).expect_err("held");
     assert_eq!(refused.error["details"]["locked_by"], "alice");
     a.release("s1").expect("held");
-    assert_eq!(a.acquire("s2", json!({})).expect("free")["token"], 2);
+    assert!(a.acquire("s2", json!({})).expect("free")["token"].as_u64() > token.as_u64());
 }
 
 #[test]
 fn a_server_that_forgets_at_a_restart_gives_no_token_twice() {
-    // Its default user may do nothing, so that it drops what scripts wrote when it reads its file.
     let redis = redis();
     let a = node("a", &place(redis.port));
     let token = a.acquire("s1", json!({})).expect("free")["token"].clone();
-    redis.kill();
+    redis.wipe();
     redis.restart();
     let extended = eventually(LIMIT, || {
         let extended = a.ask("lock.extend", json!({ "session": "s1", "token": token }));
         extended.err().filter(|refused| refused.code != "unavailable")
     });
     assert_eq!(extended.expect("an answer").code, "not_found", "the holder learns that it lost it");
-    assert_eq!(a.acquire("s2", json!({})).expect("free")["token"], 2);
+    assert!(a.acquire("s2", json!({})).expect("free")["token"].as_u64() > token.as_u64());
 }
 
 #[test]
@@ -95,7 +91,7 @@ fn a_user_with_the_rights_that_the_readme_names_can_do_everything() {
     assert_eq!(a.call("lock.list", &json!({})).expect("listed").as_array().map(Vec::len), Some(1));
     a.release("s1").expect("held");
     a.ask("lock.force_release", json!({ "admin_user_id": "root" })).expect("held once");
-    assert_eq!(a.change(&json!(1), json!({}))["revision"].as_u64().is_some(), true);
+    assert!(a.change(&json!(1), json!({}))["revision"].as_u64().is_some());
     assert!(a.host.logged("the server that keeps the locks refuses").is_empty());
 }
 

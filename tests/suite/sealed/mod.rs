@@ -4,6 +4,7 @@
 mod refused;
 mod canary;
 mod round_trip;
+mod in_the_log;
 mod tampered;
 mod rotation;
 

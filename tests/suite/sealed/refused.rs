@@ -68,6 +68,8 @@ fn whoever_reads_first_other_keys_or_opened_values_is_not() {
     accepted([&[], &[ENCRYPT, LAST], &[DECRYPT, VALIDATE]]);
     let public = VALIDATE.replace("*.port", "app.public.*");
     accepted([&[], &[ENCRYPT, &public, LAST], &[]]);
+    let first = VALIDATE.replace("schemas: [ ", "schemas: [ { match: 'app.*', schema: true }, ");
+    accepted([&[], &[ENCRYPT, &first, LAST], &[]]);
     let plain = ENCRYPT.replace("'app.*'", "'app.plain.*'");
     accepted([&[], &[&plain, MERGING], &[]]);
     // One of the keys that are sealed is not opened.

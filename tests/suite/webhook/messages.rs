@@ -29,7 +29,7 @@ fn a_conflict_is_told_when_it_is_detected_and_when_it_is_resolved() {
         (&json!("conflict_detected"), &json!("conflict_resolved"))
     );
     assert_eq!(first["config_key"], "app.x");
-    assert_eq!(first["new_value"], VALUE, "the value that is shown meanwhile");
+    assert_eq!(first["new_value"], json!([VALUE, 2]), "the value that is shown meanwhile");
     assert_eq!(first["metadata"]["conflict_id"], second["metadata"]["conflict_id"]);
     assert_eq!(first["metadata"]["siblings"], 2);
 
@@ -114,6 +114,47 @@ fn slack_and_pagerduty_are_told_in_their_own_words_and_get_no_value() {
     }
     assert_eq!(awake.wait_for(1)[0].json()["event_action"], "resolve", "nobody was asked to decide");
     for posted in told.iter().chain(&pagerduty.requests()) {
+        assert!(!String::from_utf8_lossy(&posted.body).contains(VALUE), "{posted:?}");
+    }
+    host.stop();
+}
+
+#[test]
+fn a_conflict_that_waits_for_a_decision_is_one_alert_until_it_is_decided() {
+    let (pagerduty, slack) = (HttpReceiver::default(), HttpReceiver::default());
+    let url = pagerduty.url("/v2/enqueue");
+    let site = site(&format!("url: {url}\ntemplate: pagerduty\nrouting_key: {TOKEN}"));
+    let yaml = std::fs::read_to_string(site.path("pipelines/flow.yaml")).expect("the pipeline");
+    let manual = "{ plugin: resolver, config: { strategy: manual_resolution } }";
+    let alerts = yaml
+        .replace("{ plugin: resolver }", manual)
+        .replace("plugin: webhook", &format!("plugin: webhook\n    when: \"{DECISIONS_ALONE}\""));
+    let config = format!("{{ url: '{}', template: slack }}", slack.url("/"));
+    site.write(
+        "pipelines/flow.yaml",
+        format!("{alerts}  - {{ name: slack, plugin: webhook, config: {config} }}\n"),
+    );
+    let mut host = site.start();
+    conflict(&site, &mut host);
+    let first = pagerduty.wait_for(1)[0].json();
+    assert_eq!((&first["event_action"], &first["payload"]["severity"]), (&json!("trigger"), &json!("error")));
+
+    // A further change of somebody who had seen neither makes it another conflict.
+    append(&site.path("in.ndjson"), [change("app.x", json!({ "base": 1, "new_value": [VALUE, 3] }))]);
+    let posted = pagerduty.wait_for(3);
+    let (earlier, joined) = (posted[1].json(), posted[2].json());
+    assert_eq!((&earlier["event_action"], &earlier["dedup_key"]), (&json!("resolve"), &first["dedup_key"]));
+    assert_eq!(joined["event_action"], "trigger");
+    assert_ne!(joined["dedup_key"], first["dedup_key"]);
+    assert_ne!(posted[1].header("webhook-id"), posted[2].header("webhook-id"));
+
+    append(&site.path("in.ndjson"), [change("app.x", json!({}))]);
+    let decided = pagerduty.wait_for(4)[3].json();
+    assert_eq!((&decided["event_action"], &decided["dedup_key"]), (&json!("resolve"), &joined["dedup_key"]));
+    let said: Vec<_> = slack.wait_for(3).iter().map(|posted| posted.json()["text"].clone()).collect();
+    let needed = "Configuration conflict needs a decision: app.x";
+    assert_eq!(said, [needed, needed, "Configuration conflict resolved: app.x"]);
+    for posted in pagerduty.requests().iter().chain(&slack.requests()) {
         assert!(!String::from_utf8_lossy(&posted.body).contains(VALUE), "{posted:?}");
     }
     host.stop();

@@ -55,8 +55,8 @@ fn conflict(site: &Site, host: &mut Host) {
     host.wait_until("the first change", LIMIT, |host| {
         host.get("/v1/keys/app.x").body.contains("\"revision\":1")
     });
-    let base = json!({ "base": 1 });
-    append(&site.path("in.ndjson"), [base.clone(), base].map(|more| change("app.x", more)));
+    let wanted = [1, 2].map(|n| change("app.x", json!({ "base": 1, "new_value": [VALUE, n] })));
+    append(&site.path("in.ndjson"), wanted);
 }
 
 fn numbered(n: usize) -> Vec<String> {

@@ -116,9 +116,9 @@ impl Redis {
     }
 }
 
-/// The user without a name may do everything and has a password that nobody knows: reading its log again, the server acts as
-/// that user, and one that is off would lose what transactions and scripts had written (redis/redis#14541).
-const USERS: &str = "user default on >never-given ~* &* +@all
+/// The user without a name is off and may do everything: reading its log again, the server acts as that user, and would
+/// drop what transactions and scripts had written (redis/redis#14541).
+const USERS: &str = "user default off ~* &* +@all
 user guest on >guest-secret ~* &* -@all +@read +@connection
 ";
 

@@ -22,7 +22,7 @@ use lockstep_plugin_api::{
             StateCommitted, StateEntry,
         },
     },
-    context::Submitted,
+    submit::Submitted,
 };
 use std::{
     sync::{Arc, Weak},

@@ -3,8 +3,8 @@
 //! ```text
 //! 1 | data key id (4, big endian) | nonce (12) | ciphertext | tag (16)
 //! ```
-//! AES-256-GCM with a random nonce; what is authenticated beside the value is its stored key. That tells the engine's
-//! two keyspaces apart too: a record's key begins with its namespace, which is never 0, an entry's is its revision, which
+//! AES-256-GCM with a random nonce; what is authenticated beside the value is its stored key. That tells records
+//! from entries of the log too: a record's key begins with its namespace, which is never 0, an entry's is its revision, which
 //! begins with 0 for the first 2^56 of them.
 
 use std::io;

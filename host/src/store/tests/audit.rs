@@ -1,6 +1,8 @@
 //! The audit's numbers and hashes are the writer's: nobody else's failure leaves a gap in them.
 
 use super::*;
+use crate::store::engine::{Engine, EngineOptions};
+use crate::store::sealing::Form;
 
 fn audit(entries: &[&str]) -> Commit {
     let new = |entry: &&str| NewAudit { at_us: 7, entry: (*entry).to_owned(), revision_of: None };
@@ -88,4 +90,20 @@ fn a_place_is_written_as_it_is_read() {
     for bad in ["", "4711", "x:00", "1:00", &format!("1:{}", "g0".repeat(32)), &format!("{link}0")] {
         assert!(bad.parse::<Link>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn what_an_earlier_host_kept_among_other_records_is_moved_to_its_own_keyspace() {
+    let dir = tempfile::tempdir().expect("a folder");
+    drop(open(dir.path()));
+    let key = stored_key(Namespace::Audit, b"old");
+    let engine = Engine::open(dir.path(), Form::Plain, EngineOptions::new(1 << 20));
+    let engine = engine.map_err(|error| error.to_string()).expect("opened");
+    engine.keyspaces.records.insert(&key, b"entry").expect("written");
+    drop(engine);
+    let store = open(dir.path());
+    assert_eq!(store.get(Namespace::Audit, b"old").expect("readable").as_deref(), Some(&b"entry"[..]));
+    let left = store.handle.shared.with_engine(|engine| Ok(engine.keyspaces.records.prefix(&key).count()));
+    assert_eq!(left.expect("readable"), 0);
+    assert_eq!(store.scan(Namespace::Audit, b"", None, 9).expect("readable").len(), 1);
 }

@@ -14,12 +14,18 @@ use crate::{
 };
 use futures_util::StreamExt;
 use lockstep_plugin_api::{backoff::Backoff, prelude::*};
-use redis::Msg;
+use redis::{Msg, aio::PubSub};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tracing::{debug, info, warn};
+
+/// After how long without a message it is asked whether the connection lives.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// How many messages become one commit.
 const MOST_AT_ONCE: usize = 256;
@@ -83,10 +89,7 @@ pub async fn listen(locks: Arc<Locks>) {
                     }
                     backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
                     locks.waiting.wake_all();
-                    let mut messages = connection.into_on_message();
-                    while let Some(message) = messages.next().await {
-                        take(&locks, &message, &hear).await;
-                    }
+                    hear_all(&locks, connection, &hear).await;
                 }
                 Err(fault) if !is_away => {
                     is_away = true;
@@ -113,7 +116,27 @@ pub async fn listen(locks: Arc<Locks>) {
     }
 }
 
-async fn take(locks: &Locks, message: &Msg, hear: &mpsc::Sender<(Event, String)>) {
+/// Takes messages until the connection is lost; one on which nothing comes, not even what this host says itself, is.
+async fn hear_all(locks: &Locks, connection: PubSub, hear: &mpsc::Sender<(Event, String)>) {
+    let mut messages = connection.into_on_message();
+    let mut is_asked = false;
+    loop {
+        match timeout(QUIET, messages.next()).await {
+            Ok(Some(message)) => {
+                is_asked = false;
+                take(locks, &message, hear);
+            }
+            Ok(None) => return,
+            Err(_) if is_asked => return,
+            Err(_) => {
+                is_asked = true;
+                let _ = locks.remote.tell("\n\n").await;
+            }
+        }
+    }
+}
+
+fn take(locks: &Locks, message: &Msg, hear: &mpsc::Sender<(Event, String)>) {
     let Ok(text) = std::str::from_utf8(message.get_payload_bytes()) else { return };
     let mut lines = text.splitn(3, '\n');
     let [next, said, lease] = std::array::from_fn(|_| lines.next().unwrap_or_default());
@@ -125,7 +148,8 @@ async fn take(locks: &Locks, message: &Msg, hear: &mpsc::Sender<(Event, String)>
         return;
     }
     if let Some(event) = event(&said, &AnyText::read(lease.as_bytes())) {
-        let _ = hear.send((event, said.node)).await;
+        // A host that cannot write down so fast what the others do misses some of it, and is not late with its own.
+        let _ = hear.try_send((event, said.node));
     }
 }
 

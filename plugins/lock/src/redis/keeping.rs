@@ -2,13 +2,13 @@
 
 use super::{
     answers::Kept,
+    known::Due,
     locks::{Locks, blocking},
-    registry::Due,
 };
 use crate::{event::What, lease::Lease, name::LockName};
 use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// How long the server is asked about a lease that nobody extends.
 const WITHIN: Duration = Duration::from_millis(500);
@@ -51,11 +51,11 @@ async fn look(locks: &Arc<Locks>, name: &LockName, lease: &Arc<Lease>) {
     if current.is_none_or(|current| current.token != lease.token || current.ends > now.mono) {
         return;
     }
-    let (session, token) = (&lease.session, lease.token);
-    let what = match locks.remote.extend(name, session, token, Duration::ZERO, "", WITHIN).await {
+    let holder = (lease.session.as_str(), lease.token);
+    let what = match locks.remote.extend(name, holder, Duration::ZERO, "", Instant::now() + WITHIN).await {
         Ok(Kept::Held(row)) => {
             if let Ok(lease) = locks.read(&row, now) {
-                return locks.registry.update(name, &Arc::new(lease));
+                return locks.registry.change(|known| known.update(name, &Arc::new(lease)));
             }
             What::Lost
         }
@@ -70,8 +70,8 @@ async fn look(locks: &Arc<Locks>, name: &LockName, lease: &Arc<Lease>) {
 /// The holder could not be told in time that it holds the lock still.
 async fn give_up(locks: &Arc<Locks>, name: &LockName, lease: Arc<Lease>) {
     let _turn = locks.turns.take(name).await;
-    if locks.registry.is_unanswered(name, lease.token) {
-        locks.registry.give_up(name, lease.clone());
+    if locks.registry.see(|known| known.is_unanswered(name, lease.token)) {
+        locks.registry.change(|known| known.give_up(name, lease.clone()));
         let _ = locks.end(name, lease, What::Lost, None).await;
     }
 }
@@ -80,7 +80,9 @@ async fn give_up(locks: &Arc<Locks>, name: &LockName, lease: Arc<Lease>) {
 async fn give_back(locks: &Arc<Locks>, name: &LockName, lease: &Lease) {
     let holder = (lease.session.as_str(), Some(lease.token));
     let is_over = lease.ends + Duration::from_secs(1) < locks.registry.clock.now().mono;
-    if is_over || locks.remote.release(name, holder, "given-up", true, "").await.is_ok() {
-        locks.registry.is_returned(name);
+    if is_over
+        || locks.remote.release(name, holder, "given-up", true, "", Instant::now() + WITHIN).await.is_ok()
+    {
+        locks.registry.change(|known| known.is_returned(name));
     }
 }

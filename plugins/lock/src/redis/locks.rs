@@ -3,11 +3,11 @@
 //! Invariant: nothing here is done about one lock at the same time as something else of this host about it.
 
 use super::{
-    answers::{By, Forced, Found, Kept},
+    answers::{By, Forced, Kept},
     channel::Announcer,
     connection::Fault,
     registry::Registry,
-    remote::{Remote, WITHIN},
+    remote::{Remote, deadline},
     text::{AnyText, Row, middle},
     turns::Turns,
     waiting::Waiting,
@@ -15,15 +15,19 @@ use super::{
 use crate::{
     clock::Now,
     event::{Event, What},
-    lease::{Lease, Shown, ShownLease},
+    lease::{Lease, Shown},
     meters::Tally,
     name::LockName,
     refusal::Refusal,
-    request::{Answer, Request, Whose},
+    request::{Answer, Request},
 };
 use lockstep_plugin_api::prelude::*;
 use std::{panic::resume_unwind, sync::Arc, time::Duration};
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{
+    sync::{OwnedMutexGuard, watch},
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -67,8 +71,8 @@ impl Locks {
         token: u64,
         ttl: Option<Duration>,
     ) -> Result<Answer, Refusal> {
-        let _turn = self.turns.take(name).await;
-        if self.registry.is_given_up(name, token) {
+        let (until, _turn) = self.turn(name).await?;
+        if self.registry.see(|known| known.is_given_up(name, token)) {
             return Err(Refusal::NotHeld);
         }
         let ttl = match ttl.or_else(|| self.own(name, session, token).map(|lease| lease.ttl())) {
@@ -77,10 +81,10 @@ impl Locks {
         };
         let asked = self.registry.clock.now();
         let middle = middle(ttl, &self.registry.rules, asked);
-        match self.remote.extend(name, session, token, ttl, &middle, WITHIN).await {
+        match self.remote.extend(name, (session, token), ttl, &middle, until).await {
             Ok(Kept::Held(row)) => {
                 let lease = Arc::new(self.read(&row, asked)?);
-                self.registry.update(name, &lease);
+                self.registry.change(|known| known.update(name, &lease));
                 Ok(Answer::Lease(Box::new(self.shown(name, &lease))))
             }
             Ok(Kept::Ended(row)) => {
@@ -93,7 +97,7 @@ impl Locks {
                 Err(Refusal::NotHeld)
             }
             Err(fault) => {
-                self.registry.unanswered(name, token);
+                self.registry.change(|known| known.unanswered(name, token));
                 Err(refusal(&fault))
             }
         }
@@ -131,25 +135,25 @@ impl Locks {
     }
 
     /// Gives a lease back, once or wholly; how often the session still has it.
-    async fn give_back(
+    pub(super) async fn give_back(
         self: &Arc<Self>,
         name: &LockName,
         (session, token): (&str, Option<u64>),
         request: &str,
         is_whole: bool,
     ) -> Result<u32, Refusal> {
-        let _turn = self.turns.take(name).await;
+        let (until, _turn) = self.turn(name).await?;
         // Named by its token, so that a repeat that comes late takes no later lease of the session.
         let known = self.registry.lease(name).filter(|lease| lease.session == session);
         let token = token.or(known.map(|lease| lease.token));
         let (asked, message) = (self.registry.clock.now(), self.announcer.message(&What::Released));
-        match self.remote.release(name, (session, token), request, is_whole, &message).await {
+        match self.remote.release(name, (session, token), request, is_whole, &message, until).await {
             Ok(Kept::Released { lease: row, is_repeat }) => {
                 let lease = Arc::new(self.read(&row, asked)?);
                 let released = u64::from(!is_repeat);
                 self.registry.meters.count(Tally { released, ..Tally::default() }, &[]);
                 if row.depth > 0 {
-                    self.registry.update(name, &lease);
+                    self.registry.change(|known| known.update(name, &lease));
                 } else if !is_repeat || self.own(name, session, lease.token).is_some() {
                     self.end_told(name, lease, What::Released, None).await?;
                 }
@@ -177,11 +181,11 @@ impl Locks {
         reason: String,
         expected: Option<u64>,
     ) -> Result<Answer, Refusal> {
-        let _turn = self.turns.take(name).await;
+        let (until, _turn) = self.turn(name).await?;
         let what = What::Forced { admin, reason };
         let (asked, floor) = (self.registry.clock.now(), self.floor(name).await?);
         let (request, message) = (format!("f:{}", Uuid::new_v4()), self.announcer.message(&what));
-        let forced = self.remote.force_release(name, expected, floor, &request, &message).await;
+        let forced = self.remote.force_release(name, expected, floor, &request, &message, until).await;
         match forced.map_err(|fault| refusal(&fault))? {
             Forced::Lease { lease: row, token } => {
                 let lease = Arc::new(self.read(&row, asked)?);
@@ -201,8 +205,22 @@ impl Locks {
         }
     }
 
-    /// The token that is registered here: what the server gives has to be greater.
+    /// Waits for a turn at a lock; until when the server is asked in it. Whoever is before may wait for a server that is
+    /// away, and nobody waits for that longer than for the server itself.
+    pub async fn turn(&self, name: &LockName) -> Result<(Instant, OwnedMutexGuard<()>), Refusal> {
+        let until = deadline();
+        match timeout_at(until, self.turns.take(name)).await {
+            Ok(turn) => Ok((until, turn)),
+            Err(_) => Err(Refusal::Away),
+        }
+    }
+
+    /// The token that is registered here: what the server gives has to be greater. What this host remembers will do, for
+    /// a grant that is not above what is registered by then is given back.
     pub async fn floor(self: &Arc<Self>, name: &LockName) -> Result<u64, Refusal> {
+        if let Some(registered) = self.registry.see(|known| known.registered(name)) {
+            return Ok(registered);
+        }
         let (locks, name) = (self.clone(), name.clone());
         blocking(move || locks.registry.registered(&name)).await.map_err(|error| unavailable(&error))
     }
@@ -211,7 +229,7 @@ impl Locks {
     async fn close(self: &Arc<Self>, session: &str) -> Result<Answer, Refusal> {
         let waiting = self.waiting.close(session);
         let (mut released, mut failed) = (0, None);
-        for (name, lease) in self.registry.of_session(session) {
+        for (name, lease) in self.registry.see(|known| known.of_session(session)) {
             let request = format!("c:{}", Uuid::new_v4());
             match self.give_back(&name, (session, Some(lease.token)), &request, true).await {
                 Ok(_) => released += 1,
@@ -223,50 +241,6 @@ impl Locks {
             Some(refusal) => Err(refusal),
             None => Ok(Answer::Closed { released, waiting }),
         }
-    }
-
-    async fn info(&self, name: &LockName) -> Result<Answer, Refusal> {
-        let asked = self.registry.clock.now();
-        let found = self.remote.info(name).await.map_err(|fault| refusal(&fault))?;
-        let lock = self.remote.names().lock(name);
-        Ok(Answer::Info(found.map(|found| self.shown_as(Some(name), lock, found, asked))))
-    }
-
-    async fn list(&self, of: &Whose) -> Result<Answer, Refusal> {
-        let asked = self.registry.clock.now();
-        let found = self.remote.list(of).await.map_err(|fault| refusal(&fault))?;
-        let mut shown = Vec::new();
-        for (lock, found) in found {
-            let Some(rest) = self.remote.names().rest(&lock) else { continue };
-            // What a lock is called says whose it is only together with what is in it.
-            let tenant = match found.text.is_of(rest) {
-                true => found.text.tenant_id(),
-                false => rest.split_once(':').map(|(tenant, _)| tenant).filter(|tenant| *tenant != "global"),
-            };
-            if matches!(of, Whose::Tenant(wanted) if wanted.as_deref() != tenant) {
-                continue;
-            }
-            let name = found.text.name().filter(|_| found.text.is_of(rest));
-            shown.push(self.shown_as(name.as_ref(), lock, found, asked));
-        }
-        Ok(Answer::List(shown))
-    }
-
-    fn shown_as(&self, name: Option<&LockName>, lock: String, found: Found, asked: Now) -> Shown {
-        let lease = found.row.as_ref().and_then(|row| row.lease(&self.registry.rules, asked).ok());
-        match (name, lease) {
-            (Some(name), Some(lease)) => Shown::Lease(Box::new(ShownLease::new(name, lock, &lease, asked))),
-            _ => {
-                let rest = self.remote.names().rest(&lock).unwrap_or_default();
-                let expires_at_us = found.left.map(|left| after(asked, left));
-                Shown::Foreign(found.text.into_shown(&lock, rest, expires_at_us))
-            }
-        }
-    }
-
-    /// A lease as callers see it.
-    pub fn shown(&self, name: &LockName, lease: &Lease) -> ShownLease {
-        ShownLease::new(name, self.remote.names().lock(name), lease, self.registry.clock.now())
     }
 
     /// A lease of the server's, which was asked at this instant.

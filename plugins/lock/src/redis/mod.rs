@@ -2,7 +2,7 @@
 //! class.
 //!
 //! Reading order: `names` and `text` (what lies there), `scripts` (what is done there, atomically), `remote` (how it is
-//! asked for), `registry` (what this host knows and writes down), `taking` and `locks` (what callers ask), `keeping` and
+//! asked for), `known` and `registry` (what this host remembers and writes down), `locks`, `taking` and `showing` (what callers ask), `keeping` and
 //! `channel` (what happens beside that).
 //! Invariant: the server decides who holds a lock; a caller hears of a grant only when its token is registered here.
 
@@ -13,12 +13,14 @@ mod text;
 mod scripts;
 mod answers;
 mod remote;
+mod known;
 mod registry;
 mod turns;
 mod waiting;
 mod channel;
 mod locks;
 mod taking;
+mod showing;
 mod keeping;
 
 pub use config::RedisConfig;

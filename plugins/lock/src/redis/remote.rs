@@ -17,7 +17,12 @@ use std::time::Duration;
 use tokio::time::{Instant, error::Elapsed, sleep, timeout_at};
 
 /// How long a request is tried before its caller is told that the server is away.
-pub const WITHIN: Duration = Duration::from_secs(5);
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Until when a request that begins now is tried.
+pub fn deadline() -> Instant {
+    Instant::now() + WITHIN
+}
 
 /// How long until the next try.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -58,7 +63,7 @@ impl Remote {
     }
 
     /// Takes a lock.
-    pub async fn acquire(&self, name: &LockName, take: &Take<'_>) -> Result<Taken, Fault> {
+    pub async fn acquire(&self, name: &LockName, take: &Take<'_>, until: Instant) -> Result<Taken, Fault> {
         let arguments = [
             take.session,
             take.owner,
@@ -71,21 +76,20 @@ impl Remote {
             &take.parts.middle,
             &take.parts.tail,
         ];
-        Taken::read(self.run(&ACQUIRE, name, &arguments, WITHIN).await?)
+        Taken::read(self.run(&ACQUIRE, name, &arguments, until).await?)
     }
 
     /// Lets a lease last; for `ZERO` it only looks.
     pub async fn extend(
         &self,
         name: &LockName,
-        session: &str,
-        token: u64,
+        (session, token): (&str, u64),
         ttl: Duration,
         middle: &str,
-        within: Duration,
+        until: Instant,
     ) -> Result<Kept, Fault> {
         let arguments = [session, &token.to_string(), &ttl.as_millis().to_string(), middle];
-        Kept::read(self.run(&EXTEND, name, &arguments, within).await?)
+        Kept::read(self.run(&EXTEND, name, &arguments, until).await?)
     }
 
     /// Gives a lease back, once or wholly.
@@ -96,11 +100,12 @@ impl Remote {
         request: &str,
         is_whole: bool,
         message: &str,
+        until: Instant,
     ) -> Result<Kept, Fault> {
         let token = token.map(|token| token.to_string()).unwrap_or_default();
         let whole = if is_whole { "1" } else { "0" };
         let arguments = [session, &token, request, whole, &self.names.channel(), message];
-        Kept::read(self.run(&RELEASE, name, &arguments, WITHIN).await?)
+        Kept::read(self.run(&RELEASE, name, &arguments, until).await?)
     }
 
     /// Takes a lock away.
@@ -111,15 +116,16 @@ impl Remote {
         floor: u64,
         request: &str,
         message: &str,
+        until: Instant,
     ) -> Result<Forced, Fault> {
         let expected = expected.map(|token| token.to_string()).unwrap_or_default();
         let arguments = [expected.as_str(), &floor.to_string(), request, &self.names.channel(), message];
-        Forced::read(self.run(&FORCE_RELEASE, name, &arguments, WITHIN).await?)
+        Forced::read(self.run(&FORCE_RELEASE, name, &arguments, until).await?)
     }
 
     /// Takes a waiter out of the line.
     pub async fn leave(&self, name: &LockName, waiter: &str) -> Result<(), Fault> {
-        self.run(&LEAVE, name, &[waiter, &self.names.channel()], WITHIN).await.map(drop)
+        self.run(&LEAVE, name, &[waiter, &self.names.channel()], deadline()).await.map(drop)
     }
 
     /// Tells the other hosts.
@@ -150,7 +156,7 @@ impl Remote {
 
     /// Every lock of these, by its name in Redis.
     pub async fn list(&self, of: &Whose) -> Result<Vec<(String, Found)>, Fault> {
-        let (pattern, mut tries) = (self.names.pattern(of), Tries::new(WITHIN));
+        let (pattern, mut tries) = (self.names.pattern(of), Tries::until(deadline()));
         let names = loop {
             let tried = timeout_at(tries.deadline, self.names_once(&pattern)).await;
             if let Some(names) = tries.settle(tried).await {
@@ -176,7 +182,7 @@ impl Remote {
     }
 
     async fn send(&self, parts: Vec<Part>) -> Result<Vec<Vec<Option<Value>>>, Fault> {
-        let mut tries = Tries::new(WITHIN);
+        let mut tries = Tries::until(deadline());
         loop {
             let tried = timeout_at(tries.deadline, self.send_once(parts.clone())).await;
             if let Some(answers) = tries.settle(tried).await {
@@ -197,9 +203,9 @@ impl Remote {
         script: &Script,
         name: &LockName,
         arguments: &[&str],
-        within: Duration,
+        until: Instant,
     ) -> Result<Value, Fault> {
-        let (keys, mut tries) = (self.names.keys(name), Tries::new(within));
+        let (keys, mut tries) = (self.names.keys(name), Tries::until(until));
         loop {
             let tried = timeout_at(tries.deadline, self.run_once(script, &keys, arguments)).await;
             if let Some(answer) = tries.settle(tried).await {
@@ -239,8 +245,8 @@ struct Tries {
 }
 
 impl Tries {
-    fn new(within: Duration) -> Self {
-        Self { deadline: Instant::now() + within, last: Fault::silent() }
+    fn until(deadline: Instant) -> Self {
+        Self { deadline, last: Fault::silent() }
     }
 
     /// What came of a try; nothing if another one is to be made, and then it is time for it.

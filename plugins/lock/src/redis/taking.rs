@@ -5,7 +5,7 @@ use super::{
     answers::{By, Taken},
     locks::{Locks, blocking, locked, refusal, unavailable},
     registry::Grant,
-    remote::Take,
+    remote::{Take, deadline},
     text::{Parts, Row},
     waiting::Ticket,
 };
@@ -74,7 +74,9 @@ impl Locks {
             let patience = if left.is_zero() { Duration::ZERO } else { PATIENCE };
             match self.take(name, ask, &request, &ticket, patience).await {
                 Ok(Try::Granted(lease)) if ticket.is_closed() => {
-                    self.undo(name, &lease).await;
+                    // It was told of, so its end is, too. Should that fail, it ends by itself.
+                    let (holder, end) = ((lease.session.as_str(), Some(lease.token)), Uuid::new_v4());
+                    let _ = self.give_back(name, holder, &format!("c:{end}"), false).await;
                     break Err(Refusal::SessionClosed);
                 }
                 Ok(Try::Granted(lease)) => break Ok(lease),
@@ -115,7 +117,7 @@ impl Locks {
         ticket: &Ticket<'_>,
         patience: Duration,
     ) -> Result<Try, Refusal> {
-        let _turn = self.turns.take(name).await;
+        let (until, _turn) = self.turn(name).await?;
         for _ in 0..MOST_STALE {
             let floor = self.floor(name).await?;
             let asked = self.registry.clock.now();
@@ -130,7 +132,7 @@ impl Locks {
                 patience,
                 parts: &parts,
             };
-            match self.remote.acquire(name, &take).await.map_err(|fault| refusal(&fault))? {
+            match self.remote.acquire(name, &take, until).await.map_err(|fault| refusal(&fault))? {
                 Taken::Granted { lease, is_first, ended } => {
                     let ended = ended.and_then(|ended| self.read(&ended, asked).ok());
                     let lease = self.read(&lease, asked)?;
@@ -162,12 +164,16 @@ impl Locks {
         let is_told = before.is_some();
         let entered = lease.depth.saturating_sub(before.map_or(0, |before| before.depth)).min(1);
         let given = Arc::new(lease.clone());
+        let expired = ended.clone().filter(|ended| !self.registry.is_told(name, ended.token));
         let grant = Grant { name: name.clone(), lease, is_first, ended };
         let locks = self.clone();
         match blocking(move || locks.registry.register(grant)).await {
             Ok(Some(lease)) => {
                 let tally = Tally { acquired: entered.into(), ..Tally::default() };
                 self.registry.meters.count(tally, &[]);
+                if let Some(expired) = expired {
+                    self.announcer.tell(self, name, &expired, &What::Expired);
+                }
                 if is_first && !is_told {
                     self.announcer.tell(self, name, &lease, &What::Acquired);
                 }
@@ -188,7 +194,7 @@ impl Locks {
     async fn undo(&self, name: &LockName, lease: &Lease) {
         let (holder, request) =
             ((lease.session.as_str(), Some(lease.token)), format!("u:{}", Uuid::new_v4()));
-        let _ = self.remote.release(name, holder, &request, false, "").await;
+        let _ = self.remote.release(name, holder, &request, false, "", deadline()).await;
     }
 }
 

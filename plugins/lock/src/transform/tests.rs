@@ -375,6 +375,30 @@ fn tenants_are_listed_apart_and_together() {
     assert_eq!(listed(json!({ "tenant_id": "t1" })), [t1]);
 }
 
+/// Asks for the locks of everybody, as a component that is no operator.
+struct Curious(Context);
+
+impl Transform for Curious {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, context: &Context) -> Result<Self> {
+        Ok(Self(context.clone()))
+    }
+
+    fn apply(&mut self, _: Record, _: &mut Output) -> Result<()> {
+        self.0.call_blocking::<Value>("lock.list", &json!({}))?;
+        self.0.call_blocking::<Value>("lock.list", &json!({ "all_tenants": true })).map(drop)
+    }
+}
+
+#[test]
+fn the_locks_of_all_tenants_are_for_operators() {
+    let site = site();
+    let mut curious = testing::transform_at::<Curious>("{}", &site.place).expect("a component");
+    let applied = curious.apply(vec![Record::new("1")]).expect("applied");
+    assert_eq!(applied.failed[0].1.code(), Some("forbidden"), "{:?}", applied.failed);
+}
+
 #[test]
 fn what_cannot_work_is_refused_before_it_starts() {
     let refused = |config: Value, place: &Place| {

@@ -1,6 +1,6 @@
 //! Reading JSON text into a [`Value`].
 
-use super::{Number, Value};
+use super::{Number, Value, n_plain};
 use std::collections::BTreeMap;
 
 /// How deeply values may be nested: what recurses over them must not run out of stack.
@@ -85,14 +85,14 @@ impl<'a> Reader<'a> {
         let bytes = self.text.as_bytes();
         let (mut end, mut is_plain) = (start + 1, true);
         loop {
+            end += n_plain(bytes.get(end..).unwrap_or_default());
             match bytes.get(end) {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     is_plain = false;
                     end += 2;
                 }
-                Some(0..=0x1f) | None => return Err(self.not_json()),
-                Some(_) => end += 1,
+                Some(_) | None => return Err(self.not_json()),
             }
         }
         self.at = end + 1;

@@ -10,6 +10,14 @@ pub(crate) use template::Template;
 use crate::{config::Severity, facts::Facts};
 use lockstep_plugin_api::prelude::*;
 
+/// What is sent about an event.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    /// By what the receiver knows it.
+    pub(crate) id: Text,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// The form of every message of one sink.
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -24,20 +32,21 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    /// The bytes to send.
+    /// The messages about an event, in order; one, unless its receiver has to be told of something else first.
     ///
     /// # Errors
     /// `Rejected`, if this form cannot tell of this event.
-    pub(crate) fn render(&self, facts: &Facts<'_>, node: &str) -> Result<Vec<u8>> {
-        match self {
-            Self::Raw { values } => raw::body(facts, *values),
-            Self::Slack { values } => slack::body(facts, *values),
+    pub(crate) fn render(&self, facts: &Facts<'_>, node: &str) -> Result<Vec<Rendered>> {
+        let bytes = match self {
+            Self::Raw { values } => raw::body(facts, *values)?,
+            Self::Slack { values } => slack::body(facts, *values)?,
+            Self::Own(template) => template.render(facts),
             Self::PagerDuty { routing_key, severity, values } => {
                 let service = pagerduty::Service { routing_key, severity: *severity, node };
-                pagerduty::body(facts, &service, *values)
+                return pagerduty::messages(facts, &service, *values);
             }
-            Self::Own(template) => Ok(template.render(facts)),
-        }
+        };
+        Ok(vec![Rendered { id: facts.id.into(), bytes }])
     }
 }
 

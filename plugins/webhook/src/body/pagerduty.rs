@@ -1,6 +1,6 @@
 //! An event for PagerDuty's Events API v2: a conflict is one alert, from its detection to its resolution.
 
-use super::{raw::Raw, shortened};
+use super::{Rendered, raw::Raw, shortened};
 use crate::{config::Severity, events::CONFLICT_RESOLVED, facts::Facts};
 use lockstep_plugin_api::prelude::*;
 use serde::Serialize;
@@ -39,22 +39,43 @@ struct Payload<'a> {
     custom_details: Raw<'a>,
 }
 
-/// The message.
+/// The messages: a conflict that goes on from another one takes the place of its alert.
 ///
 /// # Errors
 /// `Rejected`, if the event names no conflict.
-pub(super) fn body(facts: &Facts<'_>, service: &Service<'_>, values: bool) -> Result<Vec<u8>> {
-    let change = facts.change;
+pub(super) fn messages(facts: &Facts<'_>, service: &Service<'_>, values: bool) -> Result<Vec<Rendered>> {
+    let mut messages = Vec::new();
+    if let Some(earlier) = facts.supersedes().filter(|id| id.len() <= DEDUP_KEY) {
+        let id = format!("{}-superseded", facts.id);
+        messages.push(message(id.into(), &event(facts, service, values, ("resolve", earlier)))?);
+    }
     let conflict = facts.conflict_id().filter(|id| id.len() <= DEDUP_KEY).ok_or_else(|| {
         Error::rejected(
             "bad_message",
             "the event names no conflict, so PagerDuty could not tell it from others",
         )
     })?;
-    let event = Event {
+    let is_over = facts.change.event_type() == CONFLICT_RESOLVED;
+    let action = if is_over { "resolve" } else { "trigger" };
+    messages.push(message(facts.id.into(), &event(facts, service, values, (action, conflict)))?);
+    Ok(messages)
+}
+
+fn message(id: Text, event: &Event<'_>) -> Result<Rendered> {
+    Ok(Rendered { id, bytes: serde_json::to_vec(event).map_err(Error::failed)? })
+}
+
+fn event<'a>(
+    facts: &'a Facts<'_>,
+    service: &'a Service<'_>,
+    values: bool,
+    (event_action, dedup_key): (&'static str, &'a str),
+) -> Event<'a> {
+    let change = facts.change;
+    Event {
         routing_key: service.routing_key.expose(),
-        event_action: if change.event_type() == CONFLICT_RESOLVED { "resolve" } else { "trigger" },
-        dedup_key: conflict,
+        event_action,
+        dedup_key,
         client: "Lockstep",
         payload: Payload {
             summary: shortened(&format!("{}: {}", facts.title(), facts.key_with_tenant()), SUMMARY),
@@ -66,8 +87,7 @@ pub(super) fn body(facts: &Facts<'_>, service: &Service<'_>, values: bool) -> Re
             class: change.event_type(),
             custom_details: Raw::new(facts, values),
         },
-    };
-    serde_json::to_vec(&event).map_err(Error::failed)
+    }
 }
 
 fn severity(facts: &Facts<'_>, configured: Option<Severity>) -> Severity {

@@ -16,6 +16,9 @@ pub(super) struct Raw<'a> {
     new_value: Option<&'a Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     old_value: Option<&'a Json>,
+    /// What each author of a conflict wants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    siblings: Option<&'a Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +54,7 @@ impl<'a> Raw<'a> {
             tenant_id: change.tenant_id(),
             new_value: values.then(|| change.new_value()),
             old_value: change.old_value().filter(|_| values),
+            siblings: change.siblings().filter(|_| values && facts.is_about_conflict()),
             timestamp: facts.timestamp(),
             user_id: change.user_id(),
             source_node: change.source_node(),

@@ -19,9 +19,16 @@ fn conflict(metadata: Value) -> Change {
     change
 }
 
+fn all_rendered(body: &Body, change: &Change) -> Vec<(String, Value)> {
+    let messages = body.render(&Facts::new(change, "0198-id"), "node-1").expect("messages");
+    let read = |one: Rendered| (one.id.to_string(), serde_json::from_slice(&one.bytes).expect("JSON"));
+    messages.into_iter().map(read).collect()
+}
+
 fn rendered(body: &Body, change: &Change) -> Value {
-    let bytes = body.render(&Facts::new(change, "0198-id"), "node-1").expect("a message");
-    serde_json::from_slice(&bytes).expect("JSON")
+    let [(id, message)] = all_rendered(body, change).try_into().expect("one message");
+    assert_eq!(id, "0198-id");
+    message
 }
 
 fn pagerduty(severity: Option<Severity>) -> Body {
@@ -54,8 +61,9 @@ fn the_raw_message_has_the_contracts_fields_and_values_only_if_they_are_wanted()
 fn a_sealed_value_is_passed_as_it_is() {
     let sealed = r#"{"$enc":{"v":1,"alg":"A256GCM","kid":"k","dk":"ZA==","n":"bg==","ct":"Y3Q="}}"#;
     let change = Change::new("app.x", Json::parse(sealed).expect("JSON"));
-    let bytes = Body::Raw { values: true }.render(&Facts::new(&change, "i"), "n").expect("a message");
-    assert!(String::from_utf8(bytes).expect("text").contains(&format!(r#""new_value":{sealed}"#)));
+    let messages = Body::Raw { values: true }.render(&Facts::new(&change, "i"), "n").expect("a message");
+    let text = String::from_utf8_lossy(&messages[0].bytes);
+    assert!(text.contains(&format!(r#""new_value":{sealed}"#)), "{text}");
 }
 
 /// Block Kit: a header of plain text up to 150 characters, a section of up to 10 fields, mrkdwn in which `&`, `<` and `>`
@@ -124,6 +132,31 @@ fn pagerduty_opens_and_resolves_one_alert_per_conflict() {
 }
 
 #[test]
+fn a_conflict_that_goes_on_from_another_takes_the_place_of_its_alert() {
+    let change = conflict(json!({ "supersedes": "c-0", "requires_human_intervention": true }));
+    let messages = all_rendered(&pagerduty(None), &change);
+    let told: Vec<_> = messages
+        .iter()
+        .map(|(id, event)| (id.as_str(), event["event_action"].as_str(), event["dedup_key"].as_str()))
+        .collect();
+    let expected =
+        [("0198-id-superseded", Some("resolve"), Some("c-0")), ("0198-id", Some("trigger"), Some("c-1"))];
+    assert_eq!(told, expected);
+    let told_again = conflict(json!({ "supersedes": "c-0", "open_since": "2024-01-01T12:00:00.000000Z" }));
+    assert_eq!(rendered(&pagerduty(None), &told_again)["dedup_key"], "c-1");
+}
+
+#[test]
+fn what_competing_authors_want_is_a_value() {
+    let mut change =
+        conflict(json!({ "superseded_record": { "a": "hunter2" }, "resolution": { "a": "hunter2" } }));
+    change.set_siblings(Some(Json::write(&json!([{ "new_value": "hunter2" }])).expect("JSON")));
+    assert_eq!(rendered(&Body::Raw { values: true }, &change)["siblings"][0]["new_value"], "hunter2");
+    assert!(!rendered(&Body::Raw { values: false }, &change).to_string().contains("hunter2"));
+    assert!(!rendered(&pagerduty(None), &change).to_string().contains("hunter2"));
+}
+
+#[test]
 fn pagerduty_is_told_how_bad_it_is() {
     let severity = |configured, metadata| {
         rendered(&pagerduty(configured), &conflict(metadata))["payload"]["severity"]
@@ -143,7 +176,7 @@ fn pagerduty_is_told_how_bad_it_is() {
 fn what_names_no_conflict_is_no_alert() {
     let mut change = conflict(json!({}));
     change.set_metadata(None);
-    let error = pagerduty(None).render(&Facts::new(&change, "i"), "n").expect_err("no conflict");
+    let error = pagerduty(None).render(&Facts::new(&change, "i"), "n").map(drop).expect_err("no conflict");
     assert_eq!(error.code(), Some("bad_message"));
 }
 

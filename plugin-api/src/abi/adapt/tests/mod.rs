@@ -4,6 +4,7 @@ mod async_source;
 mod async_sink;
 mod blocking_source;
 mod replies;
+mod transform;
 
 use std::time::Duration;
 

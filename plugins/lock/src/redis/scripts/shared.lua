@@ -28,10 +28,14 @@ local function keep()
   if s.depth > 0 then redis.call('PERSIST', state) else redis.call('PEXPIRE', state, 60000) end
 end
 
+local function milliseconds()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
 -- Whoever waits, from the head: name, owner, and until when it is believed to.
 local function living()
-  local time = redis.call('TIME')
-  local now, line = time[1] * 1000 + math.floor(time[2] / 1000), {}
+  local now, line = milliseconds(), {}
   if s.line then
     for _, waiter in ipairs(cjson.decode(s.line)) do
       if waiter[3] > now then line[#line + 1] = waiter end
@@ -50,10 +54,13 @@ local function tell(channel, message, text)
   redis.pcall('PUBLISH', channel, (next and next[1] or '') .. '\n' .. message .. '\n' .. text)
 end
 
--- Counts the token on: above everything given here and everything that the host has seen.
+-- Counts the token on: above everything given here, everything that the host has seen, and the time. Where the count was
+-- lost, with everything or with the end of it, the time is ahead of every token that was given under it: no lock is given on
+-- in every millisecond. So no token comes twice, and none is below one that another host has seen.
 local function next_token(floor)
   local given = tonumber(redis.call('GET', fence) or '0')
-  local token = string.format('%.0f', math.max(given, tonumber(floor), tonumber(s.token or '0')) + 1)
+  local least = math.max(given, tonumber(floor), tonumber(s.token or '0'), milliseconds())
+  local token = string.format('%.0f', least + 1)
   redis.call('SET', fence, token)
   return token
 end

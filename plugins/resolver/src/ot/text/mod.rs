@@ -107,9 +107,23 @@ fn take<'a>(rest: &mut &'a str, n: usize) -> Result<&'a str, Mismatch> {
 
 /// Where the character with this number begins; the end of the text if there are exactly so many.
 fn byte_of(text: &str, n: usize) -> Option<usize> {
-    let starts = text.char_indices().map(|(at, _)| at);
-    starts.chain(std::iter::once(text.len())).nth(n)
+    let is_start = |byte: &u8| byte & 0xc0 != 0x80;
+    let (mut at, mut left) = (0, n);
+    // Characters are counted block by block, and one by one in the last.
+    for block in text.as_bytes().chunks_exact(BLOCK) {
+        let n_starts = block.iter().filter(|byte| is_start(byte)).count();
+        if n_starts > left {
+            break;
+        }
+        (at, left) = (at + BLOCK, left - n_starts);
+    }
+    let starts = text.as_bytes()[at..].iter().enumerate().filter(|(_, byte)| is_start(byte));
+    let starts = starts.map(|(behind, _)| at + behind);
+    starts.chain(std::iter::once(text.len())).nth(left)
 }
+
+/// How many bytes of a text are looked at together.
+const BLOCK: usize = 32;
 
 fn piece(json: &Value) -> Result<Piece<'_>, Malformed> {
     match json {

@@ -80,23 +80,26 @@ fn d_36_to_d_39_the_test_of_that_fails_with_the_guides_algorithm() {
     assert!(n > CASES as usize / 20, "{n}");
 }
 
-/// The guide's `transform_against`: a cross product, and what comes out of it is the other operation.
-fn the_guides(own: &TextOp, other: &TextOp) -> TextOp {
-    let simple = |op: &TextOp| {
-        let mut at = 0;
-        let mut all = Vec::new();
-        for part in &op.parts {
-            match part {
-                Part::Skip(n) => at += n,
-                Part::Insert(text) => {
-                    all.push((at, Err(text.clone())));
-                    at += text.chars().count();
-                }
-                Part::Delete(n, _) => all.push((at, Ok(*n))),
+/// The parts of an operation as the guide has them: each at its place in the text before; what is inserted, or how much is
+/// deleted.
+fn simple(op: &TextOp) -> Vec<(usize, Result<usize, String>)> {
+    let mut at = 0;
+    let mut all = Vec::new();
+    for part in &op.parts {
+        match part {
+            Part::Skip(n) => at += n,
+            Part::Insert(text) => all.push((at, Err(text.clone()))),
+            Part::Delete(n, _) => {
+                all.push((at, Ok(*n)));
+                at += n;
             }
         }
-        all
-    };
+    }
+    all
+}
+
+/// The guide's `transform_against`: a cross product, and what comes out of it is the other operation.
+fn the_guides(own: &TextOp, other: &TextOp) -> TextOp {
     let mut all: Vec<TextOp> = Vec::new();
     for (at, one) in simple(own) {
         for (position, two) in simple(other) {
@@ -126,20 +129,44 @@ fn composed_operations_do_what_they_do_one_after_the_other() {
         let next = any_op(&mut fastrand::Rng::with_seed(!seed), &between);
         compose(&one, &next).apply(&text) == next.apply(&between)
     };
-    assert!((0..CASES).all(|seed| check(TextOp::composed, seed)));
-    let wrong = (0..CASES).filter(|seed| !check(|one, next| next.composed(one), *seed)).count();
-    assert!(wrong > 1000, "{wrong}: the cases do not tell one order from the other");
+    let n_wrong = |compose| (0..CASES).filter(|seed| !check(compose, *seed)).count();
+    assert_eq!(n_wrong(TextOp::composed), 0);
+    let n = n_wrong(|one, next| next.composed(one));
+    assert!(n > 1000, "{n}: the cases do not tell one order from the other");
+    // The guide takes what comes next for concurrent, and what comes out of that is the operation before.
+    let n = n_wrong(|one, next| one.composed(&the_guides(one, next)));
+    assert!(n > 1000, "{n}: the cases do not tell the guide's algorithm from this one");
+}
+
+/// In how many cases the inverted operation does not bring the text back.
+fn n_not_undone(invert: impl Fn(&TextOp, &str) -> TextOp) -> usize {
+    let is_undone = |seed: &u64| {
+        let (text, op, _) = case(*seed);
+        let after = op.apply(&text).expect("fits");
+        assert_ne!(after, text, "seed {seed}: the case shows nothing");
+        invert(&op, &text).apply(&after) == Ok(text)
+    };
+    (0..CASES).filter(|seed| !is_undone(seed)).count()
 }
 
 #[test]
 fn what_is_inverted_is_undone() {
-    for seed in 0..CASES {
-        let (text, op, _) = case(seed);
-        let after = op.apply(&text).expect("fits");
-        let inverted = op.inverted(&text).expect("fits");
-        assert_ne!(after, text, "seed {seed}: the case shows nothing");
-        assert_eq!(inverted.apply(&after), Ok(text), "seed {seed}");
-    }
+    assert_eq!(n_not_undone(|op, text| op.inverted(text).expect("fits")), 0);
+}
+
+/// The guide's operations name a place and a length: what was deleted is in none of them, and each place is the one from
+/// before everything.
+#[test]
+fn the_test_of_that_fails_with_the_guides_operations() {
+    let opposite = |(at, part): (usize, Result<usize, String>)| match part {
+        Ok(n) => TextOp::at(at, &[Piece::Insert(&" ".repeat(n))]),
+        Err(text) => TextOp::at(at, &[Piece::Delete(text.chars().count(), None)]),
+    };
+    let n = n_not_undone(|op, _| {
+        let all = simple(op).into_iter().rev().map(opposite);
+        all.reduce(|all, next| all.composed(&next)).unwrap_or_default()
+    });
+    assert!(n > 1000, "{n}");
 }
 
 #[test]
@@ -209,4 +236,15 @@ fn what_is_no_operation_or_does_not_fit_is_refused() {
         assert_eq!(op(json.clone()).inverted("abc"), Err(Mismatch::BeyondEnd), "{json}");
     }
     assert_eq!(op(json!([3, "x"])).apply("abc"), Ok("abcx".into()));
+}
+
+#[test]
+fn every_character_is_found_where_it_begins() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for n in 0..200 {
+        let text = letters(&mut random, n);
+        let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        starts.enumerate().for_each(|(number, at)| assert_eq!(byte_of(&text, number), Some(at), "{text}"));
+        assert_eq!(byte_of(&text, n + 1), None);
+    }
 }

@@ -112,11 +112,18 @@ impl History {
     /// Both sides write without hearing of each other.
     fn part(&mut self) {
         self.is_parted = true;
-        for side in [0, 2] {
+        let written = [0, 2].map(|side| {
             let node = side + self.random.usize(0..2);
             let step = if self.random.bool() { Step::Write } else { Step::WriteOperations };
             self.step(node, step);
-        }
+            self.nodes[node].entries.last().expect("a write is news").1.clone()
+        });
+        let [one, other] = &written;
+        let knew = |one: &Value, other: &Value| {
+            let known = &one["ctx"][other["dot"]["node"].as_str().expect("a node")];
+            known.as_u64() >= other["dot"]["seq"].as_u64()
+        };
+        assert!(!knew(one, other) && !knew(other, one), "both sides write, and neither has seen the other");
     }
 
     fn step(&mut self, node: usize, step: Step) {
