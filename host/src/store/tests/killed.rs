@@ -12,17 +12,18 @@ const CHILD: &str = "LOCKSTEP_TEST_STORE_CHILD";
 /// What a child does with the store in a folder.
 const FORMS: [&str; 3] = ["plain", "sealed", "unsealed"];
 
-fn options_of(form: &str) -> StoreOptions {
+/// The key lies in the folder itself, where both processes find it.
+fn options_of(form: &str, dir: &Path) -> StoreOptions {
     match form {
         "plain" => StoreOptions::default(),
         "sealed" => {
-            let key = KeySource::Exec(["printf", "%064d", "7"].map(str::to_owned).to_vec());
-            let keys = vec![SealingKey { id: "k1".to_owned(), source: key }];
+            let source = KeySource::File(dir.join("key"));
+            let keys = vec![SealingKey { id: "k1".to_owned(), source }];
             let sealing = SealingOptions { keys, current: Some("k1".to_owned()), wanted: Wanted::Sealed };
             StoreOptions { sealing, ..StoreOptions::default() }
         }
         _ => {
-            let mut options = options_of("sealed");
+            let mut options = options_of("sealed", dir);
             options.sealing.wanted = Wanted::Plain;
             options
         }
@@ -34,7 +35,7 @@ fn options_of(form: &str) -> StoreOptions {
 fn a_child_opens_the_store_that_it_is_told() {
     let Ok(told) = std::env::var(CHILD) else { return };
     let (form, dir) = told.split_once(':').expect("form:folder");
-    let opened = Store::open(Path::new(dir), options_of(form));
+    let opened = Store::open(Path::new(dir), options_of(form, Path::new(dir)));
     opened.expect("the store opens").commit(state("child", "1")).expect("committed");
 }
 
@@ -69,10 +70,12 @@ fn copy(from: &Path) -> tempfile::TempDir {
 fn a_store_whose_making_sealing_or_unsealing_was_killed_opens_with_everything_in_it() {
     let [plain, sealed] = ["plain", "sealed"].map(|form| {
         let dir = tempfile::tempdir().expect("a folder");
-        fill(&Store::open(dir.path(), options_of(form)).expect("opened"));
+        fs::write(dir.path().join("key"), [0xB7; 32]).expect("written");
+        fill(&Store::open(dir.path(), options_of(form, dir.path())).expect("opened"));
         dir
     });
     let empty = tempfile::tempdir().expect("a folder");
+    fs::write(empty.path().join("key"), [0xB7; 32]).expect("written");
     let mut random = fastrand::Rng::new();
     let mut n_killed = 0;
     for n in 0..scaled(24, 600) {
@@ -84,7 +87,7 @@ fn a_store_whose_making_sealing_or_unsealing_was_killed_opens_with_everything_in
                 usize::from(open_and_kill(form, dir.path(), Duration::from_micros(random.u64(0..30_000))));
         }
         let next = FORMS[random.usize(if form == "plain" { 0..1 } else { 1..3 })];
-        let store = Store::open(dir.path(), options_of(next))
+        let store = Store::open(dir.path(), options_of(next, dir.path()))
             .unwrap_or_else(|error| panic!("{n}: {form}, then {next}: {error}: {error:?}"));
         if from.path() != empty.path() {
             check_filled(&store);
