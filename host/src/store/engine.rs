@@ -23,6 +23,7 @@ use super::journal::{self, CutEnd};
 use super::keyspaces::Keyspaces;
 use super::later_sync;
 use super::sealing::Form;
+use super::unfinished;
 
 /// Where the engine makes a folder per keyspace.
 const KEYSPACES_FOLDER: &str = "keyspaces";
@@ -108,6 +109,7 @@ impl Engine {
     pub fn open(dir: &Path, form: Form, options: EngineOptions) -> Result<Self, StoreError> {
         let path = dir.join(form.folder());
         let marker = later_sync::path(dir);
+        unfinished::take_away(&path).map_err(|error| StoreError::io("make", &path, error))?;
         let engine = match Self::try_open(&path, &form, options) {
             Err(refusal @ fjall::Error::JournalRecovery(_)) => {
                 let cut =

@@ -26,6 +26,7 @@ mod queue;
 mod resealing;
 mod sealing;
 mod shared;
+mod unfinished;
 mod walk;
 mod writer;
 

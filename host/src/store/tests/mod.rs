@@ -5,6 +5,7 @@ mod audit;
 pub(super) mod disk;
 mod entries;
 mod full_disk;
+mod killed;
 mod model;
 mod power_cut;
 mod sealed_too;
