@@ -2,6 +2,7 @@
 
 use super::super::live::CommandError;
 use clap::Args;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -13,13 +14,13 @@ pub(super) struct Author {
     user: Option<String>,
     /// A name for this change: sent again within a day, it is answered and not made again
     #[arg(long, value_name = "NAME")]
-    pub idempotency_key: Option<String>,
+    idempotency_key: Option<String>,
     /// Anything about the change, as a JSON object
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
     /// The session that holds the lock of the key
     #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
-    pub session: Option<String>,
+    session: Option<String>,
     /// The lock, as KEY, that the change is made under
     #[arg(long, value_name = "KEY", env = "LOCKSTEP_LOCK_KEY", hide_env_values = true, requires = "token")]
     lock: Option<String>,
@@ -28,19 +29,36 @@ pub(super) struct Author {
     token: Option<u64>,
 }
 
+/// The same, as a part of a request's body.
+#[derive(Serialize)]
+pub(super) struct Authored<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fence: Option<Value>,
+}
+
 impl Author {
-    pub fn user(&self) -> Option<&str> {
-        self.user.as_deref().filter(|user| !user.is_empty())
-    }
-
-    pub fn metadata(&self) -> Result<Option<&RawValue>, CommandError> {
+    /// What the author says with a change of `key`.
+    ///
+    /// # Errors
+    /// If the metadata is not JSON.
+    pub fn of_change(&self, key: &str) -> Result<Authored<'_>, CommandError> {
         let metadata = self.metadata.as_deref().map(serde_json::from_str).transpose();
-        metadata.map_err(|_| CommandError::BadArgument("--metadata takes JSON".to_owned()))
-    }
-
-    /// What a change of `key` says about the lock that it is made under.
-    pub fn fence(&self, key: &str) -> Option<Value> {
-        self.token.map(|token| json!({ "lock": self.lock.as_deref().unwrap_or(key), "token": token }))
+        let fence = |token| json!({ "lock": self.lock.as_deref().unwrap_or(key), "token": token });
+        Ok(Authored {
+            user_id: self.user.as_deref().filter(|user| !user.is_empty()),
+            idempotency_key: self.idempotency_key.as_deref(),
+            metadata: metadata.map_err(|_| CommandError::BadArgument("--metadata takes JSON".to_owned()))?,
+            session: self.session.as_deref(),
+            fence: self.token.map(fence),
+        })
     }
 }
 

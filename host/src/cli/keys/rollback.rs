@@ -2,7 +2,7 @@
 
 use super::super::live::CommandError;
 use super::super::output::{print, print_json};
-use super::author::{Author, told};
+use super::author::{Author, Authored, told};
 use super::differences::{ShownDifference, table};
 use super::{Common, query};
 use crate::admin::{Client, ClientError, Moment, escaped};
@@ -62,16 +62,8 @@ struct Request<'a> {
     dry_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     if_revision: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fence: Option<Value>,
+    #[serde(flatten)]
+    author: Authored<'a>,
 }
 
 /// What the host answers, as far as people are told.
@@ -114,16 +106,11 @@ impl Rollback {
     }
 
     fn ask(&self, client: &Client) -> Result<(Box<RawValue>, Answer), CommandError> {
-        let author = &self.author;
         let request = Request {
             to: self.to.to_string(),
             dry_run: self.dry_run,
             if_revision: self.if_revision,
-            user_id: author.user(),
-            idempotency_key: author.idempotency_key.as_deref(),
-            metadata: author.metadata()?,
-            session: author.session.as_deref(),
-            fence: author.fence(&self.key),
+            author: self.author.of_change(&self.key)?,
         };
         let body = serde_json::to_string(&request).expect("every field is a scalar or JSON");
         let path = format!("/v1/keys/{}/rollback", escaped(&self.key));

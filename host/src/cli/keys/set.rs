@@ -4,12 +4,11 @@
 use super::super::live::CommandError;
 use super::super::output::{print, print_json};
 use super::Common;
-use super::author::{Author, told};
+use super::author::{Author, Authored, told};
 use super::value::GivenValue;
 use crate::admin::Client;
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 const SET_HELP: &str = "\
@@ -90,17 +89,9 @@ struct Change<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     base_revision: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fence: Option<Value>,
+    #[serde(flatten)]
+    author: Authored<'a>,
 }
 
 impl Set {
@@ -122,18 +113,13 @@ impl Delete {
 impl How {
     /// Without a value, the key is deleted.
     fn send(&self, client: &Client, key: &str, value: Option<&RawValue>) -> Result<u8, CommandError> {
-        let author = &self.author;
         let change = Change {
             config_key: key,
             new_value: value,
             op: value.is_none().then_some("delete"),
             tenant_id: self.common.tenant.as_deref(),
-            user_id: author.user(),
             base_revision: self.base_revision,
-            idempotency_key: author.idempotency_key.as_deref(),
-            metadata: author.metadata()?,
-            session: author.session.as_deref(),
-            fence: author.fence(key),
+            author: self.author.of_change(key)?,
         };
         let body = serde_json::to_string(&change).expect("every field is a scalar or JSON");
         let answer = client.post_json("/v1/changes", &body)?;
