@@ -244,6 +244,16 @@ fn force_takes_another_programs_lock_once_and_says_so_again() {
 }
 
 #[test]
+fn a_request_may_come_again_if_its_grant_was_undone_and_not_if_it_was_given_back() {
+    let asked = asked();
+    for (back, then) in [("1", "over"), ("2", "granted")] {
+        asked.acquire("s1", back, "0", "0");
+        assert_eq!(asked.release("s1", "", "u1", back)[2], "0", "wholly");
+        assert_eq!(asked.acquire("s1", back, "0", "0")[0], then);
+    }
+}
+
+#[test]
 fn whoever_waits_is_served_in_order_and_the_dead_fall_out() {
     let asked = asked();
     asked.acquire("s1", "r1", "0", "0");
