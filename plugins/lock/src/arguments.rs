@@ -154,7 +154,7 @@ impl Acquire {
             session: text("session", self.session.unwrap_or_else(new_session))?,
             ttl: ttl(self.ttl_ms)?.unwrap_or(default_ttl),
             metadata: self.metadata,
-            request_id: self.request_id.map(|id| text("request_id", id)).transpose()?,
+            request_id: request_id('a', self.request_id)?,
         };
         Ok(Request::Acquire { name: name(&self.tenant_id, &self.config_key)?, ask, wait })
     }
@@ -177,7 +177,7 @@ impl Release {
             name: name(&self.tenant_id, &self.config_key)?,
             session: text("session", self.session)?,
             token: self.token,
-            request_id: self.request_id.map(|id| text("request_id", id)).transpose()?,
+            request_id: request_id('r', self.request_id)?,
         })
     }
 }
@@ -240,6 +240,11 @@ fn text(field: &str, text: String) -> Result<String> {
         return Err(unfit("bad_message", field, "is empty or has control characters"));
     }
     Ok(text)
+}
+
+/// The name of a request. Taking and giving back are two requests, also where a caller calls both by one name.
+fn request_id(kind: char, id: Option<String>) -> Result<Option<String>> {
+    Ok(id.map(|id| text("request_id", id)).transpose()?.map(|id| format!("{kind}:{id}")))
 }
 
 fn new_session() -> String {

@@ -45,14 +45,10 @@ impl Backend {
     ///
     /// # Errors
     /// `NotConnected` if they cannot be asked about now.
-    pub fn prepare(
-        &mut self,
-        records: &mut [Record],
-        names: fn(&mut [Record]) -> Vec<LockName>,
-    ) -> Result<()> {
+    pub fn prepare(&mut self, names: impl FnOnce() -> Vec<LockName>) -> Result<()> {
         match self {
             Self::Embedded(_) => Ok(()),
-            Self::Redis(leases) => leases.prepare(names(records)),
+            Self::Redis(leases) => leases.prepare(names()),
         }
     }
 

@@ -81,12 +81,17 @@ impl LockConfig {
         Rules { longest_heartbeat, max_per_user: self.max_locks_per_user }
     }
 
+    /// What the names of locks begin with.
+    pub fn prefix(&self) -> &str {
+        self.lock_prefix.as_deref().unwrap_or(PREFIX)
+    }
+
     /// The server, and what locks are called there.
     ///
     /// # Errors
     /// `Config`, if the fields do not fit together.
     pub fn redis_settings(&self) -> Result<Settings> {
-        let prefix = self.lock_prefix.as_deref().unwrap_or(PREFIX);
+        let prefix = self.prefix();
         if prefix.is_empty()
             || prefix.len() > 200
             || prefix.contains(['{', '}'])

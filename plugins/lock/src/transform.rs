@@ -7,7 +7,7 @@ use crate::{
     backend::Backend,
     check::{Passes, may_write},
     config::LockConfig,
-    name::{LEASES, LockName},
+    name::{LEASES, LockName, PREFIX},
     operations::operations,
     refusal::Refusal,
     store::Store,
@@ -21,6 +21,8 @@ use std::{borrow::Cow, time::Duration};
 pub struct Lock {
     leases: Backend,
     store: Store,
+    /// What the names of locks begin with.
+    prefix: String,
     default_ttl: Duration,
     refused: Counter,
 }
@@ -51,13 +53,15 @@ impl Transform for Lock {
         Ok(Self {
             leases: Backend::open(&config, context)?,
             store: Store::new(context.clone(), LEASES),
+            prefix: config.prefix().to_owned(),
             default_ttl: config.default_timeout.into(),
             refused: context.counter("lock_refused_changes"),
         })
     }
 
     fn prepare(&mut self, records: &mut [Record]) -> Result<()> {
-        self.leases.prepare(records, locks_of)
+        let prefix = &self.prefix;
+        self.leases.prepare(|| locks_of(records, prefix))
     }
 
     fn apply(&mut self, mut record: Record, out: &mut Output) -> Result<()> {
@@ -86,7 +90,9 @@ impl Lock {
         if self.leases.is_shared() && change.base().is_none() {
             return Err(self.refuse(&Refusal::BaseRequired));
         }
-        let Some(fenced) = fenced_lock(change, &fence) else { return Err(self.refuse(&Refusal::StaleFence)) };
+        let Some(fenced) = fenced_lock(change, &fence, &self.prefix) else {
+            return Err(self.refuse(&Refusal::StaleFence));
+        };
         let passes = self.check_lock(&fenced, session, Some(fence.token))?;
         if let Some(own) = own.filter(|own| *own != fenced) {
             self.check_lock(&own, session, None)?;
@@ -113,12 +119,12 @@ impl Lock {
 }
 
 /// The locks that a batch is about, each once.
-fn locks_of(records: &mut [Record]) -> Vec<LockName> {
+fn locks_of(records: &mut [Record], prefix: &str) -> Vec<LockName> {
     let mut names = Vec::new();
     for record in records {
         // What cannot be read is refused when its turn comes.
         let Some(change) = to_check(record).unwrap_or_default() else { continue };
-        let fenced = fence_of(change).ok().flatten().and_then(|fence| fenced_lock(change, &fence));
+        let fenced = fence_of(change).ok().flatten().and_then(|fence| fenced_lock(change, &fence, prefix));
         names.extend(own_lock(change).into_iter().chain(fenced));
     }
     names.sort_unstable();
@@ -146,12 +152,14 @@ fn fence_of(change: &Change) -> Result<Option<Fence<'_>>> {
     change.fence().map(Json::read).transpose()
 }
 
-/// The lock that a fence means: the change's own key, another key of the same tenant, or one by its whole name.
-fn fenced_lock(change: &Change, fence: &Fence<'_>) -> Option<LockName> {
-    let tenant = change.tenant_id();
+/// The lock that a fence means: the change's own key, another key of the same tenant, or one by its whole name, as the
+/// guide spells it or as this pipeline does.
+fn fenced_lock(change: &Change, fence: &Fence<'_>, prefix: &str) -> Option<LockName> {
     let Some(lock) = &fence.lock else { return own_lock(change) };
-    let whole = format!("config_lock:{}:", tenant.unwrap_or("global"));
-    LockName::new(tenant, lock.strip_prefix(&whole).unwrap_or(lock)).ok()
+    let tenant = change.tenant_id();
+    let begins = |prefix| format!("{prefix}{}:", tenant.unwrap_or("global"));
+    let key = [prefix, PREFIX].into_iter().find_map(|prefix| lock.strip_prefix(&begins(prefix)));
+    LockName::new(tenant, key.unwrap_or(lock)).ok()
 }
 
 #[cfg(test)]

@@ -226,6 +226,31 @@ fn force_counts_the_token_on_and_is_done_once() {
     assert_eq!(asked.run(FORCE_RELEASE, &["", "0", "f2", "channel", ""]), ["no"]);
     assert_eq!(asked.acquire("s2", "r2", "0", "0")[1], asked.text("s2", asked.token()));
     assert!(asked.token() > counted[0]);
+    let again = asked.run(FORCE_RELEASE, &["", "0", "f1", "channel", ""]);
+    assert_eq!((&again[1], &again[5]), (&asked.text("s1", token), &counted[0].to_string()), "a late repeat");
+    let held: String = asked.0.command(&["GET", LOCK]);
+    assert_eq!(held, asked.text("s2", asked.token()), "it takes nothing from whoever is next");
+}
+
+#[test]
+fn force_takes_another_programs_lock_once_and_says_so_again() {
+    let asked = asked();
+    let foreign = r#"{"user_id":"bob\u0007","x":1.50}"#;
+    let _: String = asked.0.command(&["SET", LOCK, foreign]);
+    let forced = asked.run(FORCE_RELEASE, &["", "0", "f1", "channel", ""]);
+    assert_eq!(forced[..2], ["foreign", foreign]);
+    assert_eq!(asked.run(FORCE_RELEASE, &["", "0", "f1", "channel", ""]), forced);
+    assert_eq!(asked.run(FORCE_RELEASE, &["", "0", "f2", "channel", ""]), ["no"]);
+}
+
+#[test]
+fn a_request_may_come_again_if_its_grant_was_undone_and_not_if_it_was_given_back() {
+    let asked = asked();
+    for (back, then) in [("1", "over"), ("2", "granted")] {
+        asked.acquire("s1", back, "0", "0");
+        assert_eq!(asked.release("s1", "", "u1", back)[2], "0", "wholly");
+        assert_eq!(asked.acquire("s1", back, "0", "0")[0], then);
+    }
 }
 
 #[test]

@@ -30,11 +30,18 @@ const QUIET: Duration = Duration::from_secs(10);
 /// How many messages become one commit.
 const MOST_AT_ONCE: usize = 256;
 
-/// Says what this host does.
+/// How many messages are sent together.
+const MOST_SENT_AT_ONCE: usize = 64;
+
+/// How many may wait to be sent; more are not, and the other hosts miss them.
+const MOST_UNSENT: usize = 1024;
+
+/// Says what this host does, in the order in which it does it.
 pub struct Announcer {
     context: Context,
     /// This process, which knows what it said itself.
     me: String,
+    unsent: mpsc::Sender<String>,
 }
 
 /// Who says what.
@@ -47,8 +54,10 @@ struct Said {
 }
 
 impl Announcer {
-    pub fn new(context: Context, me: String) -> Self {
-        Self { context, me }
+    /// An announcer, and what is left to be [sent](announce).
+    pub fn new(context: Context, me: String) -> (Self, mpsc::Receiver<String>) {
+        let (unsent, messages) = mpsc::channel(MOST_UNSENT);
+        (Self { context, me, unsent }, messages)
     }
 
     /// The second line of a message.
@@ -62,15 +71,28 @@ impl Announcer {
     }
 
     /// Tells the other hosts, without waiting for it.
-    pub fn tell(&self, locks: &Arc<Locks>, name: &LockName, lease: &Lease, what: &What) {
+    pub fn tell(&self, locks: &Locks, name: &LockName, lease: &Lease, what: &What) {
         let shown = locks.shown(name, lease);
         let message = format!("\n{}\n{}", self.message(what), json!(shown));
-        let locks = locks.clone();
-        self.context.spawn(async move {
-            if let Err(fault) = locks.remote.tell(&message).await {
-                debug!(reason = %fault, "the other hosts could not be told of a lock");
-            }
-        });
+        if self.unsent.try_send(message).is_err() {
+            debug!("the other hosts are not told of a lock: too much waits to be told");
+        }
+    }
+}
+
+/// Sends what is to be told until the pipeline ends: one after the other, so that no message overtakes another.
+pub async fn announce(locks: Arc<Locks>, mut unsent: mpsc::Receiver<String>) {
+    let mut stopped = locks.stopped.clone();
+    let mut messages = Vec::new();
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            _ = unsent.recv_many(&mut messages, MOST_SENT_AT_ONCE) => {}
+        }
+        if let Err(fault) = locks.remote.tell(&messages).await {
+            debug!(reason = %fault, "the other hosts could not be told of locks");
+        }
+        messages.clear();
     }
 }
 
@@ -130,7 +152,7 @@ async fn hear_all(locks: &Locks, connection: PubSub, hear: &mpsc::Sender<(Event,
             Err(_) if is_asked => return,
             Err(_) => {
                 is_asked = true;
-                let _ = locks.remote.tell("\n\n").await;
+                let _ = locks.remote.tell(&["\n\n".to_owned()]).await;
             }
         }
     }

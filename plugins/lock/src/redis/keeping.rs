@@ -30,7 +30,7 @@ pub async fn keep(locks: Arc<Locks>) {
     }
 }
 
-async fn settle(locks: &Arc<Locks>, due: Due) {
+pub(super) async fn settle(locks: &Arc<Locks>, due: Due) {
     match due {
         Due::Ended(name, lease) => look(locks, &name, &lease).await,
         Due::Unanswered(name, lease) => give_up(locks, &name, lease).await,
@@ -76,13 +76,12 @@ async fn give_up(locks: &Arc<Locks>, name: &LockName, lease: Arc<Lease>) {
     }
 }
 
-/// Lets the server know that nobody holds the lease any more.
-async fn give_back(locks: &Arc<Locks>, name: &LockName, lease: &Lease) {
-    let holder = (lease.session.as_str(), Some(lease.token));
-    let is_over = lease.ends + Duration::from_secs(1) < locks.registry.clock.now().mono;
-    if is_over
-        || locks.remote.release(name, holder, "given-up", true, "", Instant::now() + WITHIN).await.is_ok()
-    {
-        locks.registry.change(|known| known.is_returned(name));
+/// Lets the server know that nobody holds the lease any more, unless whoever takes the lock has.
+async fn give_back(locks: &Arc<Locks>, name: &LockName, lease: &Arc<Lease>) {
+    let _turn = locks.turns.take(name).await;
+    if !locks.registry.see(|known| known.is_given_up(name, lease.token)) {
+        return;
     }
+    // Tried again in a moment, if the server does not hear of it.
+    let _ = locks.return_lease(name, lease, Instant::now() + WITHIN).await;
 }

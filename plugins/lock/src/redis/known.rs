@@ -3,7 +3,7 @@
 
 use crate::{
     config::Rules,
-    event::Event,
+    event::{Event, What},
     lease::Lease,
     line::Waiter,
     name::LockName,
@@ -38,8 +38,10 @@ pub struct Known {
     unsure: HashMap<LockName, u64>,
     /// Leases that are over for their holder, which the server may still have.
     given_up: HashMap<LockName, Arc<Lease>>,
-    /// The last leases of a lock whose ends were told, by token.
+    /// The last leases of a lock whose ends were told or are about to be, by token.
     told: HashMap<LockName, VecDeque<u64>>,
+    /// The greatest token under which a lock was said to be taken.
+    begun: HashMap<LockName, u64>,
     /// Tokens that are registered, as of when this host last looked.
     registered: HashMap<LockName, u64>,
     /// Ends that the store did not take yet, with the token to register.
@@ -110,28 +112,77 @@ impl Known {
         if self.table.get(name).is_some_and(|held| held.lease.token <= token) {
             self.table.set(name, None);
         }
-        self.unsure.remove(name);
-        self.note_told(name, token);
+        if self.unsure.get(name).is_some_and(|unsure| *unsure <= token) {
+            self.unsure.remove(name);
+        }
     }
 
-    fn note_told(&mut self, name: &LockName, token: u64) {
+    /// Whether the end of a lease has yet to be told. Whoever hears yes tells it, and nobody else hears that again. Another
+    /// program's lock has no token, and so no number by which its end could be known again.
+    pub fn claim(&mut self, name: &LockName, token: u64) -> bool {
+        if token == 0 {
+            return true;
+        }
+        if self.is_told(name, token) {
+            return false;
+        }
         if self.told.len() >= MOST_TOLD {
             self.told.clear();
-        }
-        if token == 0 {
-            return;
         }
         let told = self.told.entry(name.clone()).or_default();
         if told.len() >= MOST_TOLD_OF_ONE {
             told.pop_front();
         }
         told.push_back(token);
+        true
     }
 
-    /// Whether the end of a lease was told. Another program's lock has no token, and so no number by which its end could be
-    /// known again.
+    /// Whether the end of a lease was told, or is about to be.
     pub fn is_told(&self, name: &LockName, token: u64) -> bool {
-        token > 0 && self.told.get(name).is_some_and(|told| told.contains(&token))
+        self.told.get(name).is_some_and(|told| told.contains(&token))
+    }
+
+    /// A new lease was granted, of which nobody has heard yet. A server that has forgotten everything may give a token once
+    /// more, and then the end of that lease has yet to be told.
+    pub fn granted(&mut self, name: &LockName, token: u64) {
+        let is_new = self.registered(name).is_none_or(|registered| registered < token);
+        if let Some(told) = self.told.get_mut(name).filter(|_| is_new) {
+            told.retain(|told| *told != token);
+        }
+    }
+
+    /// A lease is said to begin.
+    pub fn begins(&mut self, name: &LockName, token: u64) {
+        if self.begun.len() >= MOST_TOLD {
+            self.begun.clear();
+        }
+        self.begun.insert(name.clone(), token);
+    }
+
+    /// Takes in what another host says: whether it is news. Messages may come late: a lock that was taken again is not free
+    /// because an earlier lease of it ended, and none is taken under a token that is over.
+    pub fn hears(&mut self, event: &Event) -> bool {
+        let (name, token) = (&event.name, event.lease.token);
+        let begun = self.begun.get(name).copied().unwrap_or(0);
+        let held = self.table.get(name).map_or(0, |held| held.lease.token);
+        if event.what == What::Acquired {
+            let is_news = token > begun && token >= held && !self.is_told(name, token);
+            if is_news {
+                self.begins(name, token);
+            }
+            return is_news;
+        }
+        let latest = if token == 0 { held } else { held.max(begun) };
+        let is_news = token >= latest && self.claim(name, token);
+        if is_news {
+            self.ended(name, token);
+        }
+        is_news
+    }
+
+    /// Takes what is owed of a lock and needs no token registered, for whoever commits something about it anyway.
+    pub fn take_owed(&mut self, name: &LockName) -> Vec<(Event, Option<u64>)> {
+        self.owed.extract_if(.., |(event, token)| event.name == *name && token.is_none()).collect()
     }
 
     pub fn note_registered(&mut self, name: &LockName, token: u64) {
@@ -168,9 +219,16 @@ impl Known {
         self.given_up.get(name).is_some_and(|lease| lease.token == token)
     }
 
+    /// Whether a lease is no more, although the server may say that it has it.
+    pub fn is_over(&self, name: &LockName, token: u64) -> bool {
+        self.is_given_up(name, token) || self.is_told(name, token)
+    }
+
     /// The server has it no more.
-    pub fn is_returned(&mut self, name: &LockName) {
-        self.given_up.remove(name);
+    pub fn is_returned(&mut self, name: &LockName, token: u64) {
+        if self.is_given_up(name, token) {
+            self.given_up.remove(name);
+        }
     }
 
     /// How long until something is due.
@@ -186,11 +244,11 @@ impl Known {
     pub fn due(&self, now: Duration) -> Vec<Due> {
         let unsure = self.unsure.keys().filter_map(|name| Some((name, self.lease(name)?)));
         let unsure = unsure.filter(|(_, lease)| given_up_at(lease) <= now);
-        let mut due: Vec<Due> = unsure.map(|(name, lease)| Due::Unanswered(name.clone(), lease)).collect();
+        let mut due: Vec<Due> = Vec::from_iter((!self.owed.is_empty()).then_some(Due::Owed));
+        due.extend(unsure.map(|(name, lease)| Due::Unanswered(name.clone(), lease)));
         let ended = self.table.ended(now).filter(|name| !self.unsure.contains_key(name));
         due.extend(ended.filter_map(|name| Some(Due::Ended(name.clone(), self.lease(name)?))));
         due.extend(self.given_up.iter().map(|(name, lease)| Due::GivenUp(name.clone(), lease.clone())));
-        due.extend((!self.owed.is_empty()).then_some(Due::Owed));
         due
     }
 }
@@ -201,67 +259,5 @@ fn given_up_at(lease: &Lease) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{clock::Now, lease::tests::lease};
-
-    /// Knows of one lease, with this token, that lasts from 0 to 60 s.
-    fn known(token: u64) -> (Known, LockName) {
-        let (mut known, name) = (Known::default(), LockName::new(None, "app.x").expect("a name"));
-        let lease = Arc::new(lease("s1", token, Now { mono: Duration::ZERO, wall_us: 0 }));
-        known.set(&name, Some(Held { stored: lease.to_stored(), lease }));
-        (known, name)
-    }
-
-    fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn a_lease_is_due_at_its_end_and_earlier_if_its_holder_was_not_answered() {
-        let (mut known, name) = known(7);
-        assert_eq!((known.idle_for(at(10)), known.due(at(59)).len()), (at(50), 0));
-        assert!(matches!(known.due(at(60))[..], [Due::Ended(..)]));
-        known.unanswered(&name, 6);
-        assert_eq!(known.idle_for(at(10)), at(50), "an answer about an earlier lease");
-        known.unanswered(&name, 7);
-        assert_eq!((known.idle_for(at(10)), known.due(at(53)).len()), (at(44), 0));
-        assert!(matches!(known.due(at(54))[..], [Due::Unanswered(..)]));
-        let lease = known.lease(&name).expect("a lease");
-        known.update(&name, &lease);
-        assert_eq!(known.idle_for(at(10)), at(50), "it was answered after all");
-    }
-
-    #[test]
-    fn an_end_is_told_once_and_takes_no_later_lease_with_it() {
-        let (mut known, name) = known(7);
-        known.ended(&name, 6);
-        assert!(known.lease(&name).is_some() && known.is_told(&name, 6) && !known.is_told(&name, 7));
-        known.ended(&name, 7);
-        assert!(known.lease(&name).is_none() && known.is_told(&name, 7));
-        assert!(!known.is_told(&name, 0), "what has no token is told each time");
-    }
-
-    #[test]
-    fn the_end_of_a_lease_is_news_although_that_of_a_later_one_was_told() {
-        let (mut known, name) = known(7);
-        // Given back here; taken and given back elsewhere, of which this host hears before it has written its own down.
-        known.ended(&name, 8);
-        assert!(known.is_told(&name, 8) && !known.is_told(&name, 7));
-        (9..100).for_each(|token| known.ended(&name, token));
-        assert_eq!(known.told[&name].len(), MOST_TOLD_OF_ONE);
-    }
-
-    #[test]
-    fn what_was_given_up_is_so_until_the_server_has_it_no_more() {
-        let (mut known, name) = known(7);
-        let lease = known.lease(&name).expect("a lease");
-        known.give_up(&name, lease);
-        known.ended(&name, 7);
-        assert!(known.is_given_up(&name, 7) && !known.is_given_up(&name, 8));
-        assert!(matches!(known.due(at(1))[..], [Due::GivenUp(..)]));
-        assert_eq!(known.idle_for(at(1)), SOON);
-        known.is_returned(&name);
-        assert_eq!((known.idle_for(at(1)), known.due(at(100)).len()), (LATER, 0));
-    }
-}
+#[path = "known/tests.rs"]
+mod tests;

@@ -16,7 +16,6 @@ use crate::{
     clock::Now,
     event::{Event, What},
     lease::{Lease, Shown},
-    meters::Tally,
     name::LockName,
     refusal::Refusal,
     request::{Answer, Request},
@@ -72,7 +71,7 @@ impl Locks {
         ttl: Option<Duration>,
     ) -> Result<Answer, Refusal> {
         let (until, _turn) = self.turn(name).await?;
-        if self.registry.see(|known| known.is_given_up(name, token)) {
+        if self.registry.see(|known| known.is_over(name, token)) {
             return Err(Refusal::NotHeld);
         }
         let ttl = match ttl.or_else(|| self.own(name, session, token).map(|lease| lease.ttl())) {
@@ -104,7 +103,7 @@ impl Locks {
     }
 
     /// The lease of this session and token, if it was granted here.
-    fn own(&self, name: &LockName, session: &str, token: u64) -> Option<Arc<Lease>> {
+    pub(super) fn own(&self, name: &LockName, session: &str, token: u64) -> Option<Arc<Lease>> {
         self.registry.lease(name).filter(|lease| lease.session == session && lease.token == token)
     }
 
@@ -115,62 +114,15 @@ impl Locks {
     }
 
     /// The server has no such lease: if it was granted here, somebody took it, or the server forgot it.
-    async fn lose(self: &Arc<Self>, name: &LockName, session: &str, token: u64) -> Result<(), Refusal> {
-        match self.own(name, session, token) {
-            Some(lease) => self.end(name, lease, What::Lost, None).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn release(
+    pub(super) async fn lose(
         self: &Arc<Self>,
         name: &LockName,
         session: &str,
-        token: Option<u64>,
-        request_id: Option<String>,
-    ) -> Result<Answer, Refusal> {
-        let request = format!("r:{}", request_id.unwrap_or_else(|| Uuid::new_v4().to_string()));
-        let depth = self.give_back(name, (session, token), &request, false).await?;
-        Ok(Answer::Released { released: depth == 0, depth })
-    }
-
-    /// Gives a lease back, once or wholly; how often the session still has it.
-    pub(super) async fn give_back(
-        self: &Arc<Self>,
-        name: &LockName,
-        (session, token): (&str, Option<u64>),
-        request: &str,
-        is_whole: bool,
-    ) -> Result<u32, Refusal> {
-        let (until, _turn) = self.turn(name).await?;
-        // Named by its token, so that a repeat that comes late takes no later lease of the session.
-        let known = self.registry.lease(name).filter(|lease| lease.session == session);
-        let token = token.or(known.map(|lease| lease.token));
-        let (asked, message) = (self.registry.clock.now(), self.announcer.message(&What::Released));
-        match self.remote.release(name, (session, token), request, is_whole, &message, until).await {
-            Ok(Kept::Released { lease: row, is_repeat }) => {
-                let lease = Arc::new(self.read(&row, asked)?);
-                let released = u64::from(!is_repeat);
-                self.registry.meters.count(Tally { released, ..Tally::default() }, &[]);
-                if row.depth > 0 {
-                    self.registry.change(|known| known.update(name, &lease));
-                } else if !is_repeat || self.own(name, session, lease.token).is_some() {
-                    self.end_told(name, lease, What::Released, None).await?;
-                }
-                Ok(row.depth)
-            }
-            Ok(Kept::Ended(row)) => {
-                let lease = Arc::new(self.read(&row, asked)?);
-                self.end(name, lease, What::Expired, None).await?;
-                Err(Refusal::NotHeld)
-            }
-            Ok(_) => {
-                if let Some(token) = token {
-                    self.lose(name, session, token).await?;
-                }
-                Err(Refusal::NotHeld)
-            }
-            Err(fault) => Err(refusal(&fault)),
+        token: u64,
+    ) -> Result<(), Refusal> {
+        match self.own(name, session, token) {
+            Some(lease) => self.end(name, lease, What::Lost, None).await,
+            None => Ok(()),
         }
     }
 
@@ -225,24 +177,6 @@ impl Locks {
         blocking(move || locks.registry.registered(&name)).await.map_err(|error| unavailable(&error))
     }
 
-    /// Gives back everything that a session was granted here, and ends its waiting.
-    async fn close(self: &Arc<Self>, session: &str) -> Result<Answer, Refusal> {
-        let waiting = self.waiting.close(session);
-        let (mut released, mut failed) = (0, None);
-        for (name, lease) in self.registry.see(|known| known.of_session(session)) {
-            let request = format!("c:{}", Uuid::new_v4());
-            match self.give_back(&name, (session, Some(lease.token)), &request, true).await {
-                Ok(_) => released += 1,
-                Err(Refusal::NotHeld) => {}
-                Err(refusal) => failed = Some(refusal),
-            }
-        }
-        match failed {
-            Some(refusal) => Err(refusal),
-            None => Ok(Answer::Closed { released, waiting }),
-        }
-    }
-
     /// A lease of the server's, which was asked at this instant.
     pub fn read(&self, row: &Row, asked: Now) -> Result<Lease, Refusal> {
         row.lease(&self.registry.rules, asked).map_err(|error| unavailable(&error))
@@ -261,7 +195,7 @@ impl Locks {
     }
 
     /// The same, where the server has told the other hosts.
-    async fn end_told(
+    pub(super) async fn end_told(
         self: &Arc<Self>,
         name: &LockName,
         lease: Arc<Lease>,

@@ -2,8 +2,8 @@
 //! class.
 //!
 //! Reading order: `names` and `text` (what lies there), `scripts` (what is done there, atomically), `remote` (how it is
-//! asked for), `known` and `registry` (what this host remembers and writes down), `locks`, `taking` and `showing` (what callers ask), `keeping` and
-//! `channel` (what happens beside that).
+//! asked for), `known` and `registry` (what this host remembers and writes down), `locks`, `taking`, `returning` and `showing`
+//! (what callers ask), `keeping` and `channel` (what happens beside that).
 //! Invariant: the server decides who holds a lock; a caller hears of a grant only when its token is registered here.
 
 mod config;
@@ -20,8 +20,12 @@ mod waiting;
 mod channel;
 mod locks;
 mod taking;
+mod returning;
 mod showing;
 mod keeping;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::RedisConfig;
 
@@ -32,7 +36,7 @@ use crate::{
     request::{Answer, Request},
 };
 use answers::Found;
-use channel::{Announcer, listen};
+use channel::{Announcer, announce, listen};
 use connection::{Fault, Pool, Server, ServerSettings};
 use keeping::keep;
 use locks::{Locks, after};
@@ -44,7 +48,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc::Receiver, watch};
 use uuid::Uuid;
 
 /// Which server, and what locks are called there; checked.
@@ -89,21 +93,33 @@ impl Redis {
     /// # Errors
     /// `Config`, if a certificate cannot be read; or if the host's store cannot.
     pub fn open(settings: Settings, context: &Context, rules: Rules) -> Result<Self> {
+        let (locks, unsent, alive) = Self::locks(settings, context, rules)?;
+        context.spawn(keep(locks.clone()));
+        context.spawn(listen(locks.clone()));
+        context.spawn(announce(locks.clone(), unsent));
+        Ok(Self { locks, context: context.clone(), seen: HashMap::new(), _alive: alive })
+    }
+
+    /// The locks, what of them is to be announced, and what ends with them.
+    fn locks(
+        settings: Settings,
+        context: &Context,
+        rules: Rules,
+    ) -> Result<(Arc<Locks>, Receiver<String>, watch::Sender<()>)> {
         context.feeds("lock_redis_operations", "redis_operations");
         let pool_size = settings.server.pool_size;
         let pool = Pool::new(Server::open(settings.server, context)?, pool_size);
         let (alive, stopped) = watch::channel(());
-        let locks = Arc::new(Locks {
+        let (announcer, unsent) = Announcer::new(context.clone(), Uuid::new_v4().to_string());
+        let locks = Locks {
             remote: Remote::new(pool, settings.names, context.counter("lock_redis_operations")),
             registry: Registry::open(context, rules)?,
             waiting: Default::default(),
             turns: Default::default(),
-            announcer: Announcer::new(context.clone(), Uuid::new_v4().to_string()),
+            announcer,
             stopped,
-        });
-        context.spawn(keep(locks.clone()));
-        context.spawn(listen(locks.clone()));
-        Ok(Self { locks, context: context.clone(), seen: HashMap::new(), _alive: alive })
+        };
+        Ok((Arc::new(locks), unsent, alive))
     }
 
     pub fn asking(&self) -> Asking {

@@ -20,6 +20,7 @@ use crate::{
 };
 use lockstep_plugin_api::{prelude::*, state::Committed};
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -43,7 +44,7 @@ pub struct Registry {
 /// A lease that the server granted.
 pub struct Grant {
     pub name: LockName,
-    pub lease: Lease,
+    pub lease: Arc<Lease>,
     /// Whether it begins with this request.
     pub is_first: bool,
     /// The lease before it, which ended without anybody saying so.
@@ -59,6 +60,7 @@ impl Registry {
         let (store, clock) = (Store::new(context.clone(), GRANTED), Clock::start());
         let mut known = Known::default();
         for (name, held) in store.leases(clock.now())? {
+            known.begins(&name, held.lease.token);
             known.table.set(&name, Some(held));
         }
         let meters = Meters::new(context);
@@ -96,25 +98,48 @@ impl Registry {
         Ok(registered)
     }
 
-    /// Registers the token of a grant, and tells of it; nothing if a greater one is registered already. Waits for the disk.
+    /// Registers the token of a grant, and tells of it and of the end before it; false if a greater one is registered already.
+    /// Waits for the disk.
     ///
     /// # Errors
     /// If the store refuses.
-    pub fn register(&self, grant: Grant) -> Result<Option<Arc<Lease>>> {
+    pub fn register(&self, grant: Grant) -> Result<bool> {
         let Grant { name, lease, is_first, ended } = grant;
-        let lease = Arc::new(lease);
+        let mut owed = self.change(|known| {
+            if is_first {
+                known.granted(&name, lease.token);
+            }
+            let ended = ended.filter(|ended| known.claim(&name, ended.token)).map(Arc::new);
+            let end = ended.map(|lease| (Event { name: name.clone(), lease, what: What::Expired }, None));
+            known.take_owed(&name).into_iter().chain(end).collect::<Vec<_>>()
+        });
+        let registered = self.try_register(&name, &lease, is_first, &mut owed);
+        if !owed.is_empty() {
+            self.change(|known| known.owed.append(&mut owed));
+        }
+        registered
+    }
+
+    /// The same, in one commit with ends that are owed.
+    fn try_register(
+        &self,
+        name: &LockName,
+        lease: &Arc<Lease>,
+        is_first: bool,
+        owed: &mut Vec<(Event, Option<u64>)>,
+    ) -> Result<bool> {
         for _ in 0..MOST_CONFLICTS {
-            let fence = self.store.fence(&name)?;
+            let fence = self.store.fence(name)?;
             let registered = token_from_stored(fence.as_deref())?;
-            let before = self.known().table.get(&name).cloned();
+            let before = self.known().table.get(name).cloned();
             let is_known = before.as_ref().is_some_and(|held| held.lease.token == lease.token);
             if registered > lease.token {
-                self.known().note_registered(&name, registered);
-                return Ok(None);
+                self.known().note_registered(name, registered);
+                return Ok(false);
             }
             if let Some(before) = before.clone().filter(|_| is_known) {
-                self.set(&name, Some(Held { lease: lease.clone(), stored: before.stored }));
-                return Ok(Some(lease));
+                self.set(name, Some(Held { lease: lease.clone(), stored: before.stored }));
+                return Ok(true);
             }
             let held = Held { stored: lease.to_stored(), lease: lease.clone() };
             let mut writes = Writes::default();
@@ -123,35 +148,27 @@ impl Registry {
                 before: before.map(|held| held.stored),
                 after: Some(held.clone()),
             });
-            if registered < lease.token {
+            writes.events.extend(owed.iter().map(|(event, _)| event.clone()));
+            let is_news = registered < lease.token;
+            if is_news {
                 let after = token_to_stored(lease.token);
                 writes.fences.push(FenceWrite { name: name.clone(), before: fence, after });
-                writes.events = self.beginning(&name, &lease, is_first, ended.as_ref());
+                let what = What::Acquired;
+                let begins = Event { name: name.clone(), lease: lease.clone(), what };
+                writes.events.extend(is_first.then_some(begins));
             }
-            if self.commit(&writes, &name)? {
-                self.set(&name, Some(held));
-                return Ok(Some(lease));
+            if self.commit(&writes, name)? {
+                owed.clear();
+                self.change(|known| {
+                    known.set(name, Some(held));
+                    if is_news && is_first {
+                        known.begins(name, lease.token);
+                    }
+                });
+                return Ok(true);
             }
         }
         Err(Error::retry(Duration::from_secs(1), "somebody else keeps writing the same leases"))
-    }
-
-    fn beginning(
-        &self,
-        name: &LockName,
-        lease: &Arc<Lease>,
-        is_first: bool,
-        ended: Option<&Lease>,
-    ) -> Vec<Event> {
-        let event = |lease: &Arc<Lease>, what| Event { name: name.clone(), lease: lease.clone(), what };
-        let mut events = Vec::new();
-        if let Some(ended) = ended.filter(|ended| !self.is_told(name, ended.token)) {
-            events.push(event(&Arc::new(ended.clone()), What::Expired));
-        }
-        if is_first {
-            events.push(event(lease, What::Acquired));
-        }
-        events
     }
 
     /// Tells of the end of a lease, unless that was done, and registers a token above it. Waits for the disk.
@@ -160,15 +177,15 @@ impl Registry {
     /// If the store refuses: it is told later then.
     pub fn end(&self, event: Event, token: Option<u64>) -> Result<()> {
         let (name, ended) = (event.name.clone(), event.lease.token);
-        let is_told = self.is_told(&name, ended);
-        let told = self.commit_end(&event, token, !is_told);
+        let is_news = self.change(|known| known.claim(&name, ended));
+        let told = self.commit_end(&event, token, is_news);
         if let Err(error) = &told {
             warn!(%error, lock = %name, "the end of a lease cannot be committed");
-            if !is_told {
-                self.change(|known| known.owed.push((event, token)));
-            }
         }
-        self.change(|known| known.ended(&name, ended));
+        self.change(|known| {
+            known.ended(&name, ended);
+            known.owed.extend((is_news && told.is_err()).then_some((event, token)));
+        });
         told
     }
 
@@ -176,10 +193,7 @@ impl Registry {
         let name = &event.name;
         for _ in 0..MOST_CONFLICTS {
             let mut writes = Writes::default();
-            let stored = self.store.lease(name, self.clock.now())?;
-            if let Some(held) = stored.filter(|held| held.lease.token <= event.lease.token) {
-                writes.leases.push(LeaseWrite { name: name.clone(), before: Some(held.stored), after: None });
-            }
+            writes.leases.extend(self.over(name, event.lease.token)?);
             if let Some(token) = token {
                 let fence = self.store.fence(name)?;
                 if token_from_stored(fence.as_deref())? < token {
@@ -193,6 +207,13 @@ impl Registry {
             }
         }
         Err(Error::retry(Duration::from_secs(1), "somebody else keeps writing the same leases"))
+    }
+
+    /// Takes out what the store has of a lease that ended, and nothing of a later one.
+    fn over(&self, name: &LockName, token: u64) -> Result<Option<LeaseWrite>> {
+        let stored = self.store.lease(name, self.clock.now())?;
+        let stored = stored.filter(|held| held.lease.token <= token);
+        Ok(stored.map(|held| LeaseWrite { name: name.clone(), before: Some(held.stored), after: None }))
     }
 
     /// Commits; false if somebody else wrote in between, and then the lease is read anew.
@@ -211,40 +232,39 @@ impl Registry {
         Ok(true)
     }
 
-    /// Tells subscribers what other hosts did, in one commit. Waits for the disk.
+    /// Tells subscribers what other hosts did and they have not heard, in one commit. Waits for the disk.
     ///
     /// # Errors
     /// If the store refuses: they do not hear of it then.
     pub fn hear(&self, heard: &[(Event, String)]) -> Result<()> {
+        let news: Vec<_> =
+            self.change(|known| heard.iter().filter(|(event, _)| known.hears(event)).collect());
         let now = self.clock.now();
-        let mut writes = Writes::default();
-        for (event, node) in heard {
-            let is_end = event.what != What::Acquired;
-            if is_end && self.is_told(&event.name, event.lease.token) {
-                continue;
-            }
-            writes.heard.push(event.to_notice(node, now.wall_us)?);
-            if is_end && self.lease(&event.name).is_some_and(|lease| lease.token == event.lease.token) {
-                let stored = self.store.lease(&event.name, now)?.map(|held| held.stored);
-                writes.leases.push(LeaseWrite { name: event.name.clone(), before: stored, after: None });
-            }
-            if is_end {
-                self.change(|known| known.ended(&event.name, event.lease.token));
-            }
+        let notice = |(event, node): &&(Event, String)| event.to_notice(node, now.wall_us);
+        let notices = news.iter().map(notice).collect::<Result<Vec<_>>>()?;
+        let mut ends = BTreeMap::new();
+        for (event, _) in news.iter().filter(|(event, _)| event.what != What::Acquired) {
+            let last = ends.entry(&event.name).or_insert(0);
+            *last = event.lease.token.max(*last);
         }
-        if !writes.is_empty() && self.store.commit(&writes, now)? == Committed::Conflict {
-            // This host has just written down the end of one of them itself.
-            writes.leases.clear();
-            self.store.commit(&writes, now)?;
+        for _ in 0..MOST_CONFLICTS {
+            let mut writes = Writes { heard: notices.clone(), ..Writes::default() };
+            for (name, token) in &ends {
+                writes.leases.extend(self.over(name, *token)?);
+            }
+            if writes.is_empty() || self.store.commit(&writes, now)? != Committed::Conflict {
+                return Ok(());
+            }
+            // This host has just written something down about one of them itself.
         }
-        Ok(())
+        Err(Error::retry(Duration::from_secs(1), "somebody else keeps writing the same leases"))
     }
 
     fn set(&self, name: &LockName, held: Option<Held>) {
         self.change(|known| known.set(name, held));
     }
 
-    /// Whether the end of a lease was told here.
+    /// Whether the end of a lease was told here, or is about to be.
     pub fn is_told(&self, name: &LockName, token: u64) -> bool {
         self.known().is_told(name, token)
     }
@@ -255,16 +275,17 @@ impl Registry {
     }
 
     /// Changes what is remembered, and says so if something is due earlier by it.
-    pub fn change(&self, change: impl FnOnce(&mut Known)) {
+    pub fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
         let (mut known, now) = (self.known(), self.clock.now().mono);
         let before = known.idle_for(now);
-        change(&mut known);
+        let changed = change(&mut known);
         let is_earlier = known.idle_for(now) < before;
         self.meters.held.set(known.table.leases().len() as i64);
         drop(known);
         if is_earlier {
             self.changed.notify_one();
         }
+        changed
     }
 
     /// Tells what could not be told; false if it still cannot.
@@ -289,3 +310,7 @@ impl Registry {
         self.known().due(self.clock.now().mono)
     }
 }
+
+#[cfg(test)]
+#[path = "registry/tests.rs"]
+mod tests;

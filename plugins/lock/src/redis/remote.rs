@@ -49,6 +49,15 @@ pub struct Take<'a> {
     pub parts: &'a Parts,
 }
 
+/// How much of a lease is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Back {
+    Once,
+    Wholly,
+    /// Wholly, and as if it had never been granted: its request was not answered, and may come again.
+    Undone,
+}
+
 impl Remote {
     pub fn new(pool: Pool, names: Names, operations: Counter) -> Self {
         Self { pool, names, operations }
@@ -92,19 +101,23 @@ impl Remote {
         Kept::read(self.run(&EXTEND, name, &arguments, until).await?)
     }
 
-    /// Gives a lease back, once or wholly.
+    /// Gives a lease back.
     pub async fn release(
         &self,
         name: &LockName,
         (session, token): (&str, Option<u64>),
         request: &str,
-        is_whole: bool,
+        back: Back,
         message: &str,
         until: Instant,
     ) -> Result<Kept, Fault> {
         let token = token.map(|token| token.to_string()).unwrap_or_default();
-        let whole = if is_whole { "1" } else { "0" };
-        let arguments = [session, &token, request, whole, &self.names.channel(), message];
+        let back = match back {
+            Back::Once => "0",
+            Back::Wholly => "1",
+            Back::Undone => "2",
+        };
+        let arguments = [session, &token, request, back, &self.names.channel(), message];
         Kept::read(self.run(&RELEASE, name, &arguments, until).await?)
     }
 
@@ -128,13 +141,11 @@ impl Remote {
         self.run(&LEAVE, name, &[waiter, &self.names.channel()], deadline()).await.map(drop)
     }
 
-    /// Tells the other hosts.
-    pub async fn tell(&self, message: &str) -> Result<(), Fault> {
-        let mut publish = cmd("PUBLISH");
-        publish.arg(self.names.channel()).arg(message);
-        let mut lent = self.pool.get().await?;
-        self.operations.add(1);
-        lent.link.call(&publish).await.map(drop)
+    /// Tells the other hosts, in this order.
+    pub async fn tell(&self, messages: &[String]) -> Result<(), Fault> {
+        let channel = self.names.channel();
+        let publish = |message| Cmd::publish(&channel, message);
+        self.send_once(vec![messages.iter().map(publish).collect()]).await.map(drop)
     }
 
     /// What stands at each of these locks, in one round trip; only what a change is checked by.

@@ -3,9 +3,10 @@
 
 use super::{
     answers::{By, Taken},
+    known::Known,
     locks::{Locks, blocking, locked, refusal, unavailable},
     registry::Grant,
-    remote::{Take, deadline},
+    remote::{Back, Take, deadline},
     text::{Parts, Row},
     waiting::Ticket,
 };
@@ -62,10 +63,7 @@ impl Locks {
         ask: &Ask,
         until: Duration,
     ) -> Result<Arc<Lease>, Refusal> {
-        let request = match &ask.request_id {
-            Some(request) => format!("a:{request}"),
-            None => format!("a:{}", Uuid::new_v4()),
-        };
+        let request = ask.request_id.clone().unwrap_or_else(|| format!("a:{}", Uuid::new_v4()));
         let ticket = self.waiting.join(&ask.session, &request);
         let mut stopped = self.stopped.clone();
         let mut is_waiting = false;
@@ -74,9 +72,8 @@ impl Locks {
             let patience = if left.is_zero() { Duration::ZERO } else { PATIENCE };
             match self.take(name, ask, &request, &ticket, patience).await {
                 Ok(Try::Granted(lease)) if ticket.is_closed() => {
-                    // It was told of, so its end is, too. Should that fail, it ends by itself.
-                    let (holder, end) = ((lease.session.as_str(), Some(lease.token)), Uuid::new_v4());
-                    let _ = self.give_back(name, holder, &format!("c:{end}"), false).await;
+                    // It was told of, so its end is, too.
+                    let _ = self.give_back_closed(name, &lease).await;
                     break Err(Refusal::SessionClosed);
                 }
                 Ok(Try::Granted(lease)) => break Ok(lease),
@@ -135,11 +132,15 @@ impl Locks {
             match self.remote.acquire(name, &take, until).await.map_err(|fault| refusal(&fault))? {
                 Taken::Granted { lease, is_first, ended } => {
                     let ended = ended.and_then(|ended| self.read(&ended, asked).ok());
-                    let lease = self.read(&lease, asked)?;
-                    match self.granted(name, lease, is_first, ended).await? {
-                        Some(lease) => return Ok(Try::Granted(lease)),
-                        None if is_first => {}
-                        None => return Err(Refusal::StaleFence),
+                    let lease = Arc::new(self.read(&lease, asked)?);
+                    if self.is_over(name, &lease, is_first && lease.token > floor) {
+                        self.return_lease(name, &lease, until).await.map_err(|fault| refusal(&fault))?;
+                        continue;
+                    }
+                    match self.granted(name, &lease, is_first, ended).await? {
+                        true => return Ok(Try::Granted(lease)),
+                        false if is_first => {}
+                        false => return Err(Refusal::StaleFence),
                     }
                 }
                 Taken::Refused { by, place } => {
@@ -152,49 +153,62 @@ impl Locks {
         Err(Refusal::StaleFence)
     }
 
-    /// Registers a grant, or gives it back: nothing if a greater token is registered here.
+    /// Whether what the server gives is no lease any more, however long it still has it. A server that has forgotten
+    /// everything gives a new lease an old token.
+    fn is_over(&self, name: &LockName, lease: &Lease, is_new: bool) -> bool {
+        let token = lease.token;
+        let is_over =
+            |known: &Known| if is_new { known.is_given_up(name, token) } else { known.is_over(name, token) };
+        self.registry.see(is_over)
+    }
+
+    /// Registers a grant, or gives it back: false if a greater token is registered here.
     async fn granted(
         self: &Arc<Self>,
         name: &LockName,
-        lease: Lease,
+        lease: &Arc<Lease>,
         is_first: bool,
         ended: Option<Lease>,
-    ) -> Result<Option<Arc<Lease>>, Refusal> {
+    ) -> Result<bool, Refusal> {
         let before = self.registry.lease(name).filter(|before| before.token == lease.token);
         let is_told = before.is_some();
         let entered = lease.depth.saturating_sub(before.map_or(0, |before| before.depth)).min(1);
-        let given = Arc::new(lease.clone());
         let expired = ended.clone().filter(|ended| !self.registry.is_told(name, ended.token));
-        let grant = Grant { name: name.clone(), lease, is_first, ended };
+        let grant = Grant { name: name.clone(), lease: lease.clone(), is_first, ended };
         let locks = self.clone();
         match blocking(move || locks.registry.register(grant)).await {
-            Ok(Some(lease)) => {
+            Ok(true) => {
                 let tally = Tally { acquired: entered.into(), ..Tally::default() };
                 self.registry.meters.count(tally, &[]);
                 if let Some(expired) = expired {
                     self.announcer.tell(self, name, &expired, &What::Expired);
                 }
                 if is_first && !is_told {
-                    self.announcer.tell(self, name, &lease, &What::Acquired);
+                    self.announcer.tell(self, name, lease, &What::Acquired);
                 }
-                Ok(Some(lease))
+                Ok(true)
             }
-            Ok(None) => {
-                self.undo(name, &given).await;
-                Ok(None)
+            Ok(false) => {
+                self.undo(name, lease, is_first && !is_told, entered).await;
+                Ok(false)
             }
             Err(error) => {
-                self.undo(name, &given).await;
+                self.undo(name, lease, is_first && !is_told, entered).await;
                 Err(unavailable(&error))
             }
         }
     }
 
-    /// Gives back what nobody was told of. If the server does not hear of it, it ends by itself.
-    async fn undo(&self, name: &LockName, lease: &Lease) {
-        let (holder, request) =
-            ((lease.session.as_str(), Some(lease.token)), format!("u:{}", Uuid::new_v4()));
-        let _ = self.remote.release(name, holder, &request, false, "", deadline()).await;
+    /// Gives back what nobody was told of: a lease, which is given up until the server has heard of it; or one of its
+    /// holder's entries, and if the server does not hear of that, the lease ends by itself.
+    async fn undo(&self, name: &LockName, lease: &Arc<Lease>, is_new: bool, entered: u32) {
+        if is_new {
+            let _ = self.return_lease(name, lease, deadline()).await;
+        } else if entered > 0 {
+            let (holder, request) =
+                ((lease.session.as_str(), Some(lease.token)), format!("u:{}", Uuid::new_v4()));
+            let _ = self.remote.release(name, holder, &request, Back::Once, "", deadline()).await;
+        }
     }
 }
 

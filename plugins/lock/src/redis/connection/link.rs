@@ -38,8 +38,8 @@ impl Link {
         Ok(())
     }
 
-    /// Sends commands in one go, and gives the answers to the commands of each part, in their order; `None` for one that
-    /// the server refused.
+    /// Sends commands in one go, and gives the answers to the commands of each part, in their order; `None` where the name
+    /// holds something else than the command is about.
     pub async fn send(&mut self, parts: Vec<Part>) -> Result<Vec<Vec<Option<Value>>>, Fault> {
         match self {
             Self::One(connection) => {
@@ -97,12 +97,16 @@ async fn send(connection: &mut impl ConnectionLike, commands: Part) -> Result<Ve
     }
     pipeline.ignore_errors();
     let answers = pipeline.query_async::<Vec<Result<Value, RedisError>>>(connection).await?;
-    let settle = |answer: Result<Value, RedisError>| match answer.map_err(Fault::from) {
-        Ok(value) => Ok(Some(value)),
-        Err(Fault::Refused { .. }) => Ok(None),
-        Err(away) => Err(away),
-    };
     answers.into_iter().map(settle).collect()
+}
+
+/// What is said of a name. A server that says nothing of it does not say that nothing is there.
+fn settle(answer: Result<Value, RedisError>) -> Result<Option<Value>, Fault> {
+    match answer.map_err(Fault::from) {
+        Ok(value) => Ok(Some(value)),
+        Err(Fault::Refused { code, .. }) if code == "WRONGTYPE" => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }
 
 /// How many names one step of a scan looks at.
@@ -138,5 +142,24 @@ pub fn bytes(value: Value) -> Option<Vec<u8>> {
         Value::SimpleString(text) => Some(text.into_bytes()),
         Value::VerbatimString { text, .. } => Some(text.into_bytes()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_that_holds_something_else_has_no_answer() {
+        let answer = |reply: &str| {
+            let value = redis::parse_redis_value(format!("{reply}\r\n").as_bytes()).expect("a reply");
+            settle(value.extract_error())
+        };
+        assert_eq!(answer("$-1").expect("an answer"), Some(Value::Nil));
+        assert_eq!(answer("-WRONGTYPE Operation against a key").expect("an answer"), None);
+        for refused in ["NOPERM No permissions to access a key", "ERR unknown command"] {
+            let fault = answer(&format!("-{refused}")).expect_err(refused);
+            assert!(matches!(fault, Fault::Refused { code, .. } if refused.starts_with(&code)), "{refused}");
+        }
     }
 }

@@ -58,7 +58,7 @@ local token = next_token(ARGV[4])
 if place > 0 then table.remove(line, place) end
 s = {
   session = session, owner = owner, token = token, depth = 1, request = request, first = request, ttl = ARGV[3],
-  head = ARGV[8], middle = ARGV[9], tail = ARGV[10],
+  head = ARGV[8], middle = ARGV[9], tail = ARGV[10], forced = forced_lately() and s.forced,
 }
 redis.call('DEL', state)
 for field, value in pairs(s) do redis.call('HSET', state, field, value) end

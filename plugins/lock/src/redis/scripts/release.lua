@@ -1,12 +1,14 @@
 -- Gives a lock back once, or wholly.
 --
--- ARGV  1 session  2 token, or nothing  3 the request's name  4 1 to give it back wholly  5 channel  6 message
+-- ARGV  1 session  2 token, or nothing  3 the request's name  4 0 to give it back once, 1 wholly, 2 as if it had never been
+-- granted, so that its request may come again  5 channel  6 message
 -- {'released', lease, 1 if it was released before} {'ended', lease} if it has ended and nobody has said so {'no'}
 if s.session ~= ARGV[1] or (ARGV[2] ~= '' and s.token ~= ARGV[2]) then return { 'no' } end
+if ARGV[4] == '2' then redis.call('HDEL', state, 'first') end
 if held then
   local repeated = s.request == ARGV[3]
   if not repeated then
-    s.depth = ARGV[4] == '1' and 0 or s.depth - 1
+    s.depth = ARGV[4] == '0' and s.depth - 1 or 0
     redis.call('HSET', state, 'depth', s.depth, 'request', ARGV[3])
     if s.depth == 0 then
       redis.call('DEL', lock)

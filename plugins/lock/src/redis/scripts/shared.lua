@@ -6,7 +6,7 @@
 -- The STRING is `head` .. `middle` .. `tail` .. token .. '}' of the hash, or it is somebody else's. A lease whose STRING is
 -- gone while its `depth` is above 0 has ended without anybody saying so.
 local lock, state, fence = KEYS[1], KEYS[2], KEYS[3]
-local fields = { 'session', 'owner', 'token', 'depth', 'request', 'first', 'ttl', 'head', 'middle', 'tail', 'line' }
+local fields = { 'session', 'owner', 'token', 'depth', 'request', 'first', 'ttl', 'head', 'middle', 'tail', 'line', 'forced' }
 local s = {}
 for i, value in ipairs(redis.call('HMGET', state, unpack(fields))) do s[fields[i]] = value or nil end
 s.depth = tonumber(s.depth or '0')
@@ -31,6 +31,13 @@ end
 local function milliseconds()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- What was forced in the last minute: the request's name, when, and the answer. It outlives the lease that is taken next, so
+-- that a repeat which comes late does not take that away.
+local function forced_lately()
+  local forced = s.forced and cjson.decode(s.forced)
+  if forced and forced[2] + 60000 > milliseconds() then return forced end
 end
 
 -- Whoever waits, from the head: name, owner, and until when it is believed to.

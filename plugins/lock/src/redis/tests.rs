@@ -1,0 +1,255 @@
+//! The locks of one host at a real server, with their tasks standing still: what a request does, whatever was done before it
+//! and is not finished.
+
+use super::{keeping::settle, known::Due, *};
+use crate::{
+    event::What,
+    lease::Lease,
+    writes::{FenceWrite, Writes, token_to_stored},
+};
+use ::redis::{Client, Cmd, cmd};
+use lockstep_plugin_api::testing::{self, MemoryHost, Place};
+use serde_json::{Value, json};
+use std::{
+    cell::RefCell,
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+pub const RULES: Rules = Rules { longest_heartbeat: Duration::from_secs(30), max_per_user: 100 };
+
+thread_local! { static LENT: RefCell<Option<Context>> = const { RefCell::new(None) } }
+
+/// A component whose context outlives it.
+struct Lender;
+
+#[config]
+struct NoConfig {}
+
+impl Transform for Lender {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, context: &Context) -> Result<Self> {
+        LENT.set(Some(context.clone()));
+        Ok(Self)
+    }
+
+    fn apply(&mut self, record: Record, out: &mut Output) -> Result<()> {
+        out.push(record);
+        Ok(())
+    }
+}
+
+/// A context of a host in memory.
+pub fn context() -> (Context, MemoryHost) {
+    let place = Place { through_log: true, ..Place::default() };
+    testing::transform_at::<Lender>("{}", &place).expect("a component");
+    (LENT.take().expect("a context"), place.host)
+}
+
+/// A server that keeps nothing on disk; ended when this is dropped.
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Self {
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let port_text = port.to_string();
+        let arguments = ["--bind", "127.0.0.1", "--port", &port_text, "--save", "", "--appendonly", "no"];
+        let process = Command::new("redis-server").args(arguments).stdout(Stdio::null()).spawn();
+        let server = Self { process: process.expect("redis-server is installed"), port };
+        while server.ask::<String>(&Cmd::ping()).is_err() {
+            thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    fn client(&self) -> Client {
+        Client::open(format!("redis://127.0.0.1:{}", self.port)).expect("an address")
+    }
+
+    fn ask<T: ::redis::FromRedisValue>(&self, command: &Cmd) -> ::redis::RedisResult<T> {
+        command.query(&mut self.client().get_connection()?)
+    }
+
+    /// Keeps the server from doing anything, or no longer.
+    fn pause(&self, is_paused: bool) {
+        let mut command = cmd("CLIENT");
+        if is_paused {
+            command.arg("PAUSE").arg(60_000).arg("WRITE")
+        } else {
+            command.arg("UNPAUSE")
+        };
+        let _: String = self.ask(&command).expect("an answer");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A host's locks.
+struct Site {
+    server: Server,
+    context: Context,
+    host: MemoryHost,
+    locks: Arc<Locks>,
+    unsent: Option<Receiver<String>>,
+    _alive: watch::Sender<()>,
+}
+
+fn site() -> Site {
+    let (server, (context, host)) = (Server::start(), context());
+    let config = serde_json::from_value(json!({ "port": server.port })).expect("fields");
+    let settings = Settings::new(&config, "config_lock:").expect("a place");
+    let (locks, unsent, alive) = Redis::locks(settings, &context, RULES).expect("locks");
+    Site { server, context, host, locks, unsent: Some(unsent), _alive: alive }
+}
+
+fn name() -> LockName {
+    LockName::new(None, "app.x").expect("a name")
+}
+
+impl Site {
+    /// Waits for what runs where the plugin's tasks do.
+    fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+        let (tell, told) = mpsc::sync_channel(1);
+        self.context.spawn(async move { tell.send(future.await).expect("somebody waits") });
+        told.recv().expect("it does not panic")
+    }
+
+    fn ask(&self, request: Request) -> Result<Value> {
+        let locks = self.locks.clone();
+        let answer = self.run(async move { locks.ask(request).await })?;
+        serde_json::to_value(answer).map_err(Error::failed)
+    }
+
+    /// Takes the lock, and says under which token.
+    fn acquire(&self, session: &str, request: Option<&str>) -> Result<u64> {
+        let ask = crate::request::Ask {
+            user_id: "alice".to_owned(),
+            session: session.to_owned(),
+            ttl: Duration::from_secs(60),
+            metadata: serde_json::Map::new(),
+            request_id: request.map(str::to_owned),
+        };
+        let lease = self.ask(Request::Acquire { name: name(), ask, wait: Duration::ZERO })?;
+        Ok(lease["token"].as_u64().expect("a token"))
+    }
+
+    fn lease(&self) -> Arc<Lease> {
+        self.locks.registry.lease(&name()).expect("held")
+    }
+
+    fn end(&self, lease: Arc<Lease>) {
+        let locks = self.locks.clone();
+        self.run(async move { locks.end(&name(), lease, What::Lost, None).await }).expect("committed");
+    }
+
+    fn settle(&self, due: Due) {
+        let locks = self.locks.clone();
+        self.run(async move { settle(&locks, due).await });
+    }
+
+    /// The token that the lock is held under, as the server has it.
+    fn held(&self) -> Option<u64> {
+        self.ask(Request::Info { name: name() }).expect("an answer")["token"].as_u64()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let kind = |mut notice: Record| notice.change().expect("a notice").event_type().to_owned();
+        self.host.notices().into_iter().map(kind).collect()
+    }
+}
+
+fn code(answer: Result<impl std::fmt::Debug>) -> String {
+    answer.expect_err("refused").code().expect("a code").to_owned()
+}
+
+#[test]
+fn what_was_given_up_is_not_granted_again_and_its_late_return_takes_nothing() {
+    let site = site();
+    let first = site.acquire("s1", Some("a:1")).expect("free");
+    let lost = site.lease();
+    site.locks.registry.change(|known| known.give_up(&name(), lost.clone()));
+    site.end(lost.clone());
+    let second = site.acquire("s1", Some("a:2")).expect("the session's own");
+    assert!(second > first, "{second} after {first}");
+    site.settle(Due::GivenUp(name(), lost));
+    assert_eq!(site.held(), Some(second));
+    assert_eq!(site.notices(), ["config_locked", "config_unlocked", "config_locked"]);
+}
+
+#[test]
+fn a_lease_that_was_told_to_be_lost_is_so_whatever_the_server_says() {
+    let site = site();
+    let token = site.acquire("s1", Some("a:1")).expect("free");
+    site.end(site.lease());
+    assert_eq!(site.held(), Some(token), "nobody has told the server");
+    let extend = Request::Extend { name: name(), session: "s1".to_owned(), token, ttl: None };
+    assert_eq!(code(site.ask(extend)), "not_found");
+    assert_eq!(
+        code(site.acquire("s1", Some("a:1"))),
+        "not_found",
+        "a repeat of the request that it was granted"
+    );
+    assert!(site.acquire("s1", Some("a:2")).expect("free") > token);
+}
+
+#[test]
+fn a_grant_below_what_is_registered_is_asked_for_again_above_it() {
+    let site = site();
+    let registry = &site.locks.registry;
+    assert_eq!(registry.registered(&name()).expect("read"), 0);
+    // Another host's, which came with a change; then the server forgot its count, and its clock was set back.
+    let registered = 9_000_000_000_000;
+    let fence = FenceWrite { name: name(), before: None, after: token_to_stored(registered) };
+    let writes = Writes { fences: vec![fence], ..Writes::default() };
+    registry.store.commit(&writes, registry.clock.now()).expect("committed");
+    assert_eq!(site.acquire("s1", Some("a:1")).expect("free"), registered + 1);
+    assert_eq!(site.held(), Some(registered + 1));
+}
+
+#[test]
+fn what_a_closed_session_could_not_give_back_is_over_all_the_same() {
+    let site = site();
+    let first = site.acquire("s1", Some("a:1")).expect("free");
+    let lease = site.lease();
+    site.server.pause(true);
+    assert_eq!(code(site.ask(Request::SessionClosed { session: "s1".to_owned() })), "unavailable");
+    site.server.pause(false);
+    let second = site.acquire("s1", Some("a:2")).expect("free, or the session's own");
+    assert!(second > first, "{second} after {first}");
+    site.settle(Due::GivenUp(name(), lease));
+    assert_eq!(site.held(), Some(second));
+    assert_eq!(site.notices(), ["config_locked", "config_unlocked", "config_locked"]);
+}
+
+#[test]
+fn no_announcement_overtakes_another() {
+    const MESSAGES: u64 = 500;
+    let mut site = site();
+    let mut connection = site.server.client().get_connection().expect("a connection");
+    connection.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut heard = connection.as_pubsub();
+    heard.subscribe("config_lock:events").expect("subscribed");
+    let unsent = site.unsent.take().expect("nobody sends it yet");
+    site.context.spawn(announce(site.locks.clone(), unsent));
+    for token in 1..=MESSAGES {
+        let lease = crate::lease::tests::lease("s1", token, site.locks.registry.clock.now());
+        site.locks.announcer.tell(&site.locks, &name(), &lease, &What::Acquired);
+    }
+    for token in 1..=MESSAGES {
+        let message: String = heard.get_message().expect("a message").get_payload().expect("text");
+        let lease: Value = serde_json::from_str(message.lines().nth(2).expect("a lease")).expect("JSON");
+        assert_eq!(lease["token"], token);
+    }
+}
