@@ -201,7 +201,9 @@ impl Chain {
             changes.records.insert(record_key(number), None);
         }
         self.anchor = trim.through;
-        self.n_bytes = self.n_bytes.saturating_sub(trim.n_bytes);
+        // Those of entries that could not be read are counted until nothing is left, and no longer.
+        let is_empty = self.n_entries() == 0;
+        self.n_bytes = if is_empty { 0 } else { self.n_bytes.saturating_sub(trim.n_bytes) };
     }
 
     pub(super) fn to_bytes(self) -> Vec<u8> {

@@ -83,6 +83,13 @@ fn what_is_forgotten_leaves_its_last_place_as_the_anchor() {
     assert_eq!(store.audit_chain().anchor, gone[1].link());
     assert_eq!(chained(&store), numbered(3, &["3", "4"]));
     assert_eq!(store.audit_chain().n_entries(), 2);
+    let all = AuditTrim { through: store.audit_chain().head, n_bytes: 0 };
+    store.commit(Commit { audit_trim: Some(all), ..Commit::default() }).expect("committed");
+    assert_eq!(
+        (store.audit_chain().n_entries(), store.audit_chain().n_bytes),
+        (0, 0),
+        "whatever was counted"
+    );
 }
 
 #[test]
