@@ -102,12 +102,13 @@ fn shown(record: AuditRecord) -> AuditShown {
     AuditShown { id: record.number, time: time::format_us(record.at_us), hash: hex(&record.hash), entry }
 }
 
-/// What verification says, line by line; the last line has `ok`.
+/// What verification says, line by line; the last line has `ok`: true, false, or null where nobody knows.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AuditVerdict {
     Whole { ok: bool, entries: u64, anchor: String, head: String },
     Broken { ok: bool, number: Option<u64>, problem: String },
+    Unknown { ok: (), problem: String },
     Progress { checked: u64 },
 }
 
@@ -140,8 +141,8 @@ impl AuditLines {
         let verdict = match walk.take() {
             None => return Ok(None),
             Some(Err(broken)) => verdict_of(&broken.into()),
-            Some(Ok(mut next)) => match next.step() {
-                Ok(Step::On) => {
+            Some(Ok(next)) => match next.step() {
+                Ok(Step::On(next)) => {
                     let checked = next.n_entries();
                     *walk = Some(Ok(next));
                     AuditVerdict::Progress { checked }
@@ -154,18 +155,33 @@ impl AuditLines {
     }
 }
 
-/// Nothing is wrong.
+/// Nothing is wrong; what was noted and given up since cannot be told.
 pub fn verdict(verified: &Verified) -> AuditVerdict {
-    let (anchor, head) = (verified.anchor.to_string(), verified.head.to_string());
-    AuditVerdict::Whole { ok: true, entries: verified.n_entries, anchor, head }
+    let Verified { n_entries: entries, anchor, head, forgotten, .. } = verified;
+    let Some(noted) = forgotten.first() else {
+        let (anchor, head) = (anchor.to_string(), head.to_string());
+        return AuditVerdict::Whole { ok: true, entries: *entries, anchor, head };
+    };
+    let problem = format!(
+        "entry {} was noted, and what is here begins after entry {}: what became of it cannot be told. The chain from \
+         there to its head is whole: {entries} entries, anchor {anchor}, head {head}",
+        noted.number, anchor.number
+    );
+    AuditVerdict::Unknown { ok: (), problem }
 }
 
 fn verdict_of(error: &WalkError) -> AuditVerdict {
-    let number = match error {
-        WalkError::Broken(broken) => Some(broken.number),
-        WalkError::Store(_) | WalkError::GivenUp => None,
-    };
-    AuditVerdict::Broken { ok: false, number, problem: error.to_string() }
+    match error {
+        WalkError::Broken(broken) => broken_at(broken),
+        WalkError::Store(_) | WalkError::GivenUp => {
+            AuditVerdict::Unknown { ok: (), problem: error.to_string() }
+        }
+    }
+}
+
+/// Something is wrong there.
+pub fn broken_at(broken: &Broken) -> AuditVerdict {
+    AuditVerdict::Broken { ok: false, number: Some(broken.number), problem: broken.to_string() }
 }
 
 pub(super) async fn verify(
@@ -188,7 +204,10 @@ fn answer(lines: AuditLines) -> Response {
         let read = tokio::task::spawn_blocking(move || (lines.next_lines(), lines)).await;
         match read {
             Ok((Ok(page), lines)) => page.map(|page| (Ok(Bytes::from(page)), Some(lines))),
-            Ok((Err(error), _)) => Some((Err(io::Error::other(error)), None)),
+            Ok((Err(error), _)) => {
+                tracing::warn!(%error, "an export of the audit breaks off");
+                Some((Err(io::Error::other(error)), None))
+            }
             Err(error) => Some((Err(io::Error::other(error)), None)),
         }
     };

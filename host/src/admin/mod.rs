@@ -27,7 +27,7 @@ mod client;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditLines, AuditList, AuditShown, AuditVerdict, audit_list, verdict};
+pub use audit::{AuditLines, AuditList, AuditShown, AuditVerdict, audit_list, broken_at, verdict};
 pub use client::{Client, ClientError, Lines, escaped};
 pub use dead_letters::{Filter, Page, detail, drop_dead_letter, page};
 pub use keys::Moment;

@@ -16,10 +16,10 @@ use serde_json::value::RawValue;
 
 use super::verify::{Broken, Problem, Verified, Verifier};
 use super::walk::WalkError;
-use crate::store::{AuditRecord, Link, Store, hex, unhex};
+use crate::store::{AuditLimit, AuditRecord, Link, Store, hex, unhex};
 
-/// How many entries are read at once.
-const PAGE: usize = 500;
+/// How much is read at once.
+const PAGE: AuditLimit = AuditLimit { records: 500, bytes: 1 << 20 };
 
 /// Of the file's own form.
 const FORM: u32 = 1;
@@ -43,6 +43,15 @@ pub enum FileProblem {
     End(Broken),
     #[error("there is nothing in it")]
     Empty,
+    #[error(
+        "entry {before}, the newest of the file before it, is not there: this one ends at {head}. Name files in the order \
+         of their making; if this is their order, its end was cut off"
+    )]
+    Behind { before: u64, head: u64 },
+    #[error(
+        "it begins after entry {anchor}, and the file before it ends at {before}: nothing can be told of those between"
+    )]
+    Gap { before: u64, anchor: u64 },
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
 }
@@ -135,28 +144,25 @@ fn read_line(text: &str) -> Option<AuditRecord> {
     (line(&record) == text).then_some(record)
 }
 
-/// Whether a file is an export of a whole chain that has these places; `progress` hears how many entries it was so far.
+/// Whether a file is an export of a whole chain, and which of these places it has; `progress` hears how many entries it was
+/// so far.
 ///
 /// # Errors
 /// What is wrong with it, and where.
-pub fn verify_file(
+pub(super) fn verify_file(
     mut file: impl BufRead,
     noted: Vec<Link>,
     mut progress: impl FnMut(u64),
 ) -> Result<Verified, FileProblem> {
     let mut text = String::new();
-    if file.read_line(&mut text)? == 0 {
+    if !read_text(&mut file, &mut text)? {
         return Err(FileProblem::Empty);
     }
     let (anchor, head) = read_header(&text).ok_or(FileProblem::Strange { line: 1, last: 0 })?;
     let mut verifier = Verifier::new(anchor, noted).map_err(FileProblem::End)?;
     for at in 2.. {
-        text.clear();
-        match file.read_line(&mut text) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => text.clear(),
-            Err(error) => return Err(error.into()),
+        if !read_text(&mut file, &mut text)? {
+            break;
         }
         let last = verifier.last().number;
         let record = read_line(&text).ok_or(FileProblem::Strange { line: at, last })?;
@@ -165,4 +171,14 @@ pub fn verify_file(
         progress(verifier.n_entries());
     }
     verifier.end(head).map_err(FileProblem::End)
+}
+
+/// The next line; false at the end. What is no text is none that an export has.
+fn read_text(file: &mut impl BufRead, text: &mut String) -> io::Result<bool> {
+    text.clear();
+    match file.read_line(text) {
+        Ok(n_bytes) => Ok(n_bytes > 0),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(true),
+        Err(error) => Err(error),
+    }
 }

@@ -5,13 +5,20 @@ use std::borrow::Cow;
 use lockstep_plugin_api::glob::Glob;
 use serde::Deserialize;
 
-use crate::store::{AuditRecord, Store, StoreError};
+use crate::store::{AuditLimit, AuditRecord, Store, StoreError};
 
-/// How many entries are read at once.
-const PAGE: u64 = 1000;
+/// How much is read at once.
+const PAGE: AuditLimit = AuditLimit { records: 1000, bytes: 4 << 20 };
 
-/// How many pages are looked through for one answer; who wants more goes on after it.
-const MAX_PAGES: usize = 50;
+/// How much is looked through for one answer; who wants more goes on after it.
+const LOOKED_AT: AuditLimit = AuditLimit { records: 50_000, bytes: 64 << 20 };
+
+/// Bytes of entries in one answer, unless one alone has more.
+const ANSWER_BYTES: u64 = 8 << 20;
+
+/// The clock may have been set, so one entry that is older than asked for does not mean that all before it are; so many are
+/// taken to mean it.
+const OLD_IN_A_ROW: usize = 1000;
 
 /// Which entries are listed.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +41,17 @@ pub struct Listed {
     pub next: Option<u64>,
 }
 
+/// A list on its way back through the audit.
+struct Listing<'a> {
+    filter: &'a Filter,
+    limit: usize,
+    records: Vec<AuditRecord>,
+    n_bytes: u64,
+    /// Everything from this number on was looked at.
+    before: u64,
+    n_old: usize,
+}
+
 /// What a filter looks at.
 #[derive(Deserialize)]
 struct About<'a> {
@@ -45,39 +63,55 @@ struct About<'a> {
     event_type: Option<Cow<'a, str>>,
 }
 
-/// At most `limit` entries of a store's audit.
+/// At most `limit` entries of a store's audit, and no more bytes than an answer has.
 ///
 /// # Errors
 /// If the store cannot be read.
 pub fn list(store: &Store, filter: &Filter, limit: usize) -> Result<Listed, StoreError> {
-    let mut listed = Listed::default();
     let chain = store.audit_chain();
-    let mut before = filter.before.unwrap_or(u64::MAX).min(chain.head.number + 1);
-    for _ in 0..MAX_PAGES {
-        if before <= chain.anchor.number + 1 {
-            return Ok(listed);
-        }
-        let after = before.saturating_sub(1 + PAGE).max(chain.anchor.number);
-        let page = store.audit_page(after, PAGE as usize)?;
-        let page = page.records.into_iter().filter_map(|(_, record)| record);
-        let page: Vec<_> = page.filter(|record| record.number < before).collect();
-        // The clock may have been set, so one entry that is older does not mean that all before it are.
-        let has_recent = page.iter().any(|record| filter.is_recent(record));
-        for record in page.into_iter().rev().filter(|record| filter.passes(record)) {
-            listed.next = Some(record.number);
-            listed.records.push(record);
-            if listed.records.len() >= limit {
-                return Ok(listed);
+    let before = filter.before.unwrap_or(u64::MAX).min(chain.head.number + 1);
+    let mut listing = Listing { filter, limit, records: Vec::new(), n_bytes: 0, before, n_old: 0 };
+    let (mut n_records, mut n_bytes) = (0, 0);
+    while n_records < LOOKED_AT.records && n_bytes < LOOKED_AT.bytes {
+        let before = listing.before;
+        let page = store.audit_page_before(before, PAGE)?;
+        (n_records, n_bytes) = (n_records + page.records.len(), n_bytes + page.n_bytes);
+        // What somebody has put there under no number of the chain is for `verify` to tell.
+        let kept = page.chain.anchor.number + 1..before;
+        for (number, record) in page.records.into_iter().filter(|(number, _)| kept.contains(number)) {
+            if listing.is_full_at(number, record) {
+                return Ok(listing.end(true));
             }
         }
-        listed.next = None;
-        if !has_recent {
-            return Ok(listed);
+        if page.is_last || listing.before == before || listing.n_old >= OLD_IN_A_ROW {
+            return Ok(listing.end(false));
         }
-        before = after + 1;
     }
-    listed.next = Some(before);
-    Ok(listed)
+    Ok(listing.end(true))
+}
+
+impl Listing<'_> {
+    /// Takes the next entry, if it is one of those that are listed; true if it was the last that there is room for.
+    fn is_full_at(&mut self, number: u64, record: Option<AuditRecord>) -> bool {
+        let is_recent = record.as_ref().is_some_and(|record| self.filter.is_recent(record));
+        self.n_old = if is_recent { 0 } else { self.n_old + 1 };
+        let Some(record) = record.filter(|record| self.filter.passes(record)) else {
+            self.before = number;
+            return false;
+        };
+        if !self.records.is_empty() && self.n_bytes + record.n_bytes() > ANSWER_BYTES {
+            return true;
+        }
+        self.before = number;
+        self.n_bytes += record.n_bytes();
+        self.records.push(record);
+        self.records.len() >= self.limit
+    }
+
+    fn end(self, has_more: bool) -> Listed {
+        let has_more = has_more && self.before > 1;
+        Listed { records: self.records, next: has_more.then_some(self.before) }
+    }
 }
 
 impl Filter {

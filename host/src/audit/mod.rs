@@ -5,8 +5,9 @@
 //!                                                    │
 //!        retention ◄── count, bytes, age ────────────┴──────► list, verify, export
 //! ```
-//! Invariant: an entry lies on disk before anybody hears that what it tells was done, and holds no value that is sealed or
-//! that `audit.redact` names. How entries are numbered and hashed is the store's: `store/chain.rs`.
+//! Invariant: an entry of a change is in the commit that makes it, and no entry holds a value that is sealed or that
+//! `audit.redact` names. When an operator's request may be answered, `admin/acts.rs` says; how entries are numbered and
+//! hashed is the store's: `store/chain.rs`.
 
 mod change;
 mod operator;
@@ -17,6 +18,7 @@ mod listing;
 mod verify;
 mod walk;
 mod export;
+mod files;
 
 #[cfg(test)]
 mod tests;
@@ -31,8 +33,10 @@ use crate::config::HostSettings;
 use crate::store::{Chain, Commit, NewAudit, Store, StoreError};
 
 pub use change::Author;
-pub use export::{Export, FileProblem, verify_file};
+pub use export::{Export, FileProblem};
+pub use files::Files;
 pub use listing::{Filter, Listed, list};
+pub use old_form::is_chained;
 pub use operator::{Act, Operator, Outcome};
 pub use verify::{Broken, Problem, Verified, Verifier};
 pub use walk::{Step, Walk, WalkError};
@@ -93,9 +97,9 @@ impl Audit {
     /// If one of `redact` is not a glob, which the settings' own check refuses.
     pub fn open(store: Store, options: AuditOptions) -> Result<Self, StoreError> {
         let AuditOptions { changes, redact, limits, cleanup_interval, now_us } = options;
-        old_form::chain_entries(&store, now_us)?;
-        let retention = Retention::start(store.clone(), limits, cleanup_interval, now_us)?;
         let redaction = Redaction::new(&redact);
+        old_form::chain_entries(&store, &redaction, now_us)?;
+        let retention = Retention::start(store.clone(), limits, cleanup_interval, now_us)?;
         let chain = store.audit_chain();
         tracing::info!(head = %chain.head, anchor = %chain.anchor, "the audit goes on after its head");
         Ok(Self { handle: Arc::new(Handle { store, has_changes: changes, redaction, retention, now_us }) })
@@ -147,13 +151,8 @@ impl Audit {
     }
 
     fn now(&self, entry: String) -> NewAudit {
-        NewAudit { at_us: (self.handle.now_us)(), entry: on_one_line(entry), revision_of: None }
+        NewAudit { at_us: (self.handle.now_us)(), entry, revision_of: None }
     }
-}
-
-/// Between the parts of JSON a line break is a space; inside strings it is escaped.
-fn on_one_line(entry: String) -> String {
-    if entry.contains(['\n', '\r']) { entry.replace(['\n', '\r'], " ") } else { entry }
 }
 
 fn json(entry: &impl Serialize) -> String {

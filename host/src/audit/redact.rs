@@ -1,12 +1,13 @@
 //! Values that the audit does not show: sealed ones, and those of keys that `audit.redact` lists.
 //!
-//! Invariant: of an entry about a listed key only fields that are known to hold no value stay. A component that says more
-//! has to be read where it says it.
+//! Invariant: what comes out is JSON on one line, whatever went in, and of an entry about a listed key only fields that are
+//! known to hold no value stay. A component that says more has to be read where it says it.
 
 use std::borrow::Cow;
 
 use lockstep_plugin_api::glob::Glob;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 /// Fields that name things, count them or say when and why. They stay while they hold no object.
@@ -83,15 +84,15 @@ impl Redaction {
 
     /// The entry without such values.
     pub fn apply(&self, entry: String) -> String {
+        let unreadable = || json!({ REDACTED: "unreadable" }).to_string();
         let is_listed = !self.listed.is_empty() && self.is_about_listed(&entry);
-        // The second is how JSON may spell the dollar.
-        let may_be_sealed = entry.contains("$enc") || entry.contains("u0024enc");
+        // The second is how JSON may spell any letter of it.
+        let may_be_sealed = entry.contains("$enc") || entry.contains("\\u");
         if !is_listed && !may_be_sealed {
-            return entry;
+            let is_json = serde_json::from_str::<IgnoredAny>(&entry).is_ok();
+            return if is_json { on_one_line(entry) } else { unreadable() };
         }
-        let Ok(mut value) = serde_json::from_str(&entry) else {
-            return json!({ REDACTED: "unreadable" }).to_string();
-        };
+        let Ok(mut value) = serde_json::from_str(&entry) else { return unreadable() };
         hide_sealed(&mut value);
         if is_listed {
             hide_listed(&mut value);
@@ -103,6 +104,16 @@ impl Redaction {
     fn is_about_listed(&self, entry: &str) -> bool {
         let about = serde_json::from_str::<About<'_>>(entry).map(|about| about.config_key);
         about.map_or(true, |key| key.is_some_and(|key| self.lists(&key)))
+    }
+}
+
+/// Between the parts of JSON a line break is a space, and around it there is none; inside strings it is escaped.
+fn on_one_line(entry: String) -> String {
+    let trimmed = entry.trim();
+    match trimmed.contains(['\n', '\r']) {
+        true => trimmed.replace(['\n', '\r'], " "),
+        false if trimmed.len() < entry.len() => trimmed.to_owned(),
+        false => entry,
     }
 }
 

@@ -9,10 +9,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use crate::store::{AuditTrim, Chain, Commit, Store, StoreError};
+use crate::store::{AuditLimit, AuditPage, AuditTrim, Chain, Commit, Store, StoreError};
 
 /// What one commit gives up at most, so that it does not hold up the others.
-const CHUNK: usize = 2000;
+const CHUNK: AuditLimit = AuditLimit { records: 2000, bytes: 8 << 20 };
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Work {
     fn next_trim(&self) -> Result<Option<AuditTrim>, StoreError> {
         let age_us = i64::try_from(self.limits.age.as_micros()).unwrap_or(i64::MAX);
         let oldest_us = (self.now_us)().saturating_sub(age_us);
-        let page = self.store.audit_page(self.store.audit_chain().anchor.number, CHUNK)?;
+        let page = self.oldest()?;
         let (mut through, mut n_bytes) = (None, 0);
         // What cannot be read goes with the next one that can.
         for record in page.records.into_iter().filter_map(|(_, record)| record) {
@@ -110,6 +110,18 @@ impl Work {
             through = Some(record.link());
         }
         Ok(through.map(|through| AuditTrim { through, n_bytes }))
+    }
+
+    /// The first entries of which one can be read, if there is one.
+    fn oldest(&self) -> Result<AuditPage, StoreError> {
+        let mut after = self.store.audit_chain().anchor.number;
+        loop {
+            let page = self.store.audit_page(after, CHUNK)?;
+            if page.is_last || page.records.iter().any(|(_, record)| record.is_some()) {
+                return Ok(page);
+            }
+            after = page.records.last().map_or(u64::MAX, |(number, _)| *number);
+        }
     }
 }
 

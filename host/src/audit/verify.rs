@@ -12,8 +12,9 @@ use crate::store::{AuditRecord, Link};
 pub struct Verifier {
     anchor: Link,
     last: Link,
-    /// Places that the chain must have, in the order of their numbers.
-    noted: Vec<Link>,
+    /// Places that were noted, and that it has not come to yet.
+    ahead: Vec<Link>,
+    forgotten: Vec<Link>,
     n_entries: u64,
 }
 
@@ -23,6 +24,10 @@ pub struct Verified {
     pub n_entries: u64,
     pub anchor: Link,
     pub head: Link,
+    /// Places that were noted and are before the anchor: what became of them cannot be told.
+    pub forgotten: Vec<Link>,
+    /// Places that were noted and would be after the head.
+    pub ahead: Vec<Link>,
 }
 
 /// Where a chain breaks.
@@ -55,26 +60,17 @@ pub enum Problem {
     },
     /// It was noted with another hash.
     Rewritten,
-    /// It was noted, and has been given up since, with what was before it.
-    Forgotten {
-        anchor: u64,
-    },
 }
 
 impl Verifier {
     /// Begins after an anchor; `noted` are places that the chain had once.
-    pub fn new(anchor: Link, mut noted: Vec<Link>) -> Result<Self, Broken> {
-        noted.sort_by_key(|link| link.number);
-        for link in &noted {
-            if link.number < anchor.number {
-                return Err(broken(link.number, Problem::Forgotten { anchor: anchor.number }));
-            }
-            if link.number == anchor.number && link.hash != anchor.hash {
-                return Err(broken(link.number, Problem::Rewritten));
-            }
-        }
-        noted.retain(|link| link.number > anchor.number);
-        Ok(Self { anchor, last: anchor, noted, n_entries: 0 })
+    ///
+    /// # Errors
+    /// If one of them is the anchor, and was another.
+    pub fn new(anchor: Link, noted: Vec<Link>) -> Result<Self, Broken> {
+        let mut verifier = Self { anchor, last: anchor, ahead: noted, forgotten: Vec::new(), n_entries: 0 };
+        verifier.skip_to(anchor)?;
+        Ok(verifier)
     }
 
     /// The last place that was verified.
@@ -87,10 +83,23 @@ impl Verifier {
         self.n_entries
     }
 
-    /// What was not verified yet has been given up, through this place: the chain is followed from there.
-    pub fn skip_to(&mut self, anchor: Link) {
-        self.last = anchor;
-        self.noted.retain(|link| link.number > anchor.number);
+    /// What was not verified yet has been given up, through this place: the chain is followed from there. A noted place
+    /// before it is one that nothing can be told of.
+    ///
+    /// # Errors
+    /// If one of those that were noted is this one, and was another.
+    pub fn skip_to(&mut self, anchor: Link) -> Result<(), Broken> {
+        (self.anchor, self.last, self.n_entries) = (anchor, anchor, 0);
+        self.forgotten.extend(self.ahead.extract_if(.., |noted| noted.number < anchor.number));
+        self.pass()
+    }
+
+    /// Compares the last place with those that were noted.
+    fn pass(&mut self) -> Result<(), Broken> {
+        let last = self.last;
+        let is_other = self.ahead.iter().any(|noted| noted.number == last.number && *noted != last);
+        self.ahead.retain(|noted| noted.number > last.number);
+        if is_other { Err(broken(last.number, Problem::Rewritten)) } else { Ok(()) }
     }
 
     /// The next entry; `head` is said to be the last one.
@@ -114,23 +123,28 @@ impl Verifier {
         }
         self.last = record.link();
         self.n_entries += 1;
-        let is_other = self.noted.iter().any(|noted| noted.number == number && *noted != self.last);
-        self.noted.retain(|noted| noted.number > number);
-        if is_other { Err(broken(number, Problem::Rewritten)) } else { Ok(()) }
+        self.pass()
     }
 
     /// There are no more entries, and this is said to be the head.
-    pub fn end(&self, head: Link) -> Result<Verified, Broken> {
-        let last = self.last;
+    pub fn end(self, head: Link) -> Result<Verified, Broken> {
+        let Self { anchor, last, ahead, forgotten, n_entries } = self;
         if last.number != head.number {
             return Err(broken(last.number + 1, Problem::HeadMissing));
         }
         if last.hash != head.hash {
             return Err(broken(last.number, Problem::OtherHead));
         }
-        match self.noted.first() {
-            Some(noted) => Err(broken(noted.number, Problem::CutOff { head: head.number })),
-            None => Ok(Verified { n_entries: self.n_entries, anchor: self.anchor, head }),
+        Ok(Verified { n_entries, anchor, head, forgotten, ahead })
+    }
+}
+
+impl Verified {
+    /// Refuses a chain that ends before a place that was noted.
+    pub fn not_cut_off(self) -> Result<Self, Broken> {
+        match self.ahead.iter().min_by_key(|noted| noted.number) {
+            Some(noted) => Err(broken(noted.number, Problem::CutOff { head: self.head.number })),
+            None => Ok(self),
         }
     }
 }
@@ -167,11 +181,6 @@ impl fmt::Display for Broken {
             Problem::Rewritten => {
                 write!(f, "entry {number} has another hash than was noted: the chain was written anew")
             }
-            Problem::Forgotten { anchor } => write!(
-                f,
-                "entry {number} was noted and has been given up since, with everything through {anchor}: what became \
-                 of it cannot be told"
-            ),
         }
     }
 }

@@ -3,11 +3,13 @@
 //! Invariant: each page and the chain it is compared with are of one moment, so nothing that happens between two pages is
 //! taken for a break.
 
-use super::verify::{Broken, Verified, Verifier};
-use crate::store::{Chain, Link, Store, StoreError};
+use std::error::Error;
 
-/// How many entries are read at once.
-const PAGE: usize = 2000;
+use super::verify::{Broken, Verified, Verifier};
+use crate::store::{AuditLimit, Link, Store, StoreError};
+
+/// How much is read at once.
+const PAGE: AuditLimit = AuditLimit { records: 2000, bytes: 4 << 20 };
 
 /// The way through a store's audit.
 pub struct Walk {
@@ -16,33 +18,43 @@ pub struct Walk {
 }
 
 /// What one page came to.
-#[derive(Debug)]
 pub enum Step {
     /// It goes on.
-    On,
-    /// That was all.
+    On(Walk),
+    /// That was all. Noted places that were given up are not compared, and named.
     End(Verified),
 }
 
-/// Why it does not go on.
+/// Why it does not go on. Only the first says something about the chain.
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
     #[error(transparent)]
     Broken(#[from] Broken),
-    #[error("the audit cannot be read: {0}")]
-    Store(#[from] StoreError),
-    #[error("entries were given up while they were read; try again")]
+    #[error("the audit cannot be read: {}", with_causes(.0))]
+    Store(StoreError),
+    #[error("entries were given up before they were read; try again")]
     GivenUp,
 }
 
+impl From<StoreError> for WalkError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Whoever is told of it is told one text.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause: &&dyn Error| (*cause).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 impl Walk {
-    /// Begins at the anchor; `noted` are places that the chain must have.
+    /// Begins at the anchor; `noted` are places that the chain had once.
     ///
     /// # Errors
-    /// If one of them has been given up, or was another at the anchor.
+    /// If one of them was another at the anchor.
     pub fn begin(store: Store, noted: Vec<Link>) -> Result<Self, Broken> {
-        let Chain { anchor, .. } = store.audit_chain();
-        Ok(Self { verifier: Verifier::new(anchor, noted)?, store })
+        Ok(Self { verifier: Verifier::new(store.audit_chain().anchor, noted)?, store })
     }
 
     /// How many entries were verified.
@@ -54,17 +66,17 @@ impl Walk {
     ///
     /// # Errors
     /// Where the chain breaks, or if the store cannot be read.
-    pub fn step(&mut self) -> Result<Step, WalkError> {
+    pub fn step(mut self) -> Result<Step, WalkError> {
         let page = self.store.audit_page(self.verifier.last().number, PAGE)?;
         if page.chain.anchor.number > self.verifier.last().number {
-            self.verifier.skip_to(page.chain.anchor);
+            self.verifier.skip_to(page.chain.anchor)?;
         }
         for (number, record) in &page.records {
             self.verifier.take(*number, record.as_ref(), page.chain.head)?;
         }
-        match page.records.len() < PAGE {
-            true => Ok(Step::End(self.verifier.end(page.chain.head)?)),
-            false => Ok(Step::On),
+        match page.is_last {
+            true => Ok(Step::End(self.verifier.end(page.chain.head)?.not_cut_off()?)),
+            false => Ok(Step::On(self)),
         }
     }
 }

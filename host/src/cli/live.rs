@@ -38,6 +38,11 @@ pub(super) enum CommandError {
          be starting); try again, or name its address with `--admin http://HOST:PORT`", .0.display()
     )]
     Unreachable(PathBuf),
+    #[error(
+        "the audit in the data folder {} is from an earlier host, which did not chain its entries; the first start of this \
+         one does that: start it once with `lockstep run PIPELINE`, then ask again", .0.display()
+    )]
+    NotChained(PathBuf),
     /// Nothing was asked of a host: what was given cannot be meant.
     #[error("{0}")]
     BadArgument(String),
@@ -125,7 +130,7 @@ impl CommandError {
     /// Whether nothing was begun.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::NoHost(_) | Self::Unreachable(_) | Self::BadArgument(_) => true,
+            Self::NoHost(_) | Self::Unreachable(_) | Self::NotChained(_) | Self::BadArgument(_) => true,
             Self::Client(error) => {
                 !matches!(error, ClientError::Refused { .. } | ClientError::Unanswered { .. })
             }

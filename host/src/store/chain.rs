@@ -14,11 +14,11 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-use super::Store;
 use super::commit::{Namespace, stored_key};
-use super::engine::{Changes, View};
+use super::engine::Changes;
 use super::entries::damaged;
 use super::error::StoreError;
+use super::view::View;
 
 pub type Hash = [u8; 32];
 
@@ -78,14 +78,6 @@ pub struct AuditTrim {
     pub through: Link,
     /// Their bytes.
     pub n_bytes: u64,
-}
-
-/// Entries of the audit and the chain, of one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditPage {
-    pub chain: Chain,
-    /// In the order of their numbers; `None` is what cannot be read.
-    pub records: Vec<(u64, Option<AuditRecord>)>,
 }
 
 impl Link {
@@ -169,7 +161,7 @@ impl AuditRecord {
         [&[VERSION][..], &at, &self.previous, &self.hash, self.entry.as_bytes()].concat()
     }
 
-    fn read(number: u64, bytes: &[u8]) -> Option<Self> {
+    pub(super) fn read(number: u64, bytes: &[u8]) -> Option<Self> {
         let rest = bytes.strip_prefix(&[VERSION])?;
         let (at_us, rest) = rest.split_first_chunk()?;
         let (previous, rest) = rest.split_first_chunk()?;
@@ -209,7 +201,9 @@ impl Chain {
             changes.records.insert(record_key(number), None);
         }
         self.anchor = trim.through;
-        self.n_bytes = self.n_bytes.saturating_sub(trim.n_bytes);
+        // Those of entries that could not be read are counted until nothing is left, and no longer.
+        let is_empty = self.n_entries() == 0;
+        self.n_bytes = if is_empty { 0 } else { self.n_bytes.saturating_sub(trim.n_bytes) };
     }
 
     pub(super) fn to_bytes(self) -> Vec<u8> {
@@ -229,7 +223,7 @@ pub(super) fn chain_key() -> Vec<u8> {
     stored_key(Namespace::Meta, CHAIN_KEY)
 }
 
-fn record_key(number: u64) -> Vec<u8> {
+pub(super) fn record_key(number: u64) -> Vec<u8> {
     stored_key(Namespace::Audit, &number.to_be_bytes())
 }
 
@@ -238,29 +232,4 @@ pub(super) fn load_chain(view: &View<'_>, dir: &Path) -> Result<Chain, StoreErro
     let Some(bytes) = view.get(&chain_key())? else { return Ok(Chain::default()) };
     let chain = Chain::read(&bytes).filter(|chain| chain.anchor.number <= chain.head.number);
     chain.ok_or_else(|| damaged(dir, "the place of its audit's head cannot be read"))
-}
-
-impl Store {
-    /// What the audit holds, as of the newest commit.
-    pub fn audit_chain(&self) -> Chain {
-        self.handle.shared.chain()
-    }
-
-    /// At most `limit` entries of the audit after a number, whatever lies there: whoever wants to know whether they are a
-    /// chain has to check that.
-    pub fn audit_page(&self, after: u64, limit: usize) -> Result<AuditPage, StoreError> {
-        let shared = &self.handle.shared;
-        shared.with_engine(|engine| {
-            let view = engine.view();
-            let chain = load_chain(&view, &shared.dir)?;
-            let prefix = stored_key(Namespace::Audit, b"");
-            let after = record_key(after);
-            let found = view.scan(&prefix, &after).take(limit).map(|item| {
-                let (key, value) = item?;
-                let number = key[prefix.len()..].try_into().map_or(u64::MAX, u64::from_be_bytes);
-                Ok((number, AuditRecord::read(number, &value)))
-            });
-            Ok(AuditPage { chain, records: found.collect::<Result<_, StoreError>>()? })
-        })
-    }
 }

@@ -1,4 +1,4 @@
-//! The one file that knows fjall: a log-structured merge tree with a journal, opened, written and read.
+//! fjall, which no other room knows: a log-structured merge tree with a journal, opened, written and read.
 //!
 //! Chosen over redb by `benches/store`: two to four times the commits per second from groups of 1 to 1,000, a quarter
 //! to a tenth of the bytes written. It takes longer to open after a crash (0.2-0.4 s), for it replays its journal.
@@ -10,12 +10,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
 use std::io;
-use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fjall::{AbstractTree, Database, Keyspace, PersistMode, Readable, UserValue};
+use fjall::{AbstractTree, Database, Keyspace, PersistMode, UserValue};
 
 use super::KeyValue;
 use super::error::{StoreError, is_disk_full};
@@ -60,14 +59,8 @@ pub(super) struct Engine {
     sync: PersistMode,
 }
 
-/// Everything as it was at one moment.
-pub(super) struct View<'a> {
-    engine: &'a Engine,
-    snapshot: fjall::Snapshot,
-}
-
 /// A value, opened, if there is one.
-type Found = Result<Option<Vec<u8>>, StoreError>;
+pub(super) type Found = Result<Option<Vec<u8>>, StoreError>;
 
 /// Why a write did not happen, as far as what to do next differs.
 pub(super) enum WriteFailure {
@@ -229,56 +222,13 @@ impl Engine {
     }
 
     /// What was found under `key`.
-    fn opened(&self, key: &[u8], found: fjall::Result<Option<UserValue>>) -> Found {
+    pub fn opened(&self, key: &[u8], found: fjall::Result<Option<UserValue>>) -> Found {
         found.map_err(read_error)?.map(|stored| self.form.open(key, &stored)).transpose()
     }
 
     /// Keys of `prefix` after `after`, with their values, of one moment.
     pub fn scan(&self, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<KeyValue>, StoreError> {
         self.view().scan(prefix, after).take(limit).collect()
-    }
-
-    /// Reads through it see nothing that is committed from now on.
-    pub fn view(&self) -> View<'_> {
-        View { engine: self, snapshot: self.database.snapshot() }
-    }
-}
-
-impl View<'_> {
-    pub fn get(&self, key: &[u8]) -> Found {
-        self.engine.opened(key, self.snapshot.get(self.engine.keyspaces.of(key), key))
-    }
-
-    /// Keys of `prefix` after `after`, with their values.
-    pub fn scan(&self, prefix: &[u8], after: &[u8]) -> impl Iterator<Item = Result<KeyValue, StoreError>> {
-        let start = if after < prefix { Included(prefix) } else { Excluded(after) };
-        let items = self.snapshot.range::<&[u8], _>(self.engine.keyspaces.of(prefix), (start, Unbounded));
-        let (prefix, form) = (prefix.to_vec(), &self.engine.form);
-        let items = items.map(move |item| {
-            let (key, stored) = item.into_inner().map_err(read_error)?;
-            // Behind the prefix nothing is opened.
-            let value = key.starts_with(&prefix).then(|| form.open(&key, &stored)).transpose()?;
-            Ok(value.map(|value| (key.to_vec(), value)))
-        });
-        items.map_while(Result::transpose)
-    }
-
-    pub fn entry(&self, revision: u64) -> Found {
-        let key = revision.to_be_bytes();
-        self.engine.opened(&key, self.snapshot.get(&self.engine.keyspaces.entries, key))
-    }
-
-    /// Entries after this revision, as they are stored.
-    pub fn entries(&self, after: u64) -> impl Iterator<Item = Result<(u64, Vec<u8>), StoreError>> {
-        let after = after.to_be_bytes();
-        let items =
-            self.snapshot.range::<[u8; 8], _>(&self.engine.keyspaces.entries, (Excluded(after), Unbounded));
-        items.map(|item| {
-            let (key, stored) = item.into_inner().map_err(read_error)?;
-            let revision = (*key).try_into().map(u64::from_be_bytes);
-            let value = self.engine.form.open(&key, &stored)?;
-            Ok((revision.expect("only revisions are keys of entries"), value))
-        })
     }
 }
 

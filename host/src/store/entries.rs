@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use super::commit::{Namespace, stored_key};
-use super::engine::View;
 use super::error::StoreError;
+use super::view::View;
 use super::{Store, shared::Shared};
 
 /// The first byte of the indexes' keys, beside those of [`Namespace`].

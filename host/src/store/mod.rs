@@ -12,6 +12,7 @@
 //!
 //! Values are sealed between the writer and the engine, if `state.encryption` asks for it: `sealing/`.
 
+mod audit_page;
 mod chain;
 mod commit;
 mod engine;
@@ -27,6 +28,7 @@ mod resealing;
 mod sealing;
 mod shared;
 mod unfinished;
+mod view;
 mod walk;
 mod writer;
 
@@ -41,7 +43,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-pub use chain::{AuditPage, AuditRecord, AuditTrim, Chain, Hash, Link, NewAudit, hex, unhex};
+pub use audit_page::{AuditLimit, AuditPage};
+pub use chain::{AuditRecord, AuditTrim, Chain, Hash, Link, NewAudit, hex, unhex};
 pub use commit::{Check, Commit, Committed, Expect, Namespace, NewEntry, Trim};
 pub use entries::{EntryPage, ReadLimit, StoredEntry, Tally};
 pub use error::StoreError;

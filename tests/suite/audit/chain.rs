@@ -102,11 +102,20 @@ fn an_export_is_verified_without_the_host() {
     let host = start(&site);
     done(&site, "set app.more 1");
     site.write("second.ndjson", done(&site, "audit export").stdout);
+    let newer = done(&site, "audit verify --json").json()["head"].as_str().expect("a head").to_owned();
     host.stop();
     fs::remove_dir_all(site.path("data")).expect("it is not needed");
+    fs::create_dir(site.path("data")).expect("a folder");
     let whole = done(&site, &format!("audit verify --file first.ndjson --head {head}")).stdout;
     assert!(whole.contains("8 entries") && whole.contains(&head), "{whole}");
-    done(&site, "audit verify --file first.ndjson --file second.ndjson");
+    let both = "--file first.ndjson --file second.ndjson";
+    let verified = done(&site, &format!("audit verify {both} --head {newer} --json")).json();
+    assert_eq!((&verified["entries"], &verified["head"]), (&9.into(), &newer.as_str().into()));
+    done(&site, &format!("audit verify {both} --head {head}"));
+    let later = newer.replacen("9:", "10:", 1);
+    assert_eq!(broken_at(&site, &format!("{both} --head {later}")), 10, "in neither");
+    let told = run(&site, "audit verify --file data").expect_code(3);
+    assert!(!told.stderr.contains("is broken"), "{told:?}");
     assert_eq!(broken_at(&site, "--file second.ndjson --file first.ndjson"), 9, "the other way round");
     let lines: Vec<_> = first.lines().collect();
     let written = |name: &str, lines: &[&str]| {

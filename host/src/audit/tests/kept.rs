@@ -24,8 +24,8 @@ fn the_oldest_entries_go_by_number_bytes_and_age_and_the_rest_can_be_verified() 
         assert_eq!((found.anchor, found.head), (chain.anchor, head), "{limits:?}");
         assert!(matches!(verified(exported(&store).as_bytes(), &[head]), Ok(n) if n == chain.n_entries()));
         let forgotten = Link { number: 2, hash: Hash::default() };
-        let gone = walk(&store, &[forgotten]).expect_err("nobody knows");
-        assert_eq!(gone.problem, Problem::Forgotten { anchor: chain.anchor.number });
+        let told = walk(&store, &[head, forgotten]).expect("whole");
+        assert_eq!(told.forgotten, [forgotten], "nobody knows what became of it");
     }
     let dir = tempfile::tempdir().expect("a folder");
     let (store, audit) = open(dir.path(), options());
@@ -41,21 +41,44 @@ fn the_oldest_entries_go_by_number_bytes_and_age_and_the_rest_can_be_verified() 
 }
 
 #[test]
+fn what_cannot_be_read_is_given_up_with_the_next_that_can_however_large_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let limits = Limits { entries: 3, bytes: 1 << 30, age: Duration::from_secs(3600) };
+    let (store, audit) = open(dir.path(), AuditOptions { limits, ..options() });
+    (0..10).for_each(|n| write(&audit, &store, [json!({ "n": n })]));
+    for number in [1_u64, 2] {
+        let garbage = vec![0; 9 << 20];
+        store
+            .commit(Commit::default().put(Namespace::Audit, number.to_be_bytes(), garbage))
+            .expect("committed");
+    }
+    audit.forget_old().expect("forgotten");
+    assert_eq!((audit.chain().anchor.number, audit.chain().n_entries()), (7, 3));
+    assert!(walk(&store, &[]).is_ok());
+}
+
+#[test]
 fn a_walk_goes_on_while_entries_come_and_go() {
     let dir = tempfile::tempdir().expect("a folder");
     let limits = Limits { entries: 100, bytes: 1 << 30, age: Duration::from_secs(3600) };
-    let (store, audit) = open(dir.path(), AuditOptions { limits, ..options() });
+    let (store, audit) = open(dir.path(), options());
     (0..50).for_each(|_| write(&audit, &store, (0..100).map(|n| json!({ "n": n }))));
-    let mut walk = Walk::begin(store.clone(), Vec::new()).expect("an anchor");
-    let first = walk.step().expect("whole");
+    let place = |number: u64| Link { number, hash: Hash::default() };
+    assert!(matches!(
+        walk(&store, &[place(5000)]),
+        Err(Broken { number: 5000, problem: Problem::Rewritten })
+    ));
+    let noted = vec![audit.chain().head, place(4500)];
+    let walk = Walk::begin(store.clone(), noted).expect("an anchor");
+    let Ok(Step::On(walk)) = walk.step() else { panic!("more than a page") };
     write(&audit, &store, [json!({})]);
+    drop(audit);
+    let audit = Audit::open(store.clone(), AuditOptions { limits, ..options() }).expect("an audit");
     audit.forget_old().expect("forgotten");
-    assert!(
-        matches!(first, Step::On) || audit.chain().n_entries() <= 113,
-        "more than a page, or shortened before"
-    );
-    let end = walk.step().expect("whole");
-    assert!(matches!(end, Step::End(verified) if verified.head == audit.chain().head));
+    let Ok(Step::End(found)) = walk.step() else { panic!("whole, and shorter than a page") };
+    let Chain { anchor, head, .. } = audit.chain();
+    assert_eq!((found.anchor, found.head, found.n_entries), (anchor, head, audit.chain().n_entries()));
+    assert_eq!(found.forgotten, [place(4500)], "what was given up unseen is told");
 }
 
 #[test]
@@ -154,4 +177,74 @@ fn a_list_is_the_newest_first_of_what_a_filter_lets_pass() {
     assert_eq!(numbers(late, 9), (vec![], None));
     let early = Filter { since_us: Some(1_700_000_000_000_000), ..Filter::default() };
     assert_eq!(numbers(early, 9).0.len(), 9);
+}
+
+#[test]
+fn a_list_holds_so_many_bytes_and_says_where_to_go_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, audit) = open(dir.path(), options());
+    let text = "x".repeat(1 << 20);
+    (0..20).for_each(|n| write(&audit, &store, [json!({ "n": n, "text": text })]));
+    let (mut numbers, mut before) = (Vec::new(), None);
+    loop {
+        let listed = list(&store, &Filter { before, ..Filter::default() }, 1000).expect("readable");
+        let n_bytes: usize = listed.records.iter().map(|record| record.entry.len()).sum();
+        assert!((1..=8 << 20).contains(&n_bytes), "{n_bytes} bytes");
+        numbers.extend(listed.records.iter().map(|record| record.number));
+        before = listed.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(numbers, (1..=20).rev().collect::<Vec<_>>());
+    let large = json!({ "text": "x".repeat(9 << 20) });
+    write(&audit, &store, [large]);
+    let listed = list(&store, &Filter::default(), 1000).expect("readable");
+    assert_eq!((listed.records.len(), listed.next), (1, Some(21)), "one at least");
+}
+
+#[test]
+fn what_an_earlier_host_kept_is_chained_without_values_that_are_not_to_be_shown() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = store(dir.path());
+    let mut commit = Commit::default().put(Namespace::Meta, "audit", 4_u64.to_be_bytes());
+    for (number, entry) in (1_u64..).zip([
+        r#"{"config_key":"secrets.pin","timestamp":"2026-01-01T00:00:00Z","resolved_value":"canary"}"#,
+        r#"{"config_key":"app.x","resolved_value":{"$enc":{"ct":"canary"}}}"#,
+        r#"{"config_key":"app.x","resolved_value":{"\u0024\u0065nc":{"ct":"canary"}}}"#,
+        "canary",
+    ]) {
+        commit = commit.put(Namespace::Audit, number.to_be_bytes(), entry);
+    }
+    store.commit(commit).expect("committed");
+    let redact = vec!["secrets.*".to_owned()];
+    let _audit = Audit::open(store.clone(), AuditOptions { redact, ..options() }).expect("an audit");
+    let exported = exported(&store);
+    assert!(!exported.contains("canary") && exported.contains("2026-01-01T00:00:00"), "{exported}");
+    assert!(matches!(verified(exported.as_bytes(), &[]), Ok(4)));
+}
+
+#[test]
+fn more_than_one_commit_holds_of_what_an_earlier_host_kept_is_chained() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = store(dir.path());
+    let entry = json!({ "text": "x".repeat(1 << 20) }).to_string();
+    for number in 1_u64..=70 {
+        let commit = Commit::default().put(Namespace::Audit, number.to_be_bytes(), entry.clone());
+        store.commit(commit.put(Namespace::Meta, "audit", number.to_be_bytes())).expect("committed");
+    }
+    let _audit = Audit::open(store.clone(), options()).expect("an audit");
+    assert_eq!(walk(&store, &[]).map(|verified| verified.n_entries), Ok(70));
+}
+
+#[test]
+fn whatever_a_component_says_its_entry_is_json_that_an_export_can_hold() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, audit) = open(dir.path(), options());
+    let mut commit = Commit::default();
+    audit.add(&mut commit, [" {\"a\":\n1}\n", "no JSON", "{} {}", ""].map(str::to_owned));
+    store.commit(commit).expect("committed");
+    let exported = exported(&store);
+    assert!(matches!(verified(exported.as_bytes(), &[]), Ok(4)), "{exported}");
+    assert!(exported.contains(r#""entry":{"a": 1}}"#) && !exported.contains("no JSON"), "{exported}");
 }

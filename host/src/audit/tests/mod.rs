@@ -39,7 +39,7 @@ fn walk(store: &Store, noted: &[Link]) -> Result<Verified, Broken> {
     let mut walk = Walk::begin(store.clone(), noted.to_vec())?;
     loop {
         match walk.step() {
-            Ok(Step::On) => {}
+            Ok(Step::On(next)) => walk = next,
             Ok(Step::End(verified)) => return Ok(verified),
             Err(WalkError::Broken(broken)) => return Err(broken),
             Err(other) => panic!("{other}"),
@@ -107,7 +107,10 @@ fn exported(store: &Store) -> String {
 }
 
 fn verified(text: &[u8], noted: &[Link]) -> Result<u64, FileProblem> {
-    verify_file(BufReader::new(text), noted.to_vec(), |_| {}).map(|verified| verified.n_entries)
+    let mut files = Files::new(noted.to_vec());
+    files.add(BufReader::new(text), |_| {})?;
+    let verified = files.end().map_err(FileProblem::End)?;
+    Ok(verified.expect("there is a file").n_entries)
 }
 
 fn hash_of(bytes: &[u8]) -> Hash {

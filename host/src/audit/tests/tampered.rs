@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::AuditRecord;
+use crate::store::{AuditLimit, AuditRecord};
 
 #[test]
 fn every_flipped_byte_of_every_entry_is_found_where_it_is() {
@@ -103,7 +103,7 @@ fn a_checker_without_the_hash_before_misses_a_reorder() {
     let scene = Scene::new();
     let entries =
         |records: &[AuditRecord]| records.iter().map(|record| record.entry.clone()).collect::<Vec<_>>();
-    let page = scene.store.audit_page(0, 100).expect("readable");
+    let page = scene.store.audit_page(0, AuditLimit { records: 100, bytes: 1 << 20 }).expect("readable");
     let mut records: Vec<_> = page.records.into_iter().filter_map(|(_, record)| record).collect();
     let sum = |entry: &str| {
         AuditRecord::after(

@@ -3,7 +3,7 @@
 use super::super::keys::query;
 use super::super::live::{CommandError, Live, at_folder};
 use crate::admin::{AuditLines, AuditList, Client, audit_list};
-use crate::audit::Filter;
+use crate::audit::{Filter, is_chained};
 use crate::config::HostSettings;
 use crate::host::store_options;
 use crate::store::{Link, Store, StoreError};
@@ -46,7 +46,11 @@ impl Entries {
             return Err(CommandError::NoHost(settings.data_dir.clone()));
         }
         let options = store_options(settings).as_it_is();
-        Store::open(&settings.data_dir, options).map(Self::Stored).map_err(failed)
+        let store = Store::open(&settings.data_dir, options).map_err(failed)?;
+        match is_chained(&store).map_err(failed)? {
+            true => Ok(Self::Stored(store)),
+            false => Err(CommandError::NotChained(settings.data_dir.clone())),
+        }
     }
 
     /// At most `limit` of them with a smaller number than `before`.

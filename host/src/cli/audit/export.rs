@@ -18,7 +18,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(self) -> u8 {
-        super::with_entries(&self.live, write)
+        super::with_entries(&self.live, FAILED, write)
     }
 }
 

@@ -1,9 +1,9 @@
 //! `lockstep audit list`.
 
-use super::super::DONE;
 use super::super::live::{CommandError, Live};
 use super::super::output::{print, print_json, without_control};
 use super::super::table::Table;
+use super::super::{DONE, FAILED};
 use super::entries::{Entries, Wanted};
 use crate::admin::{AuditList, AuditShown};
 use crate::config::quantity::duration;
@@ -55,7 +55,7 @@ fn since(text: &str) -> Result<i64, String> {
 
 impl List {
     pub(super) fn run(self) -> u8 {
-        super::with_entries(&self.live, |entries| self.show(entries))
+        super::with_entries(&self.live, FAILED, |entries| self.show(entries))
     }
 
     fn show(&self, entries: &Entries) -> Result<u8, CommandError> {

@@ -1,11 +1,11 @@
 //! `lockstep audit verify`.
 
 use super::super::live::{CommandError, Live};
-use super::super::output::{complain, print, print_json};
-use super::super::{FAILED, REFUSED};
+use super::super::output::{print, print_json};
+use super::super::{DONE, FAILED};
 use super::entries::Entries;
-use crate::admin::{AuditVerdict, verdict};
-use crate::audit::{FileProblem, Verified, verify_file};
+use crate::admin::{AuditVerdict, broken_at, verdict};
+use crate::audit::{FileProblem, Files};
 use crate::store::Link;
 use clap::Args;
 use std::fs::File;
@@ -15,16 +15,20 @@ use std::path::{Path, PathBuf};
 /// Progress is said after so many entries.
 const TELL: u64 = 100_000;
 
+/// Neither whole nor broken: nobody knows.
+const UNKNOWN: u8 = 3;
+
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     /// A file that `audit export` wrote, instead of a host; given more than once, in the order of their making, each must
-    /// hold the head of the one before it
+    /// hold the head of the one before it, and all of them are verified as one chain
     #[arg(long, value_name = "FILE")]
     file: Vec<PathBuf>,
-    /// A head that was noted earlier, NUMBER:HASH: it must still be in the chain
+    /// A head that was noted earlier, NUMBER:HASH: it must still be in the chain, or in one of the files
     #[arg(long, value_name = "NUMBER:HASH")]
     head: Option<Link>,
-    /// Print `{ok, entries, anchor, head}`, or `{ok, number, problem}` where the chain breaks
+    /// Print `{ok: true, entries, anchor, head}`, `{ok: false, number, problem}` where the chain breaks, or `{ok: null,
+    /// problem}` if that cannot be told
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -33,10 +37,10 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(self) -> u8 {
-        if self.file.is_empty() {
-            return super::with_entries(&self.live, |entries| self.verify(entries));
+        match self.file.is_empty() {
+            true => super::with_entries(&self.live, UNKNOWN, |entries| self.verify(entries)),
+            false => self.verify_files().unwrap_or_else(|error| error.tell()),
         }
-        self.verify_files()
     }
 
     fn verify(&self, entries: &Entries) -> Result<u8, CommandError> {
@@ -54,60 +58,62 @@ impl Verify {
         Err(CommandError::Failed("the host did not come to an end".to_owned()))
     }
 
-    /// One after the other, each from the head of the one before it.
-    fn verify_files(&self) -> u8 {
-        let mut noted: Vec<Link> = self.head.into_iter().collect();
-        let mut last = None;
-        for file in &self.file {
-            match verify_at(file, noted.clone()) {
-                Ok(verified) => {
-                    noted = vec![verified.head];
-                    last = Some(verified);
-                }
-                Err(FileProblem::Io(error)) => {
-                    complain(&CommandError::BadArgument(format!("{}: {error}", file.display())));
-                    return REFUSED;
-                }
-                Err(problem) => return self.show(&broken(file, &problem)),
+    fn verify_files(&self) -> Result<u8, CommandError> {
+        let mut files = Files::new(self.head.into_iter().collect());
+        for path in &self.file {
+            let file = File::open(path)
+                .map_err(|error| CommandError::BadArgument(format!("{}: {error}", path.display())))?;
+            let mut told = 0;
+            let added = files.add(BufReader::new(file), |checked| tell_progress(checked, &mut told));
+            if let Err(problem) = added {
+                return Ok(self.show(&verdict_of(path, &problem)));
             }
         }
-        last.map_or(REFUSED, |verified| self.show(&verdict(&verified)))
+        let verdict = match files.end() {
+            Ok(verified) => verified.as_ref().map(verdict),
+            Err(broken) => Some(broken_at(&broken)),
+        };
+        Ok(verdict.map_or(DONE, |verdict| self.show(&verdict)))
     }
 
     fn show(&self, verdict: &AuditVerdict) -> u8 {
-        if self.json {
-            let printed = print_json(verdict);
-            return if is_whole(verdict) { printed } else { FAILED };
-        }
-        match verdict {
+        let exit = match verdict {
+            AuditVerdict::Whole { .. } => DONE,
+            AuditVerdict::Broken { .. } => FAILED,
+            AuditVerdict::Unknown { .. } | AuditVerdict::Progress { .. } => UNKNOWN,
+        };
+        let printed = match verdict {
+            verdict if self.json => print_json(verdict),
             AuditVerdict::Whole { entries, anchor, head, .. } => {
                 print(&format!("the chain is whole: {entries} entries\nanchor {anchor}\nhead   {head}\n"))
             }
-            AuditVerdict::Broken { problem, .. } => {
-                eprintln!("error: the chain is broken: {problem}");
-                FAILED
+            AuditVerdict::Broken { problem, .. } => complain(&format!("the chain is broken: {problem}")),
+            AuditVerdict::Unknown { problem, .. } => {
+                complain(&format!("whether the chain is what it was cannot be told: {problem}"))
             }
-            AuditVerdict::Progress { .. } => FAILED,
-        }
+            AuditVerdict::Progress { .. } => DONE,
+        };
+        if exit == DONE { printed } else { exit }
     }
 }
 
-fn is_whole(verdict: &AuditVerdict) -> bool {
-    matches!(verdict, AuditVerdict::Whole { ok: true, .. })
+fn complain(problem: &str) -> u8 {
+    eprintln!("error: {problem}");
+    DONE
 }
 
-fn verify_at(file: &Path, noted: Vec<Link>) -> Result<Verified, FileProblem> {
-    let mut told = 0;
-    verify_file(BufReader::new(File::open(file)?), noted, |checked| tell_progress(checked, &mut told))
-}
-
-fn broken(file: &Path, problem: &FileProblem) -> AuditVerdict {
+fn verdict_of(file: &Path, problem: &FileProblem) -> AuditVerdict {
     let number = match problem {
         FileProblem::Broken { problem, .. } | FileProblem::End(problem) => Some(problem.number),
         FileProblem::Strange { last, .. } => Some(last + 1),
-        FileProblem::Empty | FileProblem::Io(_) => None,
+        FileProblem::Behind { before, .. } => Some(*before),
+        FileProblem::Empty | FileProblem::Gap { .. } | FileProblem::Io(_) => None,
     };
-    AuditVerdict::Broken { ok: false, number, problem: format!("{}: {problem}", file.display()) }
+    let shown = format!("{}: {problem}", file.display());
+    match problem {
+        FileProblem::Gap { .. } | FileProblem::Io(_) => AuditVerdict::Unknown { ok: (), problem: shown },
+        _ => AuditVerdict::Broken { ok: false, number, problem: shown },
+    }
 }
 
 fn tell_progress(checked: u64, told: &mut u64) {

@@ -8,13 +8,23 @@ use crate::host::store_options;
 use crate::runtime::DeadLetters;
 use crate::store::{Store, StoreError};
 use serde_json::Value;
+use std::cell::OnceCell;
 use std::path::PathBuf;
 
 pub(super) enum Queue {
     /// Of a running host.
     Running(Client),
     /// Of a data folder that no host runs on; it is locked meanwhile.
-    Stored(DeadLetters, Audit),
+    Stored(Stored),
+}
+
+/// A data folder's own.
+pub(super) struct Stored {
+    letters: DeadLetters,
+    store: Store,
+    audit_options: AuditOptions,
+    /// Opened by the first act: who only looks leaves the audit as it is.
+    audit: OnceCell<Audit>,
 }
 
 /// Why a command on dead letters failed.
@@ -85,8 +95,9 @@ impl Queue {
             return Err(QueueError::NoHost(data_dir.clone()));
         }
         let store = Store::open(data_dir, store_options(settings).as_it_is())?;
-        let audit = Audit::open(store.clone(), AuditOptions::new(settings))?;
-        Ok(Self::Stored(DeadLetters::open(store, settings.state.dead_letters.clone())?, audit))
+        let letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
+        let (audit_options, audit) = (AuditOptions::new(settings), OnceCell::new());
+        Ok(Self::Stored(Stored { letters, store, audit_options, audit }))
     }
 
     /// Dead letters after a number, at most so many, and where to go on.
@@ -111,7 +122,7 @@ impl Queue {
     fn page(&self, filter: &Filter) -> Result<Page, QueueError> {
         match self {
             Self::Running(client) => Ok(serde_json::from_value(client.get(&path_of(filter))?)?),
-            Self::Stored(letters, _) => Ok(admin::page(letters, filter)?),
+            Self::Stored(stored) => Ok(admin::page(&stored.letters, filter)?),
         }
     }
 
@@ -123,7 +134,7 @@ impl Queue {
                 Err(ClientError::Refused { status: 404, .. }) => Ok(None),
                 Err(error) => Err(error.into()),
             },
-            Self::Stored(letters, _) => Ok(letters.get(number)?.as_ref().map(admin::detail)),
+            Self::Stored(stored) => Ok(stored.letters.get(number)?.as_ref().map(admin::detail)),
         }
     }
 
@@ -144,12 +155,22 @@ impl Queue {
             Self::Running(client) => {
                 client.delete(&format!("/v1/dead-letters/{number}"))?;
             }
-            Self::Stored(letters, audit) => {
-                let entry = letters.get(number)?.ok_or(QueueError::NotFound(number))?;
-                admin::drop_dead_letter(letters, audit, &entry)?;
+            Self::Stored(stored) => {
+                let entry = stored.letters.get(number)?.ok_or(QueueError::NotFound(number))?;
+                admin::drop_dead_letter(&stored.letters, stored.audit()?, &entry)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Stored {
+    fn audit(&self) -> Result<&Audit, StoreError> {
+        if let Some(audit) = self.audit.get() {
+            return Ok(audit);
+        }
+        let audit = Audit::open(self.store.clone(), self.audit_options.clone())?;
+        Ok(self.audit.get_or_init(|| audit))
     }
 }
 
@@ -168,6 +189,7 @@ fn path_of(filter: &Filter) -> String {
 mod tests {
     use super::*;
     use crate::cli::flags::Place;
+    use crate::store::{Chain, Commit, Namespace};
 
     fn live() -> Live {
         Live { admin: None, place: Place::default() }
@@ -194,6 +216,21 @@ mod tests {
         assert!(matches!(queue.drop(1), Err(QueueError::NotFound(1))));
         let Err(locked) = Queue::open(&live(), &settings) else { panic!("opened twice") };
         assert!(matches!(locked, QueueError::Host(CommandError::Unreachable(_))), "{locked}");
+    }
+
+    #[test]
+    fn only_what_drops_a_letter_writes_into_the_audit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = HostSettings { data_dir: folder.path().to_owned(), ..HostSettings::default() };
+        let store = || Store::open(folder.path(), store_options(&settings)).expect("a store");
+        let old = Commit::default().put(Namespace::Audit, 2_u64.to_be_bytes(), "{}");
+        store().commit(old.put(Namespace::Meta, "audit", 2_u64.to_be_bytes())).expect("committed");
+        let queue = Queue::open(&live(), &settings).expect("opened");
+        queue.list(None, 0, 10).expect("readable");
+        queue.get(1).expect("readable");
+        assert!(matches!(queue.drop(1), Err(QueueError::NotFound(1))));
+        drop(queue);
+        assert_eq!(store().audit_chain(), Chain::default(), "nothing was chained");
     }
 
     #[test]

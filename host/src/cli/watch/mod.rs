@@ -115,6 +115,6 @@ fn may_come_back(error: &CommandError) -> bool {
     match error {
         CommandError::NoHost(_) | CommandError::Unreachable(_) => true,
         CommandError::Client(error) => error.may_come_back(),
-        CommandError::BadArgument(_) | CommandError::Failed(_) => false,
+        CommandError::NotChained(_) | CommandError::BadArgument(_) | CommandError::Failed(_) => false,
     }
 }

@@ -4,6 +4,8 @@ use super::*;
 use crate::store::engine::{Engine, EngineOptions};
 use crate::store::sealing::Form;
 
+pub const ALL: AuditLimit = AuditLimit { records: usize::MAX, bytes: usize::MAX };
+
 fn audit(entries: &[&str]) -> Commit {
     let new = |entry: &&str| NewAudit { at_us: 7, entry: (*entry).to_owned(), revision_of: None };
     Commit { audit: entries.iter().map(new).collect(), ..Commit::default() }
@@ -11,7 +13,7 @@ fn audit(entries: &[&str]) -> Commit {
 
 /// Number and text of every entry, if they are a chain from anchor to head.
 fn chained(store: &Store) -> Vec<(u64, String)> {
-    let AuditPage { chain, records } = store.audit_page(0, usize::MAX).expect("readable");
+    let AuditPage { chain, records, .. } = store.audit_page(0, ALL).expect("readable");
     assert_eq!(chain, store.audit_chain(), "on disk as in memory");
     let (mut last, mut n_bytes) = (chain.anchor, 0);
     let mut found = Vec::new();
@@ -73,7 +75,7 @@ fn what_is_forgotten_leaves_its_last_place_as_the_anchor() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
     store.commit(audit(&["1", "2", "3"])).expect("committed");
-    let gone = store.audit_page(0, 2).expect("readable").records;
+    let gone = store.audit_page(0, AuditLimit { records: 2, ..ALL }).expect("readable").records;
     let gone: Vec<_> = gone.into_iter().filter_map(|(_, record)| record).collect();
     let n_bytes = gone.iter().map(AuditRecord::n_bytes).sum();
     let trim = AuditTrim { through: gone[1].link(), n_bytes };
@@ -81,6 +83,36 @@ fn what_is_forgotten_leaves_its_last_place_as_the_anchor() {
     assert_eq!(store.audit_chain().anchor, gone[1].link());
     assert_eq!(chained(&store), numbered(3, &["3", "4"]));
     assert_eq!(store.audit_chain().n_entries(), 2);
+    let all = AuditTrim { through: store.audit_chain().head, n_bytes: 0 };
+    store.commit(Commit { audit_trim: Some(all), ..Commit::default() }).expect("committed");
+    assert_eq!(
+        (store.audit_chain().n_entries(), store.audit_chain().n_bytes),
+        (0, 0),
+        "whatever was counted"
+    );
+}
+
+#[test]
+fn a_page_holds_so_many_entries_and_bytes_and_at_least_one_from_either_end() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    store.commit(audit(&["1", "2", "3", "4", "5"])).expect("committed");
+    let one = AuditRecord::after(Link::default(), audit(&["1"]).audit.remove(0), 0).n_bytes() as usize;
+    let of = |page: AuditPage| {
+        let numbers: Vec<_> = page.records.iter().map(|(number, _)| *number).collect();
+        assert_eq!(page.n_bytes, one * numbers.len());
+        (numbers, page.is_last)
+    };
+    let after = |after, limit| of(store.audit_page(after, limit).expect("readable"));
+    let before = |before, limit| of(store.audit_page_before(before, limit).expect("readable"));
+    let two = AuditLimit { bytes: 3 * one - 1, ..ALL };
+    assert_eq!((after(0, two), before(6, two)), ((vec![1, 2], false), (vec![5, 4], false)));
+    assert_eq!((after(3, two), before(3, two)), ((vec![4, 5], true), (vec![2, 1], true)));
+    let tiny = AuditLimit { bytes: 0, ..ALL };
+    assert_eq!((after(2, tiny), before(2, tiny)), ((vec![3], false), (vec![1], true)));
+    let three = AuditLimit { records: 3, ..ALL };
+    assert_eq!((after(2, three), before(u64::MAX, three)), ((vec![3, 4, 5], true), (vec![5, 4, 3], false)));
+    assert_eq!((after(5, ALL), before(1, ALL)), ((vec![], true), (vec![], true)));
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn is_refused_without_trace(bytes_left: usize) -> bool {
     assert_eq!(store.health(), Health::Ok);
     drop(store);
     let store = open(dir.path());
-    let page = store.audit_page(0, 9).expect("readable");
+    let page = store.audit_page(0, super::audit::ALL).expect("readable");
     let numbers: Vec<_> = page.records.iter().map(|(number, _)| *number).collect();
     assert_eq!((numbers, page.chain.head.number), (vec![1, 2], 2), "{bytes_left}");
     let next = page.records[1].1.as_ref().expect("an entry");

@@ -66,7 +66,8 @@ impl Model {
 
     /// The oldest entries of the audit, as what its retention would ask to have forgotten.
     pub fn oldest_audit(&self, store: &Store) -> Option<AuditTrim> {
-        let page = store.audit_page(self.n_forgotten, 3).expect("read");
+        let page =
+            store.audit_page(self.n_forgotten, AuditLimit { records: 3, bytes: usize::MAX }).expect("read");
         let records: Vec<_> = page.records.into_iter().filter_map(|(_, record)| record).collect();
         let n_bytes = records.iter().map(AuditRecord::n_bytes).sum();
         // Of commits that this state knows.
@@ -76,7 +77,7 @@ impl Model {
 
     /// The audit is a chain of what was written, without a gap.
     fn check_audit(&self, store: &Store) -> Result<(), String> {
-        let AuditPage { chain, records } = store.audit_page(0, usize::MAX).expect("read");
+        let AuditPage { chain, records, .. } = store.audit_page(0, super::audit::ALL).expect("read");
         expect("the audit's anchor", &chain.anchor.number, &self.n_forgotten)?;
         let (mut last, mut n_bytes) = (chain.anchor, 0);
         for (number, record) in records {

@@ -66,6 +66,26 @@ fn a_value_that_was_changed_or_moved_or_put_there_plain_is_an_error_that_names_i
 }
 
 #[test]
+fn an_entry_of_the_audit_that_was_changed_is_one_that_cannot_be_read_and_hides_no_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let new = |entry: &str| NewAudit { at_us: 0, entry: entry.to_owned(), revision_of: None };
+    let commit = Commit { audit: ["1", "2", "3"].map(new).into(), ..Commit::default() };
+    try_open(dir.path(), &sealed_under("k1", &["k1"])).expect("opened").commit(commit).expect("committed");
+    let database =
+        fjall::Database::builder(dir.path().join("store.sealed")).open().expect("the engine opens");
+    let audit = database.keyspace("audit", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+    let key = [&[Namespace::Audit as u8][..], &2_u64.to_be_bytes()].concat();
+    let mut flipped = stored(&audit, &key);
+    *flipped.last_mut().expect("bytes") ^= 1;
+    audit.insert(&key, &flipped).expect("written");
+    drop((audit, database));
+    let store = try_open(dir.path(), &sealed_under("k1", &["k1"])).expect("opened");
+    let page = store.audit_page(0, super::audit::ALL).expect("readable");
+    let found: Vec<_> = page.records.iter().map(|(number, record)| (*number, record.is_some())).collect();
+    assert_eq!(found, [(1, true), (2, false), (3, true)]);
+}
+
+#[test]
 fn a_start_that_meets_a_changed_value_is_refused() {
     let dir = sealed_and_filled();
     tamper(dir.path(), |records, _| {
