@@ -1,9 +1,12 @@
 //! Everything that is to change something leaves an entry with who asked and what became of it.
 
-use super::{Served, serve};
+use super::{Served, serve, serve_view, view_with};
 use crate::admin::ClientError;
+use crate::store::{Commit, Namespace, StoreOptions};
 use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 /// What the audit tells of the acts so far, the oldest first.
 fn acts(served: &Served) -> Vec<Value> {
@@ -94,12 +97,60 @@ fn a_caller_that_does_not_wait_is_in_the_audit_all_the_same() {
     write!(gone, "POST /v1/changes HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}")
         .expect("sent");
     drop(gone);
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while acts(&served).is_empty() && std::time::Instant::now() < until {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    let until = Instant::now() + Duration::from_secs(10);
+    while acts(&served).is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
     }
     let acts = acts(&served);
     assert_eq!((acts.len(), &acts[0]["event_type"]), (1, &json!("admin_change")), "{acts:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's channels hold what the test sends")]
+fn an_entry_that_the_store_has_no_room_for_holds_up_nobody_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let view = view_with(&folder, StoreOptions { queue_commits: 1, ..StoreOptions::default() });
+    let store = view.store.clone();
+    let served = serve_view("off", folder, view);
+    let filler = || Commit::default().put(Namespace::State, "filler", "");
+    let (entered, held) = mpsc::channel();
+    let (go, hold) = mpsc::channel::<()>();
+    store.submit(filler(), move |_| {
+        entered.send(()).expect("the test waits");
+        let _ = hold.recv();
+    });
+    held.recv().expect("the writer is held");
+    store.submit(filler(), |_| {});
+    let client = served.socket();
+    let reset = std::thread::spawn(move || client.post("/v1/metrics/reset"));
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_millis(300) {
+        served.socket().get("/healthz").expect("alive");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(!reset.is_finished(), "its entry is not on disk");
+    go.send(()).expect("the writer is held");
+    reset.join().expect("no panic").expect("reset");
+    assert_eq!(acts(&served)[0]["event_type"], "admin_metrics_reset");
+}
+
+#[test]
+fn an_entry_keeps_no_more_of_a_name_than_a_name_may_have() {
+    let served = serve("off");
+    let client = served.socket();
+    let long = "ä".repeat(20_000);
+    let change = json!({ "config_key": long, "new_value": 1, "user_id": long });
+    assert!(client.post_json("/v1/changes", &change.to_string()).is_err());
+    let names = (0..5).map(|n| (format!("{n}{long}"), json!(1)));
+    let arguments: serde_json::Map<_, _> = names.chain([("config_key".into(), json!(long))]).collect();
+    client.post_json("/v1/operations/echo", &json!(arguments).to_string()).expect("done");
+    let many: serde_json::Map<_, _> = (0..1000).map(|n| (n.to_string(), json!(1))).collect();
+    client.post_json("/v1/operations/echo", &json!(many).to_string()).expect("done");
+    let acts = acts(&served);
+    assert_eq!(acts[0]["config_key"], "ä".repeat(256));
+    for act in acts {
+        assert!(act.to_string().len() < 8 << 10, "{} bytes", act.to_string().len());
+    }
 }
 
 #[test]

@@ -30,7 +30,11 @@ struct Served {
 }
 
 fn view(folder: &TempDir) -> HostView {
-    let store = Store::open(folder.path(), StoreOptions::default()).expect("a store");
+    view_with(folder, StoreOptions::default())
+}
+
+fn view_with(folder: &TempDir, options: StoreOptions) -> HostView {
+    let store = Store::open(folder.path(), options).expect("a store");
     let registry = Registry::open(RegistryOptions {
         plugin_path: vec![folder.path().to_owned()],
         cache_dir: folder.path().join("plugins"),
@@ -52,6 +56,10 @@ fn view(folder: &TempDir) -> HostView {
 fn serve(listen: &str) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let view = view(&folder);
+    serve_view(listen, folder, view)
+}
+
+fn serve_view(listen: &str, folder: TempDir, view: HostView) -> Served {
     let (letters, log, metrics) = (view.dead_letters.clone(), view.log.log.clone(), view.metrics.clone());
     let server = AdminServer::start(BoundAddress::bind(listen, "test").expect("bound"), folder.path(), view)
         .expect("started");
