@@ -1,5 +1,6 @@
 //! What the server answers when it does not do what was asked: a status, and JSON with a stable code.
 
+use crate::history::TooLarge;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -133,6 +134,12 @@ impl From<&Error> for Refusal {
         refusal.details = error.details().and_then(|details| serde_json::from_str(details).ok());
         refusal.retry_after = Some(error.retry_after()).filter(|after| !after.is_zero());
         refusal
+    }
+}
+
+impl From<TooLarge> for Refusal {
+    fn from(error: TooLarge) -> Self {
+        Self::of_code("too_large", error.to_string())
     }
 }
 

@@ -131,7 +131,7 @@ impl Plan {
             let message = format!("`{key}` was changed in between: its newest revision is {newest}");
             return Err(Refusal::of_code("conflict", message).with_details(json!({ "revision": newest })));
         }
-        let compared = Compared::of(&now, &then);
+        let compared = Compared::of(&now, &then)?;
         let to = match to {
             Moment::Revision { revision, .. } => *revision,
             Moment::Time(_) => then.revision.unwrap_or_default(),

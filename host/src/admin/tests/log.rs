@@ -80,7 +80,8 @@ pub(super) fn refused(served: &Served, path: &str, body: &str) -> (u16, String) 
     };
     match answer {
         Err(ClientError::Refused { status, code, .. }) => (status, code),
-        other => panic!("{path}: {other:?}"),
+        // An answer may be many MiB long.
+        other => panic!("{path}: {:.300}", format!("{other:?}")),
     }
 }
 
