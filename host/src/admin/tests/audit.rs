@@ -65,7 +65,7 @@ fn who_did_what_over_the_socket_is_the_user_that_the_system_names() {
         part(&acts[1], &["pipeline", "component", "key"]),
         json!({ "pipeline": "flow", "component": "out", "key": "app.key" })
     );
-    assert_eq!(acts[4]["arguments"], json!(["config_key", "user_id", "reason", "ttl_ms"]));
+    assert_eq!(acts[4]["arguments"], json!(["config_key", "reason", "ttl_ms", "user_id"]));
     assert_eq!((&acts[4]["config_key"], &acts[4]["user_id"]), (&json!("app.x"), &json!("ann")));
     assert_eq!((&acts[6]["tenant_id"], &acts[6]["user_id"]), (&json!("acme"), &json!("bob")));
     assert!(!json!(acts).to_string().contains("canary"), "values stay where they are");
@@ -85,6 +85,65 @@ fn over_tcp_it_is_whoever_has_the_token_and_who_has_none_leaves_nothing() {
     assert_eq!(acts.len(), 1);
     assert_eq!(acts[0]["by"], "token");
     assert!(acts[0]["remote"].as_str().is_some_and(|remote| remote.starts_with("127.0.0.1:")), "{}", acts[0]);
+}
+
+#[test]
+fn a_change_that_comes_again_has_an_entry_that_says_so() {
+    let served = serve("off");
+    let again = r#"{"config_key":"app.repeated","new_value":1,"user_id":"ann","tenant_id":"acme"}"#;
+    let answer = served.socket().post_json("/v1/changes", again).expect("done before");
+    assert_eq!((&answer["revision"], &answer["repeated"]), (&json!(7), &json!(true)));
+    let acts = acts(&served);
+    assert_eq!(acts.len(), 1, "{acts:?}");
+    assert_eq!(
+        part(
+            &acts[0],
+            &["event_type", "target", "config_key", "tenant_id", "user_id", "repeat_of", "outcome"]
+        ),
+        json!({ "event_type": "admin_change", "target": "app.repeated", "config_key": "app.repeated",
+            "tenant_id": "acme", "user_id": "ann", "repeat_of": 7, "outcome": "done" })
+    );
+}
+
+#[test]
+fn a_way_back_that_changes_nothing_has_an_entry_like_every_other() {
+    let served = serve("off");
+    let client = served.socket();
+    for value in [1, 2] {
+        let body = json!({ "config_key": "app.x", "new_value": value, "tenant_id": "acme" });
+        client.post_json("/v1/changes", &body.to_string()).expect("committed");
+    }
+    let path = "/v1/keys/app.x/rollback?tenant=acme";
+    let back = |more: Value| {
+        let mut body = json!({ "user_id": "ann" });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        client.post_json(path, &body.to_string())
+    };
+    back(json!({ "to": 2 })).expect("needless");
+    back(json!({ "to": 1, "dry_run": true })).expect("tried");
+    assert!(back(json!({ "to": 1, "if_revision": 1 })).is_err(), "changed in between");
+    assert!(back(json!({ "to": 9 })).is_err(), "not there yet");
+    let acts: Vec<_> =
+        acts(&served).into_iter().filter(|act| act["event_type"] == "admin_rollback").collect();
+    for act in &acts {
+        let about = part(act, &["target", "config_key", "tenant_id", "user_id"]);
+        let expected =
+            json!({ "target": "app.x", "config_key": "app.x", "tenant_id": "acme", "user_id": "ann" });
+        assert_eq!(about, expected, "{act}");
+    }
+    let shown: Vec<_> =
+        acts.iter().map(|act| part(act, &["to", "dry_run", "changed", "outcome", "code"])).collect();
+    let act = |to: &str, dry_run: Value, changed: Value, outcome: &str, code: Value| json!({ "to": to, "dry_run": dry_run, "changed": changed, "outcome": outcome, "code": code });
+    let none = Value::Null;
+    assert_eq!(
+        shown,
+        [
+            act("2", none.clone(), json!(false), "done", none.clone()),
+            act("1", json!(true), json!(false), "done", none.clone()),
+            act("1", none.clone(), none.clone(), "refused", json!("conflict")),
+            act("9", none.clone(), none, "refused", json!("unknown_base")),
+        ]
+    );
 }
 
 #[test]

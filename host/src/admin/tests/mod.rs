@@ -94,6 +94,21 @@ impl Served {
         answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
     }
 
+    /// All of an answer over TCP to this body.
+    fn answer(&self, request: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.address().port())).expect("it listens");
+        let (host, token, length) = (self.address(), self.token(), body.len());
+        write!(
+            stream,
+            "{request} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer
+    }
+
     fn store_letters(&self, pipelines: &[&str]) {
         let letter = |pipeline: &&str| {
             let mut record = Record::new(Bytes::from("the value"));
