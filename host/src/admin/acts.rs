@@ -1,7 +1,8 @@
 //! Who asked for what: every request that is to change something leaves an entry in the audit.
 //!
-//! Invariant: such a request is answered when its entry is on disk, or the answer is late and the log says that there is no
-//! entry. No handler has to do anything for that; it may say what the request is about.
+//! Invariant: such a request is answered when its entry is on disk. The exception: if the store refuses the entry, or has
+//! not taken it after three seconds, the answer goes out all the same, and the host's log has an error. No handler has to do
+//! anything for that; it may say what the request is about.
 
 use super::HostView;
 use super::access::Caller;
@@ -12,6 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use lockstep_plugin_api::names::MAX_KEY_BYTES;
 use serde_json::{Map, Value};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,12 @@ use tracing::error;
 
 /// How long an answer waits for the disk.
 const MAX_WAIT: Duration = Duration::from_secs(3);
+
+/// How soon the store is asked again that had no room for an entry.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Of a list, so many items are kept: whoever asks for something is not to fill the audit with it.
+const MAX_ITEMS: usize = 64;
 
 /// Beside a response: there is nothing that could do what was asked.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +52,7 @@ struct About {
 impl Asked {
     fn new(audit: Audit, operator: Operator, request: &Request) -> Self {
         let event_type = if *request.method() == Method::DELETE { "admin_delete" } else { "admin_request" };
-        let (target, details) = (request.uri().path().to_owned(), Map::new());
+        let (target, details) = (cut(request.uri().path().to_owned()), Map::new());
         let about = About { audit, operator, event_type, target, details, is_told: false };
         Self(Arc::new(Mutex::new(about)))
     }
@@ -52,12 +60,12 @@ impl Asked {
     /// Says what is done, `admin_...`, and to what.
     pub fn is(&self, event_type: &'static str, target: impl Into<String>) {
         let mut about = self.lock();
-        (about.event_type, about.target) = (event_type, target.into());
+        (about.event_type, about.target) = (event_type, cut(target.into()));
     }
 
     /// Says more. No value of a key: the audit shows it.
     pub fn with(&self, name: &str, value: impl Into<Value>) {
-        let value = value.into();
+        let value = bounded(value.into());
         if !value.is_null() {
             self.lock().details.insert(name.to_owned(), value);
         }
@@ -91,10 +99,28 @@ impl Asked {
         code: Option<&str>,
         told: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
-        let mut about = self.lock();
-        match mem::replace(&mut about.is_told, true) {
-            true => told(Ok(())),
-            false => about.audit.submit_act(&about.act(outcome, code), told),
+        // Not held while the store is asked: it may answer on this thread, or its writer may want to say something.
+        let about = {
+            let mut about = self.lock();
+            if mem::replace(&mut about.is_told, true) {
+                drop(about);
+                return told(Ok(()));
+            }
+            about.clone()
+        };
+        about.audit.submit_act(&about.act(outcome, code), told);
+    }
+
+    /// The same, and waits for the disk. A store that has no room for the entry is asked again.
+    async fn tell_and_wait(&self, outcome: Outcome, code: Option<&str>) -> Result<(), StoreError> {
+        loop {
+            let (tell, told) = oneshot::channel();
+            self.tell(outcome, code, |result| drop(tell.send(result)));
+            match told.await.unwrap_or(Err(StoreError::Closed)) {
+                Err(StoreError::Busy) => self.lock().is_told = false,
+                result => return result,
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
@@ -134,14 +160,26 @@ pub(super) async fn audited(State(host): State<Arc<HostView>>, mut request: Requ
         pending.0.is_told();
     }
     let code = response.extensions().get::<Code>().map(|code| code.0.clone());
-    let (tell, told) = oneshot::channel();
-    let told_or_gone = |result| drop(tell.send(result));
-    pending.0.tell(outcome(response.status()), code.as_deref(), told_or_gone);
+    let told = pending.0.tell_and_wait(outcome(response.status()), code.as_deref());
     match tokio::time::timeout(MAX_WAIT, told).await {
-        Ok(Ok(result)) => complain(result),
-        Ok(Err(_)) | Err(_) => error!("an answer goes out before its entry in the audit is on disk"),
+        Ok(result) => complain(result),
+        Err(_) => error!("an answer goes out before its entry in the audit is on disk"),
     }
     response
+}
+
+/// As much of a name as a name may have: who asks may write anything.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_KEY_BYTES));
+    text
+}
+
+fn bounded(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(cut(text)),
+        Value::Array(items) => items.into_iter().take(MAX_ITEMS).map(bounded).collect(),
+        other => other,
+    }
 }
 
 fn outcome(status: StatusCode) -> Outcome {

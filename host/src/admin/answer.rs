@@ -1,10 +1,12 @@
 //! What the server answers when it does not do what was asked: a status, and JSON with a stable code.
 
+use crate::history::TooLarge;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use lockstep_plugin_api::{Error, ErrorKind};
-use serde_json::{Value, json};
+use lockstep_plugin_api::{Error, ErrorKind, Json as Written};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -21,9 +23,28 @@ pub(super) struct Refusal {
     status: StatusCode,
     code: Cow<'static, str>,
     message: String,
-    /// What varies, for programs.
-    details: Option<Value>,
+    /// What varies, for programs. Values in it stay as they were written.
+    details: Option<Written>,
     retry_after: Option<Duration>,
+}
+
+/// The body of a refusal.
+#[derive(Serialize)]
+struct Body<'a> {
+    /// What else is to be said about the request.
+    #[serde(flatten)]
+    about: Map<String, Value>,
+    error: Problem<'a>,
+}
+
+/// What went wrong.
+#[derive(Serialize)]
+struct Problem<'a> {
+    code: &'a str,
+    message: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a Written>,
 }
 
 impl Refusal {
@@ -68,7 +89,7 @@ impl Refusal {
 
     /// With what varies, for programs.
     pub fn with_details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.details = Written::write(&details).ok();
         self
     }
 
@@ -77,16 +98,10 @@ impl Refusal {
     }
 
     /// The body: what went wrong, beside what else is to be said about the request.
-    pub fn with_body(self, mut about: Value) -> Response {
-        about["error"] = json!({
-            "code": &*self.code,
-            "message": self.message,
-            "retryable": is_retryable(&self.code),
-        });
-        if let Some(details) = self.details {
-            about["error"]["details"] = details;
-        }
-        let mut response = (self.status, Json(about)).into_response();
+    pub fn with_body(self, about: Map<String, Value>) -> Response {
+        let Self { code, message, details, .. } = &self;
+        let error = Problem { code, message, retryable: is_retryable(code), details: details.as_ref() };
+        let mut response = (self.status, Json(Body { about, error })).into_response();
         response.extensions_mut().insert(Code(self.code));
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -130,15 +145,21 @@ impl From<&Error> for Refusal {
             (ErrorKind::UNSUPPORTED, _) => Self::not_found(error.message()),
             _ => Self::unavailable(error.message()),
         };
-        refusal.details = error.details().and_then(|details| serde_json::from_str(details).ok());
+        refusal.details = error.details().and_then(|details| Written::parse(details).ok());
         refusal.retry_after = Some(error.retry_after()).filter(|after| !after.is_zero());
         refusal
     }
 }
 
+impl From<TooLarge> for Refusal {
+    fn from(error: TooLarge) -> Self {
+        Self::of_code("too_large", error.to_string())
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        self.with_body(json!({}))
+        self.with_body(Map::new())
     }
 }
 
@@ -153,6 +174,7 @@ pub(super) async fn apart<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn status(error: &Error) -> u16 {
         Refusal::from(error).status.as_u16()
@@ -198,6 +220,6 @@ mod tests {
     fn details_are_given_on() {
         let details = json!([{ "path": "/port", "reason": "is a string" }]);
         let refusal = Refusal::from(&Error::rejected("invalid_value", "no").with_details(&details));
-        assert_eq!(refusal.details, Some(details));
+        assert_eq!(refusal.details, Written::write(&details).ok());
     }
 }

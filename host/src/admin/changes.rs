@@ -4,6 +4,7 @@ use super::HostView;
 use super::acts;
 use super::answer::Refusal;
 use super::log_view::check_names;
+use crate::runtime::Became;
 use axum::Json as Body;
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
@@ -13,8 +14,9 @@ use lockstep_plugin_api::record::SESSION_HEADER;
 use lockstep_plugin_api::source::OutcomeResult;
 use lockstep_plugin_api::{Change, Json, Record, Text, time};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -28,8 +30,29 @@ const MAX_DEPTH: usize = 128;
 /// The longest name of a user, a session or an attempt.
 const MAX_NAME: usize = 256;
 
+/// What the host says itself: no transform does it in its place.
+const OWN_FIELDS: [&str; 5] = ["success", "config_key", "revision", "epoch", "repeated"];
+
 /// Who makes a change without saying so.
 const ANONYMOUS: &str = "anonymous";
+
+/// What a change is answered with that was not refused.
+#[derive(Serialize)]
+pub(super) struct Done {
+    success: bool,
+    config_key: String,
+    /// None if a transform dropped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<String>,
+    /// It was committed before, and nothing was done now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) repeated: bool,
+    /// What transforms told the author. Values stay as they were written.
+    #[serde(flatten)]
+    details: BTreeMap<String, Box<RawValue>>,
+}
 
 /// A change as it is asked for. A field with a name of no meaning is refused: one that was to protect the change, and is
 /// spelled wrong, would protect nothing.
@@ -108,7 +131,7 @@ pub(super) async fn enter(
     host: &HostView,
     act: &acts::Asked,
     asked: Asked<'_>,
-) -> Result<Map<String, Value>, Box<Response>> {
+) -> Result<Done, Box<Response>> {
     let refused = |refusal: Refusal| Box::new(refusal.into_response());
     let pipeline = host.log_pipeline().map_err(refused)?;
     let epoch = host.log.log.epoch();
@@ -119,14 +142,19 @@ pub(super) async fn enter(
         record.set_header(SESSION_HEADER, session.as_bytes());
     }
     let (tell, told) = oneshot::channel();
-    pipeline.submit(record, act.operator(), Box::new(|outcome| drop(tell.send(outcome))));
+    pipeline.submit(record, act.operator(), Box::new(|became| drop(tell.send(became))));
     let ended = |_| refused(Refusal::unavailable("the pipeline ended before it answered"));
-    let outcome = told.await.map_err(ended)?;
-    if let OutcomeResult::Applied { .. } = outcome {
+    let became = told.await.map_err(ended)?;
+    match became {
+        // The commit was another request's; this one gets an entry of its own.
+        Became { result: OutcomeResult::Applied { revision, .. }, is_repeat: true } => {
+            act.with("repeat_of", revision);
+        }
         // Its entry is in its commit, and says who made it.
-        act.is_told();
+        Became { result: OutcomeResult::Applied { .. }, is_repeat: false } => act.is_told(),
+        _ => {}
     }
-    answer(&config_key, epoch, &outcome)
+    answer(&config_key, epoch, became)
 }
 
 /// serde quotes what it did not expect; the author knows its value, and whoever reads over his shoulder should not.
@@ -137,38 +165,32 @@ pub(super) fn without_value(error: &serde_json::Error) -> String {
     if is_about_names { text } else { format!("not valid JSON, or a field has the wrong type, at {place}") }
 }
 
-fn answer(
-    config_key: &str,
-    epoch: &str,
-    outcome: &OutcomeResult,
-) -> Result<Map<String, Value>, Box<Response>> {
-    match outcome {
+fn answer(config_key: &str, epoch: &str, became: Became) -> Result<Done, Box<Response>> {
+    match became.result {
         OutcomeResult::Applied { revision, details } => {
-            let mut done = done(config_key);
-            done.insert("revision".to_owned(), (*revision).into());
-            done.insert("epoch".to_owned(), epoch.into());
-            if let Some(Value::Object(details)) = details.as_ref().and_then(|details| details.read().ok()) {
-                for (name, value) in details {
-                    done.entry(name).or_insert(value);
-                }
-            }
+            let mut done = Done::new(config_key);
+            (done.revision, done.epoch) = (Some(revision), Some(epoch.to_owned()));
+            done.repeated = became.is_repeat;
+            done.details = details.and_then(|details| details.read().ok()).unwrap_or_default();
+            done.details.retain(|name, _| !OWN_FIELDS.contains(&name.as_str()));
             Ok(done)
         }
         // A transform dropped it: its author has nothing to mend, and there is no revision.
-        OutcomeResult::Written => Ok(done(config_key)),
+        OutcomeResult::Written => Ok(Done::new(config_key)),
         OutcomeResult::Rejected(error) | OutcomeResult::Failed(error) => {
-            let about = json!({ "success": false, "config_key": config_key });
-            Err(Box::new(Refusal::from(error).with_body(about)))
+            let about = [("success", json!(false)), ("config_key", json!(config_key))];
+            let about = about.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            Err(Box::new(Refusal::from(&error).with_body(about)))
         }
     }
 }
 
-/// How every change is answered that was not refused.
-pub(super) fn done(config_key: &str) -> Map<String, Value> {
-    [("success", Value::from(true)), ("config_key", config_key.into())]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+impl Done {
+    /// Without a revision.
+    pub(super) fn new(config_key: &str) -> Self {
+        let (config_key, details) = (config_key.to_owned(), BTreeMap::new());
+        Self { success: true, config_key, revision: None, epoch: None, repeated: false, details }
+    }
 }
 
 impl Asked<'_> {

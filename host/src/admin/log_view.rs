@@ -4,14 +4,13 @@ use super::HostView;
 use super::answer::Refusal;
 use crate::audit::Operator;
 use crate::log::Log;
-use crate::runtime::{AdminIntake, CallOperations, OperationInfo, RunningPipeline};
+use crate::runtime::{AdminIntake, Became, CallOperations, OperationInfo, RunningPipeline};
 use lockstep_plugin_api::names::{key_problem, tenant_problem};
-use lockstep_plugin_api::source::OutcomeResult;
 use lockstep_plugin_api::{Error, Record};
 use std::sync::Arc;
 
 /// What became of a change, told once.
-pub type Told = Box<dyn FnOnce(OutcomeResult) + Send>;
+pub type Told = Box<dyn FnOnce(Became) + Send>;
 
 /// What an operation answered as JSON, told once.
 pub type Called = Box<dyn FnOnce(Result<String, Error>) + Send>;

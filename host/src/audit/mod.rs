@@ -131,10 +131,11 @@ impl Audit {
     }
 
     /// Writes down what an operator has done; `told` is called, on the writer's thread, when that is on disk or refused.
+    /// Never waits: while the store has no room for more commits, this one is refused at once.
     pub fn submit_act(&self, act: &Act<'_>, told: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
         let mut commit = Commit::default();
         self.add_act(&mut commit, act);
-        self.handle.store.submit(commit, |result| told(result.map(drop)));
+        self.handle.store.try_submit(commit, |result| told(result.map(drop)));
     }
 
     /// Where the audit begins and ends.

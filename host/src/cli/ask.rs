@@ -5,7 +5,11 @@
 use super::live::CommandError;
 use super::operations::{Offered, call, offered};
 use crate::admin::{Client, ClientError};
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long until a host that cannot at present is asked again.
@@ -30,7 +34,7 @@ pub(super) struct Group {
 pub(super) struct Ask<'a> {
     client: &'a Client,
     operation: Offered,
-    arguments: Map<String, Value>,
+    arguments: BTreeMap<String, Box<RawValue>>,
 }
 
 impl Group {
@@ -43,7 +47,9 @@ impl Group {
         let mut offered = offered(client)?;
         let is_there = offered.iter().any(|operation| operation.name.starts_with(self.prefix));
         match offered.iter().position(|operation| operation.name == name) {
-            Some(found) => Ok(Ask { client, operation: offered.swap_remove(found), arguments: Map::new() }),
+            Some(found) => {
+                Ok(Ask { client, operation: offered.swap_remove(found), arguments: BTreeMap::new() })
+            }
             None if is_there => {
                 Err(CommandError::Failed(format!("the {} of this host has no `{name}`", self.component)))
             }
@@ -62,18 +68,25 @@ impl Ask<'_> {
     }
 
     /// An argument, if there is something to say.
-    pub fn with(mut self, name: &str, value: Option<impl Into<Value>>) -> Self {
-        self.arguments.extend(value.map(|value| (name.to_owned(), value.into())));
+    pub fn with(mut self, name: &str, value: Option<impl Serialize>) -> Self {
+        let value = value.map(|value| to_raw_value(&value).expect("arguments are plain data or JSON"));
+        self.arguments.extend(value.map(|value| (name.to_owned(), value)));
         self
     }
 
     /// # Errors
     /// If the operation does not take an argument, or what the operation says.
     pub fn call(self) -> Result<Value, CommandError> {
+        self.call_as()
+    }
+
+    /// The same; with `RawValue`s in the answer, values stay as the host wrote them.
+    pub fn call_as<T: DeserializeOwned>(self) -> Result<T, CommandError> {
         if let Some(unknown) = self.arguments.keys().find(|name| !self.operation.takes(name)) {
             let name = &self.operation.name;
             return Err(CommandError::BadArgument(format!("`{name}` of this host takes no `{unknown}`")));
         }
-        call(self.client, &self.operation.name, &Value::Object(self.arguments).to_string())
+        let arguments = serde_json::to_string(&self.arguments).expect("names and JSON");
+        call(self.client, &self.operation.name, &arguments)
     }
 }

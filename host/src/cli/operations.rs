@@ -7,7 +7,10 @@ use super::table::Table;
 use crate::admin::{Client, escaped};
 use clap::Args;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// An operation may take so long; the host ends it then.
@@ -90,12 +93,14 @@ impl Operations {
 
 impl Call {
     pub(super) fn run(self) -> u8 {
-        if !serde_json::from_str(&self.arguments).is_ok_and(|arguments: Value| arguments.is_object()) {
+        // What the arguments are is for the component to say: they pass as they are written.
+        if serde_json::from_str::<HashMap<String, &RawValue>>(&self.arguments).is_err() {
             let error =
                 "the arguments are not a JSON object; quote them for the shell: '{\"config_key\":\"app.x\"}'";
             return CommandError::BadArgument(error.to_owned()).tell();
         }
-        self.live.with_host(|client| Ok(print_json(&call(client, &self.name, &self.arguments)?)))
+        self.live
+            .with_host(|client| Ok(print_json(&call::<Box<RawValue>>(client, &self.name, &self.arguments)?)))
     }
 }
 
@@ -104,10 +109,14 @@ pub(super) fn offered(client: &Client) -> Result<Vec<Offered>, CommandError> {
     Ok(client.get_as("/v1/operations")?)
 }
 
-/// Calls an operation and waits for its answer.
-pub(super) fn call(client: &Client, name: &str, arguments: &str) -> Result<Value, CommandError> {
+/// Calls an operation and waits for its answer; with `RawValue`s in it, values stay as the host wrote them.
+pub(super) fn call<T: DeserializeOwned>(
+    client: &Client,
+    name: &str,
+    arguments: &str,
+) -> Result<T, CommandError> {
     let path = format!("/v1/operations/{}", escaped(name));
-    Ok(client.clone().patient(LIMIT).post_json(&path, arguments)?)
+    Ok(client.clone().patient(LIMIT).post_as(&path, arguments)?)
 }
 
 impl Offered {

@@ -30,8 +30,57 @@ pub(super) fn print_some(text: &str) -> ControlFlow<u8> {
 
 /// Prints a result for programs.
 pub(super) fn print_json(value: &impl Serialize) -> u8 {
-    let text = serde_json::to_string_pretty(value).expect("results are plain data");
-    print(&format!("{text}\n"))
+    let json = serde_json::to_string(value).expect("results are plain data");
+    print(&format!("{}\n", indented(&json)))
+}
+
+/// JSON, each part of it on a line of its own. Numbers and texts stay as they are written.
+fn indented(json: &str) -> String {
+    let mut out = Indented { text: String::with_capacity(2 * json.len()), depth: 0 };
+    let (mut in_text, mut is_escaped, mut is_empty) = (false, false, false);
+    for c in json.chars() {
+        if in_text {
+            in_text = is_escaped || c != '"';
+            is_escaped = !is_escaped && c == '\\';
+            out.text.push(c);
+            continue;
+        }
+        if c.is_ascii_whitespace() {
+            continue;
+        }
+        let closes = matches!(c, '}' | ']');
+        match (is_empty, closes) {
+            (true, true) => out.depth -= 1,
+            (true, false) => out.line(),
+            (false, true) => {
+                out.depth -= 1;
+                out.line();
+            }
+            (false, false) => {}
+        }
+        is_empty = matches!(c, '{' | '[');
+        in_text = c == '"';
+        out.text.push(c);
+        match c {
+            '{' | '[' => out.depth += 1,
+            ',' => out.line(),
+            ':' => out.text.push(' '),
+            _ => {}
+        }
+    }
+    out.text
+}
+
+struct Indented {
+    text: String,
+    depth: usize,
+}
+
+impl Indented {
+    fn line(&mut self) {
+        self.text.push('\n');
+        self.text.extend(std::iter::repeat_n("  ", self.depth));
+    }
 }
 
 /// Whether stderr is read by a person who does not mind colours.
@@ -74,4 +123,25 @@ pub(super) fn without_control(text: &str) -> String {
         }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_indented_and_its_parts_stay_as_they_are_written() {
+        for json in [
+            r#"{"a":[1,{"b":{}},[],[[ ]],"x\\",null],"q":"\"{[,:]}\" \\\"","e":{ },"t":true}"#,
+            "[]",
+            "{}",
+            "7",
+            r#""te xt""#,
+        ] {
+            let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
+            let json = serde_json::to_string(&value).expect("JSON");
+            assert_eq!(indented(&json), serde_json::to_string_pretty(&value).expect("JSON"));
+        }
+        assert_eq!(indented("{ \"n\" :1e400,\n\t\"m\":1.10 }"), "{\n  \"n\": 1e400,\n  \"m\": 1.10\n}");
+    }
 }

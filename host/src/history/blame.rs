@@ -6,6 +6,7 @@
 
 use super::align::runs;
 use super::difference::Step;
+use super::paths::{Paths, TooLarge};
 use super::text::split_lines;
 use super::tree::{Shape, Tree};
 use serde_json::value::RawValue;
@@ -45,10 +46,13 @@ enum Open {
 
 impl Blame {
     /// Of a value as the newest change left it.
-    pub fn of(value: &Tree<'_>) -> Self {
-        let mut parts = Vec::new();
-        let open = Some(Open::of(value, &mut String::new(), &mut parts));
-        Self { parts, open, n_changes: 0 }
+    ///
+    /// # Errors
+    /// If the paths to its parts are too long.
+    pub fn of(value: &Tree<'_>) -> Result<Self, TooLarge> {
+        let mut parts = Parts::default();
+        let open = Some(Open::of(value, &mut String::new(), &mut parts)?);
+        Ok(Self { parts: parts.list, open, n_changes: 0 })
     }
 
     /// Whether a change has been found for every part.
@@ -69,34 +73,46 @@ impl Blame {
     }
 }
 
+/// The parts of a value as they are found.
+#[derive(Default)]
+struct Parts {
+    list: Vec<Part>,
+    paths: Paths,
+}
+
 impl Open {
-    fn of(value: &Tree<'_>, path: &mut String, parts: &mut Vec<Part>) -> Self {
-        match value.shape() {
+    fn of(value: &Tree<'_>, path: &mut String, parts: &mut Parts) -> Result<Self, TooLarge> {
+        Ok(match value.shape() {
             Shape::Object(fields) if !fields.is_empty() => {
                 let fields = fields.iter().map(|(name, field)| {
-                    let open = Self::below(field, name.as_str(), path, parts);
-                    (name.as_str().to_owned(), open)
+                    let open = Self::below(field, name.as_str(), path, parts)?;
+                    Ok((name.as_str().to_owned(), open))
                 });
-                Self::Object(fields.collect())
+                Self::Object(fields.collect::<Result<_, _>>()?)
             }
             Shape::List(items) if !items.is_empty() => {
                 let items = items.iter().enumerate();
-                Self::List(items.map(|(at, item)| (at, Self::below(item, at, path, parts))).collect())
+                let items = items.map(|(at, item)| Ok((at, Self::below(item, at, path, parts)?)));
+                Self::List(items.collect::<Result<_, _>>()?)
             }
             Shape::Text(text) if text.contains('\n') => {
                 let lines = split_lines(text).into_iter().enumerate();
-                Self::Lines(
-                    lines.map(|(at, line)| (at, part(path, Some(at + 1), json(line), parts))).collect(),
-                )
+                let lines = lines.map(|(at, line)| Ok((at, parts.add(path, Some(at + 1), json(line))?)));
+                Self::Lines(lines.collect::<Result<_, _>>()?)
             }
             _ => {
                 let raw = RawValue::from_string(value.raw().to_owned());
-                Self::Leaf(part(path, None, raw.unwrap_or_default(), parts))
+                Self::Leaf(parts.add(path, None, raw.unwrap_or_default())?)
             }
-        }
+        })
     }
 
-    fn below(value: &Tree<'_>, step: impl Step, path: &mut String, parts: &mut Vec<Part>) -> Self {
+    fn below(
+        value: &Tree<'_>,
+        step: impl Step,
+        path: &mut String,
+        parts: &mut Parts,
+    ) -> Result<Self, TooLarge> {
         let length = path.len();
         step.take(path);
         let open = Self::of(value, path, parts);
@@ -105,9 +121,12 @@ impl Open {
     }
 }
 
-fn part(path: &str, line: Option<usize>, value: Box<RawValue>, parts: &mut Vec<Part>) -> usize {
-    parts.push(Part { path: path.to_owned(), line, value, by: None });
-    parts.len() - 1
+impl Parts {
+    /// The number of the part that is added.
+    fn add(&mut self, path: &str, line: Option<usize>, value: Box<RawValue>) -> Result<usize, TooLarge> {
+        self.list.push(Part { path: self.paths.copy(path)?, line, value, by: None });
+        Ok(self.list.len() - 1)
+    }
 }
 
 fn json(text: &str) -> Box<RawValue> {

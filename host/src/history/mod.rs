@@ -4,6 +4,7 @@
 //! looks inside one.
 
 mod tree;
+mod paths;
 mod align;
 mod difference;
 mod patch;
@@ -16,5 +17,6 @@ mod tests;
 pub use blame::{Blame, Part};
 pub use difference::{Difference, differences};
 pub use patch::{Operation, patch};
+pub use paths::{MAX_TOLD, TooLarge};
 pub use text::{Piece, lines, words};
 pub use tree::Tree;

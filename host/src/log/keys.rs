@@ -11,14 +11,13 @@ const MAX_STEPS: usize = 10_000;
 
 /// What a key was at some revision.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "it is looked at and dropped, never kept")]
 pub enum At {
     /// Its newest entry up to then.
     Entry(Record),
     /// It had none.
     Absent,
-    /// History does not reach back that far.
-    Compacted,
+    /// History does not reach back that far, but to this revision of the key.
+    Compacted { reaches_back_to: u64 },
 }
 
 /// Some of a key's entries, the newest first.
@@ -72,19 +71,20 @@ impl Log {
         key: &str,
         was_there: impl Fn(&StoredEntry) -> Result<bool, StoreError>,
     ) -> Result<At, StoreError> {
-        let mut next = self.newest(tenant, key)?;
+        let (mut next, mut reaches_back_to) = (self.newest(tenant, key)?, 0);
         for _ in 0..MAX_STEPS {
             let Some(entry) = next else { return Ok(At::Absent) };
+            reaches_back_to = entry.revision;
             if was_there(&entry)? {
                 return self.shared().record(&entry).map(At::Entry);
             }
             next = match self.shared().before(&entry)? {
                 Some(before) => Some(before),
                 None if entry.previous == 0 => None,
-                None => return Ok(At::Compacted),
+                None => break,
             };
         }
-        Ok(At::Compacted)
+        Ok(At::Compacted { reaches_back_to })
     }
 
     /// The oldest entry of a key that is still there.

@@ -7,7 +7,7 @@ use super::{
     flight::{Applied, Flight, Origin, Verdict},
     positions::PositionKeys,
     run::{Ended, Run},
-    through_log,
+    through_log::{self, Became},
     watchdog::{Call, Watched},
 };
 use crate::registry::Replies;
@@ -206,7 +206,9 @@ impl<'a> Committer<'a> {
                     self.unsettled.mark(*source, *seq);
                 }
                 Origin::Admin { reply, .. } => {
-                    outcomes_of(flight).into_iter().for_each(|outcome| reply.answer(outcome.result));
+                    let is_repeat = flight.is_repeat();
+                    let became = |Outcome { result, .. }| Became { result, is_repeat };
+                    outcomes_of(flight).into_iter().for_each(|outcome| reply.answer(became(outcome)));
                     self.run.in_flight.release(flight.n_records(), flight.n_bytes);
                     self.run.metrics.admin_acked(flight.n_records());
                 }

@@ -67,6 +67,8 @@ pub struct Applied {
     pub id: u64,
     pub revision: u64,
     pub details: Option<Json>,
+    /// Its author had sent it before: it was committed then.
+    pub is_repeat: bool,
 }
 
 impl Flight {
@@ -115,6 +117,12 @@ impl Flight {
     /// Says which records are in the log.
     pub fn apply(&self, applied: impl IntoIterator<Item = Applied>) {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner).extend(applied);
+    }
+
+    /// Whether what it has in the log was there before it came.
+    pub fn is_repeat(&self) -> bool {
+        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        !applied.is_empty() && applied.iter().all(|one| one.is_repeat)
     }
 
     /// Every record that is in the log.

@@ -40,7 +40,7 @@ pub use dead_letter::{
 pub use running::RunningPipeline;
 pub use status::{ComponentState, ComponentStatus, PipelineError, PipelineState, PipelineStatus, SeenError};
 pub use supervisor::{Shared, spawn};
-pub use through_log::{AdminIntake, CallOperations, HostLog, OperationInfo, Operations};
+pub use through_log::{AdminIntake, Became, CallOperations, HostLog, OperationInfo, Operations};
 pub use watchdog::Watchdog;
 
 use crate::pipeline::Step;

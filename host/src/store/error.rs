@@ -50,6 +50,9 @@ pub enum StoreError {
     #[error("the store's engine has stopped; each commit tries to start it again")]
     Unavailable,
 
+    #[error("too many commits wait for the disk; try again")]
+    Busy,
+
     #[error("the store is closed")]
     Closed,
 }
@@ -57,7 +60,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same commit can succeed later without anybody changing it.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::DiskFull { .. } | Self::Unavailable)
+        matches!(self, Self::DiskFull { .. } | Self::Unavailable | Self::Busy)
     }
 
     pub(super) fn io(action: &'static str, path: &Path, error: io::Error) -> Self {

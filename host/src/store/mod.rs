@@ -188,6 +188,15 @@ impl Store {
         self.handle.queue.push(commit, Box::new(answer));
     }
 
+    /// The same, but refused with [`StoreError::Busy`] while the queue is full: for a thread that must not wait.
+    pub fn try_submit(
+        &self,
+        commit: Commit,
+        answer: impl FnOnce(Result<Committed, StoreError>) + Send + 'static,
+    ) {
+        self.handle.queue.try_push(commit, Box::new(answer));
+    }
+
     /// The committed value of `key`.
     pub fn get(&self, namespace: Namespace, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.handle.shared.get(&stored_key(namespace, key))

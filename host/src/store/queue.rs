@@ -1,4 +1,4 @@
-//! Commits on their way to the writer. Bounded in commits and bytes: full means wait.
+//! Commits on their way to the writer. Bounded in commits and bytes: full means wait, or be refused if one must not wait.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -61,9 +61,31 @@ impl Queue {
             return answer(Err(error));
         }
         let mut state = self.lock();
-        while !state.is_closed && self.is_full(&state, n_bytes) && !state.is_writer() {
+        while self.must_wait(&state, n_bytes) {
             state = self.left.wait(state).expect("no holder of the queue panics");
         }
+        self.take_in(state, commit, n_bytes, answer);
+    }
+
+    /// Never waits: what there is no room for is answered here.
+    pub fn try_push(&self, commit: Commit, answer: Answer) {
+        let n_bytes = commit.n_bytes();
+        if let Err(error) = self.check_sizes(&commit, n_bytes) {
+            return answer(Err(error));
+        }
+        let state = self.lock();
+        if self.must_wait(&state, n_bytes) {
+            drop(state);
+            return answer(Err(StoreError::Busy));
+        }
+        self.take_in(state, commit, n_bytes, answer);
+    }
+
+    fn must_wait(&self, state: &State, n_bytes: usize) -> bool {
+        !state.is_closed && self.is_full(state, n_bytes) && !state.is_writer()
+    }
+
+    fn take_in(&self, mut state: MutexGuard<'_, State>, commit: Commit, n_bytes: usize, answer: Answer) {
         if state.is_closed {
             drop(state);
             return answer(Err(StoreError::Closed));

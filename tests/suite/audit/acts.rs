@@ -55,6 +55,40 @@ fn every_change_has_an_entry_with_who_where_and_what_it_was_made_of() {
 }
 
 #[test]
+fn a_change_that_comes_again_is_made_once_and_each_time_has_one_entry() {
+    let (site, _) = site();
+    let host = start(&site);
+    let set = "set app.x 1 --user bob --tenant acme --idempotency-key once";
+    let n_at_once = 4;
+    std::thread::scope(|scope| {
+        (0..n_at_once).for_each(|_| drop(scope.spawn(|| done(&site, set))));
+    });
+    done(&site, &format!("{set} --metadata {{}}"));
+    done(&site, "delete app.x --tenant acme");
+    let again = done(&site, &format!("{set} --json")).json();
+    assert_eq!((&again["revision"], &again["repeated"]), (&json!(1), &json!(true)));
+    let back = "rollback app.x --to 1 --tenant acme --user bob --idempotency-key back --json";
+    assert_eq!(done(&site, back).json()["revision"], 3);
+    done(&site, "set app.x 2 --tenant acme");
+    let again = done(&site, back).json();
+    assert_eq!(
+        (&again["revision"], &again["changed"], &again["repeated"]),
+        (&json!(3), &json!(false), &json!(true))
+    );
+    let made: Vec<_> = entries(&site, "config_*").iter().map(|entry| entry["revision"].clone()).collect();
+    assert_eq!(made, [1, 2, 3, 4]);
+    let acts = entries(&site, "admin_*");
+    let names = ["event_type", "target", "config_key", "tenant_id", "user_id", "repeat_of", "outcome"];
+    let shown: Vec<_> = acts.iter().map(|act| part(act, &names)).collect();
+    let act = |event_type: &str, revision: u64| json!({ "event_type": event_type, "target": "app.x", "config_key": "app.x", "tenant_id": "acme", "user_id": "bob", "repeat_of": revision, "outcome": "done" });
+    let mut expected = vec![act("admin_change", 1); n_at_once + 1];
+    expected.push(act("admin_rollback", 3));
+    assert_eq!(shown, expected, "all but the first one of them");
+    done(&site, "audit verify");
+    host.stop();
+}
+
+#[test]
 fn what_is_refused_and_what_operators_do_has_an_entry() {
     let (site, _) = site();
     let out = Probe::new(&site, "out");

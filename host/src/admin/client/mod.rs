@@ -8,8 +8,10 @@ mod lines;
 pub use lines::Lines;
 
 use exchange::{Answer, Request};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -59,11 +61,26 @@ pub enum ClientError {
         status: u16,
         code: String,
         message: String,
-        /// What varies; null if there is nothing.
+        /// What varies; null if there is nothing, or it has numbers that are none to this program.
         details: Value,
     },
     #[error("`{0}` is not an address of a host: write `http://HOST:PORT`")]
     BadAddress(String),
+}
+
+/// The body of a refusal.
+#[derive(Deserialize)]
+struct Refused<'a> {
+    #[serde(borrow, default)]
+    error: Problem<'a>,
+}
+
+#[derive(Default, Deserialize)]
+struct Problem<'a> {
+    code: Option<String>,
+    message: Option<String>,
+    #[serde(borrow)]
+    details: Option<&'a RawValue>,
 }
 
 impl ClientError {
@@ -125,8 +142,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub fn get_as<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let text = self.text(self.exchange("GET", path, "")?)?;
-        serde_json::from_str(&text).map_err(|error| self.strange(format!("another JSON: {error}")))
+        self.read_as(self.exchange("GET", path, "")?)
     }
 
     /// Asks for something to be done.
@@ -150,8 +166,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub fn post_as<T: DeserializeOwned>(&self, path: &str, body: &str) -> Result<T, ClientError> {
-        let text = self.text(self.exchange("POST", path, body)?)?;
-        serde_json::from_str(&text).map_err(|error| self.strange(format!("another JSON: {error}")))
+        self.read_as(self.exchange("POST", path, body)?)
     }
 
     /// Asks for something to be removed.
@@ -204,10 +219,14 @@ impl Client {
 
     /// The body of an answer as JSON.
     fn read(&self, answer: Answer) -> Result<Value, ClientError> {
-        match self.text(answer)?.as_str() {
-            "" => Ok(Value::Null),
-            text => serde_json::from_str(text).map_err(|error| self.strange(format!("no JSON: {error}"))),
-        }
+        self.read_as(answer)
+    }
+
+    /// No body is null.
+    fn read_as<T: DeserializeOwned>(&self, answer: Answer) -> Result<T, ClientError> {
+        let text = self.text(answer)?;
+        let json = if text.is_empty() { "null" } else { &text };
+        serde_json::from_str(json).map_err(|error| self.strange(format!("another JSON: {error}")))
     }
 
     /// The body of an answer, or what the host says against the request.
@@ -220,11 +239,12 @@ impl Client {
         if is_success {
             return Ok(text);
         }
-        let body: Value =
+        let Refused { error: Problem { code, message, details } } =
             serde_json::from_str(&text).map_err(|error| self.strange(format!("no JSON: {error}")))?;
-        let part = |name: &str| body["error"][name].as_str().unwrap_or("unknown").to_owned();
-        let details = body["error"]["details"].clone();
-        Err(ClientError::Refused { status, code: part("code"), message: part("message"), details })
+        let details =
+            details.and_then(|details| serde_json::from_str(details.get()).ok()).unwrap_or_default();
+        let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "unknown".to_owned());
+        Err(ClientError::Refused { status, code: or_unknown(code), message: or_unknown(message), details })
     }
 
     fn unreachable(&self, cause: io::Error) -> ClientError {

@@ -3,10 +3,11 @@
 use super::super::HostView;
 use super::super::answer::{Refusal, apart};
 use super::super::log_view::check_names;
+use super::room::Room;
 use super::show::no_value;
 use super::version::{Version, Versions};
 use super::{KeyAsked, READ, asked};
-use crate::history::{Blame, Tree};
+use crate::history::{Blame, Part, Tree};
 use crate::log::Before;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -19,6 +20,9 @@ use std::sync::Arc;
 /// Bytes of a key's changes that are looked through at most: what is older than that is not told.
 const MAX_BYTES: usize = 256 << 20;
 
+/// What a change counts beside its value: who made it is kept.
+const CHANGE_BYTES: usize = 512;
+
 #[derive(Serialize)]
 struct Answer<'a> {
     config_key: &'a str,
@@ -28,21 +32,21 @@ struct Answer<'a> {
     revision: Option<u64>,
     /// The oldest change that was looked at. A part without a revision is as old as it, or older.
     reaches_back_to: Option<u64>,
-    parts: Vec<ShownPart>,
+    parts: Box<RawValue>,
 }
 
 #[derive(Serialize)]
-struct ShownPart {
-    path: String,
+struct ShownPart<'a> {
+    path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
-    value: Box<RawValue>,
+    value: &'a RawValue,
     #[serde(flatten)]
-    by: By,
+    by: &'a By,
 }
 
 /// Who made a change, and when.
-#[derive(Clone, Default, Serialize)]
+#[derive(Default, Serialize)]
 struct By {
     revision: Option<u64>,
     user_id: Option<String>,
@@ -62,14 +66,15 @@ pub(in crate::admin) async fn blame(
         let versions = Versions { log, tenant: tenant.as_deref(), key: &key };
         let newest = versions.newest()?;
         let revision = newest.revision;
-        let blame = newest.tree().map(|value| Blame::of(&value)).ok_or_else(|| no_value(&key, &newest))?;
+        let value = newest.tree().ok_or_else(|| no_value(&key, &newest))?;
+        let blame = Blame::of(&value)?;
+        drop(value);
         let Looked { blame, changes } = look(versions, newest, blame)?;
-        let part = |part: crate::history::Part| {
-            let by = part.by.and_then(|by| changes.get(by)).cloned().unwrap_or_default();
-            ShownPart { path: part.path, line: part.line, value: part.value, by }
-        };
+        let nobody = By::default();
+        let parts = blame.parts();
+        let parts: Vec<_> = parts.iter().map(|part| ShownPart::of(part, &changes, &nobody)).collect();
+        let parts = Room::default().write(&parts)?;
         let reaches_back_to = changes.last().and_then(|change| change.revision);
-        let parts = blame.parts().into_iter().map(part).collect();
         let (tenant_id, epoch) = (tenant.as_deref(), log.epoch());
         let answer = Answer { config_key: &key, tenant_id, epoch, revision, reaches_back_to, parts };
         Ok(axum::Json(answer).into_response())
@@ -112,7 +117,14 @@ fn look(versions: Versions<'_>, newest: Version, blame: Blame) -> Result<Looked,
 }
 
 fn size(record: &Record) -> usize {
-    record.known_change().map_or(0, |change| change.new_value().as_str().len())
+    CHANGE_BYTES + record.known_change().map_or(0, |change| change.new_value().as_str().len())
+}
+
+impl<'a> ShownPart<'a> {
+    fn of(part: &'a Part, changes: &'a [By], nobody: &'a By) -> Self {
+        let by = part.by.and_then(|by| changes.get(by)).unwrap_or(nobody);
+        Self { path: &part.path, line: part.line, value: &part.value, by }
+    }
 }
 
 impl Looked {

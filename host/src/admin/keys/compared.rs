@@ -1,9 +1,11 @@
 //! Two versions of a key beside each other, for programs and for people.
 
+use super::super::answer::Refusal;
+use super::room::Room;
 use super::version::{ShownVersion, Version};
 use crate::history::{Difference, Operation, Tree, differences, patch};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 /// What is different.
 #[derive(Serialize)]
@@ -41,17 +43,19 @@ pub(super) struct Versus<'v> {
 }
 
 impl Compared {
-    pub fn of(from: &Version, to: &Version) -> Self {
+    /// Refused if there is too much to tell.
+    pub fn of(from: &Version, to: &Version) -> Result<Self, Refusal> {
         let (from, to) = (from.tree(), to.tree());
-        let found = differences(from.as_ref(), to.as_ref());
+        let found = differences(from.as_ref(), to.as_ref())?;
         let changes: Vec<_> = found.iter().map(ShownDifference::of).collect();
         let operations: Vec<Operation<'_>> = patch(&found);
-        Self { changes: raw(&changes), patch: raw(&operations), is_empty: found.is_empty() }
+        let mut room = Room::default();
+        Ok(Self {
+            changes: room.write(&changes)?,
+            patch: room.write(&operations)?,
+            is_empty: found.is_empty(),
+        })
     }
-}
-
-fn raw(list: &impl Serialize) -> Box<RawValue> {
-    to_raw_value(list).expect("paths and JSON can be written as JSON")
 }
 
 impl<'d> ShownDifference<'d> {

@@ -43,7 +43,7 @@ pub(in crate::admin) async fn diff(
             epoch: log.epoch(),
             from: from.shown(),
             to: to.shown(),
-            compared: Compared::of(&from, &to),
+            compared: Compared::of(&from, &to)?,
         };
         Ok(axum::Json(answer).into_response())
     })

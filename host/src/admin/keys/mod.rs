@@ -5,6 +5,7 @@ mod version;
 mod list;
 mod show;
 mod history;
+mod room;
 mod compared;
 mod diff;
 mod blame;

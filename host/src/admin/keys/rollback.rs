@@ -6,7 +6,7 @@
 use super::super::HostView;
 use super::super::acts;
 use super::super::answer::{Refusal, apart};
-use super::super::changes::{Asked, Base, Fence, Op, done, enter, without_value};
+use super::super::changes::{Asked, Base, Done, Fence, Op, enter, without_value};
 use super::super::log_view::check_names;
 use super::compared::Compared;
 use super::moment::Moment;
@@ -20,8 +20,8 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use lockstep_plugin_api::Json;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -66,14 +66,14 @@ pub(in crate::admin) async fn rollback(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     act.is("admin_rollback", key.as_str());
+    act.with("config_key", key.as_str());
     let KeyAsked { tenant } = asked(query)?;
+    act.with("tenant_id", tenant.as_deref());
     check_names(tenant.as_deref(), &key)?;
     let asked: RollbackAsked = serde_json::from_slice(&body).map_err(|error| {
         Refusal::bad_message(format!("the body asks for no rollback: {}", without_value(&error)))
     })?;
-    if asked.dry_run {
-        act.with("dry_run", true);
-    }
+    asked.describe(&act);
     let (view, place) = (Arc::clone(&host), (tenant.clone(), key.clone()));
     let (to, if_revision) = (asked.to.clone(), asked.if_revision);
     let plan = apart(move || {
@@ -84,16 +84,20 @@ pub(in crate::admin) async fn rollback(
     .await?;
     let is_needed = plan.is_needed();
     if asked.dry_run || !is_needed {
-        let mut done = done(&key);
+        let mut done = Done::new(&key);
         // What is current is what was asked for.
-        done.extend((!is_needed).then(|| ("revision".to_owned(), json!(plan.now.revision))));
+        done.revision = plan.now.revision.filter(|_| !is_needed);
+        act.with("changed", false);
         return Ok(Body(Answer::of(done, is_needed, asked.dry_run, &plan)).into_response());
     }
     let metadata = asked.metadata(plan.to);
     let change = asked.into_change(tenant, key, &plan, &metadata, host.log.log.epoch());
     change.describe("admin_rollback", &act);
     Ok(match enter(&host, &act, change).await {
-        Ok(done) => Body(Answer::of(done, true, false, &plan)).into_response(),
+        Ok(done) => {
+            let is_repeat = done.repeated;
+            Body(Answer::of(done, !is_repeat, false, &plan)).into_response()
+        }
         Err(refused) => *refused,
     })
 }
@@ -103,11 +107,11 @@ pub(in crate::admin) async fn rollback(
 struct Answer<'p> {
     /// As every change is answered.
     #[serde(flatten)]
-    done: Map<String, Value>,
+    done: Done,
     rollback_to: u64,
     /// The newest change of the key before.
     base_revision: Option<u64>,
-    /// Whether there was something to do.
+    /// Whether there was something to do, and it was not done before.
     changed: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
@@ -116,7 +120,7 @@ struct Answer<'p> {
 }
 
 impl<'p> Answer<'p> {
-    fn of(done: Map<String, Value>, changed: bool, dry_run: bool, plan: &'p Plan) -> Self {
+    fn of(done: Done, changed: bool, dry_run: bool, plan: &'p Plan) -> Self {
         let (base_revision, compared) = (plan.now.revision, &plan.compared);
         Self { done, rollback_to: plan.to, base_revision, changed, dry_run, compared }
     }
@@ -131,7 +135,7 @@ impl Plan {
             let message = format!("`{key}` was changed in between: its newest revision is {newest}");
             return Err(Refusal::of_code("conflict", message).with_details(json!({ "revision": newest })));
         }
-        let compared = Compared::of(&now, &then);
+        let compared = Compared::of(&now, &then)?;
         let to = match to {
             Moment::Revision { revision, .. } => *revision,
             Moment::Time(_) => then.revision.unwrap_or_default(),
@@ -146,6 +150,13 @@ impl Plan {
 }
 
 impl RollbackAsked {
+    /// What the audit tells of it if it does not come to a change.
+    fn describe(&self, act: &acts::Asked) {
+        act.with("user_id", self.user_id.as_deref());
+        act.with("to", self.to.to_string());
+        act.with("dry_run", self.dry_run.then_some(true));
+    }
+
     /// What the author says about the change, and where it comes from.
     fn metadata(&self, to: u64) -> Box<RawValue> {
         let mut metadata = self.metadata.clone().unwrap_or_default();

@@ -3,7 +3,7 @@
 use super::super::answer::Refusal;
 use super::moment::Moment;
 use crate::history::Tree;
-use crate::log::{At, Log};
+use crate::log::{At, Before, Log};
 use lockstep_plugin_api::change::CONFIG_CREATED;
 use lockstep_plugin_api::{Change, Json, Record, time};
 use serde::{Serialize, de};
@@ -52,45 +52,58 @@ impl<'h> Versions<'h> {
         let (own, head) = (self.log.epoch(), self.log.head());
         let found = match moment {
             Moment::Revision { epoch: Some(epoch), .. } if epoch != own => {
-                return Err(self.unknown(format!("`{epoch}` is another log than this one, which is `{own}`")));
+                let message = format!("`{epoch}` is another log than this one, which is `{own}`");
+                return Err(self.unknown(message, self.reaches_back_to()));
             }
             Moment::Revision { revision, .. } if *revision > head => {
-                return Err(
-                    self.unknown(format!("there is no revision {revision} yet: the newest one is {head}"))
-                );
+                let message = format!("there is no revision {revision} yet: the newest one is {head}");
+                return Err(self.unknown(message, self.reaches_back_to()));
             }
             Moment::Revision { revision, .. } => self.log.entry_at(self.tenant, self.key, *revision)?,
             Moment::Time(at_us) => self.log.entry_at_time(self.tenant, self.key, *at_us)?,
         };
         match found {
             At::Entry(record) => Ok(Version::of(record)),
-            At::Absent => Ok(Version { record: None, value: None, revision: Some(0) }),
-            At::Compacted => Err(self.forgotten(moment)),
+            At::Absent => Ok(Version::absent()),
+            At::Compacted { reaches_back_to } => Err(self.forgotten(moment, reaches_back_to)),
         }
     }
 
     /// What it was before this version. Where history no longer reaches, the change itself may still tell.
     pub fn before(&self, version: &Version) -> Result<Version, Refusal> {
-        let revision = version.revision.unwrap_or(0).saturating_sub(1);
-        let before = self.at(&Moment::Revision { epoch: None, revision });
-        let replaced = |value| Version { record: None, value, revision: None };
-        before.or_else(|refusal| version.replaced().map(replaced).ok_or(refusal))
+        let Some(revision) = version.revision.filter(|revision| *revision > 0) else {
+            return Ok(Version::absent());
+        };
+        // From the version itself: whatever is newer does not have to be walked through.
+        let mut history = self.log.history(self.tenant, self.key, Some(revision), 1)?;
+        match (history.records.pop(), history.before) {
+            (Some(record), _) => Ok(Version::of(record)),
+            (None, Before::Compacted) => {
+                let moment = Moment::Revision { epoch: None, revision: revision - 1 };
+                let replaced = |value| Version { record: None, value, revision: None };
+                version.replaced().map(replaced).ok_or_else(|| self.forgotten(&moment, revision))
+            }
+            (None, Before::Nothing | Before::More) => Ok(Version::absent()),
+        }
     }
 
-    fn forgotten(&self, moment: &Moment) -> Refusal {
+    fn reaches_back_to(&self) -> Option<u64> {
+        self.log.reaches_back_to(self.tenant, self.key).ok().flatten()
+    }
+
+    fn forgotten(&self, moment: &Moment, oldest: u64) -> Refusal {
         let when = match moment {
             Moment::Revision { revision, .. } => format!("revision {revision}"),
             Moment::Time(_) => moment.to_string(),
         };
-        let oldest = self.log.reaches_back_to(self.tenant, self.key).ok().flatten().unwrap_or_default();
         let key = self.key;
-        self.unknown(format!(
+        let message = format!(
             "what `{key}` was at {when} is no longer kept: its history reaches back to revision {oldest}"
-        ))
+        );
+        self.unknown(message, Some(oldest))
     }
 
-    fn unknown(&self, message: String) -> Refusal {
-        let reaches_back_to = self.log.reaches_back_to(self.tenant, self.key).ok().flatten();
+    fn unknown(&self, message: String, reaches_back_to: Option<u64>) -> Refusal {
         Refusal::of_code("unknown_base", message).with_details(json!({
             "epoch": self.log.epoch(),
             "revision": self.log.head(),
@@ -101,6 +114,11 @@ impl<'h> Versions<'h> {
 }
 
 impl Version {
+    /// Before its first change.
+    fn absent() -> Self {
+        Self { record: None, value: None, revision: Some(0) }
+    }
+
     pub fn of(record: Record) -> Self {
         let change = record.known_change();
         let value = change.filter(|change| !change.is_deletion()).map(|change| change.new_value().clone());

@@ -6,7 +6,7 @@ use crate::admin::{Client, ClientError};
 use crate::audit::Operator;
 use crate::config::HostSettings;
 use crate::log::{Log, LogOptions};
-use crate::runtime::OperationInfo;
+use crate::runtime::{Became, OperationInfo};
 use crate::store::{Commit, Store};
 use lockstep_plugin_api::record::SESSION_HEADER;
 use lockstep_plugin_api::source::OutcomeResult;
@@ -15,6 +15,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What no number of a programming language holds.
+const ODD: &str = r#"{"resolution":{"n":1e400,"m":123456789012345678901234567890}}"#;
 
 pub(super) fn view(store: &Store) -> LogView {
     let log = Log::open(store.clone(), LogOptions::new(&HostSettings::default())).expect("a log");
@@ -34,20 +37,35 @@ impl LogPipeline for StandIn {
             "app.locked" => {
                 let holder = json!({ "locked_by": "ann", "expires_at": "2026-01-01T00:00:00Z" });
                 let error = Error::rejected("locked", "Configuration is locked by another user");
-                told(OutcomeResult::Rejected(error.with_details(&holder)));
+                told(OutcomeResult::Rejected(error.with_details(&holder)).into());
             }
-            "app.invalid" => told(OutcomeResult::Rejected(Error::rejected("invalid_value", "no"))),
-            "app.full" => told(OutcomeResult::Failed(Error::retry(Duration::from_secs(3), "full"))),
-            "app.dropped" => told(OutcomeResult::Written),
+            "app.invalid" => told(OutcomeResult::Rejected(Error::rejected("invalid_value", "no")).into()),
+            "app.full" => told(OutcomeResult::Failed(Error::retry(Duration::from_secs(3), "full")).into()),
+            "app.dropped" => told(OutcomeResult::Written.into()),
+            "app.repeated" => {
+                let result = OutcomeResult::Applied { revision: 7, details: None };
+                told(Became { result, is_repeat: true });
+            }
+            "app.odd" => {
+                let details = Json::parse(ODD).ok();
+                told(OutcomeResult::Applied { revision: 8, details }.into());
+            }
+            "app.odd.refused" => {
+                let error = Error::rejected("conflict", "no").with_details(&Json::parse(ODD).expect("JSON"));
+                told(OutcomeResult::Rejected(error).into());
+            }
             "app.lost" => drop(told),
             _ => self.0.submit(Commit::default(), vec![record], move |committed| {
                 let details =
                     json!({ "resolution_method": "last_write_wins", "session": session, "revision": 0 });
                 let details = Json::write(&details).ok();
-                told(match committed {
-                    Ok(revision) => OutcomeResult::Applied { revision, details },
-                    Err(error) => OutcomeResult::Failed(Error::failed(error)),
-                });
+                told(
+                    match committed {
+                        Ok(revision) => OutcomeResult::Applied { revision, details },
+                        Err(error) => OutcomeResult::Failed(Error::failed(error)),
+                    }
+                    .into(),
+                );
             }),
         }
     }
@@ -80,7 +98,8 @@ pub(super) fn refused(served: &Served, path: &str, body: &str) -> (u16, String) 
     };
     match answer {
         Err(ClientError::Refused { status, code, .. }) => (status, code),
-        other => panic!("{path}: {other:?}"),
+        // An answer may be many MiB long.
+        other => panic!("{path}: {:.300}", format!("{other:?}")),
     }
 }
 
@@ -96,6 +115,20 @@ fn a_change_is_answered_with_its_revision_and_what_the_author_was_told() {
     assert_eq!((&answer["session"], &answer["revision"]), (&json!("s1"), &json!(2)));
     let dropped = served.socket().post_json("/v1/changes", r#"{"config_key":"app.dropped","new_value":1}"#);
     assert_eq!(dropped.expect("taken"), json!({ "success": true, "config_key": "app.dropped" }));
+}
+
+#[test]
+fn numbers_pass_as_they_are_written_whatever_they_are() {
+    let served = serve("127.0.0.1:0");
+    let change = |key: &str| format!(r#"{{"config_key":"{key}","new_value":1}}"#);
+    let answer: Box<RawValue> =
+        served.socket().post_as("/v1/changes", &change("app.odd")).expect("committed");
+    assert!(answer.get().contains(&ODD[1..ODD.len() - 1]), "{answer}");
+    assert_eq!(refused(&served, "/v1/changes", &change("app.odd.refused")), (409, "conflict".to_owned()));
+    let body = served.answer("POST /v1/changes", &change("app.odd.refused"));
+    assert!(body.contains(&format!(r#""details":{ODD}"#)), "{body}");
+    let called: Box<RawValue> = served.socket().post_as("/v1/operations/echo", ODD).expect("an answer");
+    assert_eq!(called.get(), ODD);
 }
 
 #[test]

@@ -30,7 +30,11 @@ struct Served {
 }
 
 fn view(folder: &TempDir) -> HostView {
-    let store = Store::open(folder.path(), StoreOptions::default()).expect("a store");
+    view_with(folder, StoreOptions::default())
+}
+
+fn view_with(folder: &TempDir, options: StoreOptions) -> HostView {
+    let store = Store::open(folder.path(), options).expect("a store");
     let registry = Registry::open(RegistryOptions {
         plugin_path: vec![folder.path().to_owned()],
         cache_dir: folder.path().join("plugins"),
@@ -52,6 +56,10 @@ fn view(folder: &TempDir) -> HostView {
 fn serve(listen: &str) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let view = view(&folder);
+    serve_view(listen, folder, view)
+}
+
+fn serve_view(listen: &str, folder: TempDir, view: HostView) -> Served {
     let (letters, log, metrics) = (view.dead_letters.clone(), view.log.log.clone(), view.metrics.clone());
     let server = AdminServer::start(BoundAddress::bind(listen, "test").expect("bound"), folder.path(), view)
         .expect("started");
@@ -84,6 +92,21 @@ impl Served {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
         answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+    }
+
+    /// All of an answer over TCP to this body.
+    fn answer(&self, request: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.address().port())).expect("it listens");
+        let (host, token, length) = (self.address(), self.token(), body.len());
+        write!(
+            stream,
+            "{request} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer
     }
 
     fn store_letters(&self, pipelines: &[&str]) {

@@ -166,6 +166,31 @@ fn a_way_back_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn a_value_whose_paths_would_fill_the_memory_is_refused() {
+    let long = "n".repeat(400_000);
+    let of = |item: u8| json!({ long.as_str(): vec![item; 10_000] });
+    let served = with_values(&[of(1), of(2)]);
+    for path in ["/v1/keys/app.x/blame", "/v1/keys/app.x/diff"] {
+        assert_eq!(refused(&served, path, ""), (413, "too_large".to_owned()), "{path}");
+    }
+    assert_eq!(refused(&served, "/v1/keys/app.x/rollback", r#"{"to":1}"#), (413, "too_large".to_owned()));
+}
+
+#[test]
+fn an_answer_that_would_fill_the_memory_is_refused() {
+    let served = serve("off");
+    let user = "u".repeat(256);
+    for item in ["1", "2"] {
+        let list = vec![item; 100_000].join(",");
+        let body = format!(r#"{{"config_key":"app.x","new_value":[{list}],"user_id":"{user}"}}"#);
+        served.socket().post_json("/v1/changes", &body).expect("committed");
+    }
+    // 256 bytes of an author for each of the 100,000 parts.
+    assert_eq!(refused(&served, "/v1/keys/app.x/blame", ""), (413, "too_large".to_owned()));
+    assert_eq!(refused(&served, "/v1/keys/none/blame", "").0, 404, "and the host answers");
+}
+
+#[test]
 fn what_the_pipeline_refuses_is_answered_as_for_every_change() {
     let served = serve("off");
     for value in [1, 2] {

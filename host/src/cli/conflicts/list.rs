@@ -6,7 +6,8 @@ use super::super::output::{print, print_json};
 use super::{CONFLICTS, Common, shown};
 use crate::admin::Client;
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// How many are asked for at once.
 const PAGE: usize = 200;
@@ -58,34 +59,40 @@ impl Status {
     }
 }
 
+/// Some of them, and where to go on.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Page {
+    conflicts: Vec<Box<RawValue>>,
+    next: Option<String>,
+}
+
 impl List {
     pub(super) fn list(&self, client: &Client) -> Result<u8, CommandError> {
-        let (mut conflicts, mut next) = (Vec::new(), Value::Null);
-        while conflicts.len() < self.limit {
-            let mut page = self.page(client, self.limit - conflicts.len(), &next)?;
-            next = page["next"].take();
-            if let Value::Array(some) = page["conflicts"].take() {
-                conflicts.extend(some);
-            }
-            if next.is_null() {
+        let mut all = Page::default();
+        while all.conflicts.len() < self.limit {
+            let page = self.page(client, self.limit - all.conflicts.len(), all.next.as_deref())?;
+            all.conflicts.extend(page.conflicts);
+            all.next = page.next;
+            if all.next.is_none() {
                 break;
             }
         }
         if self.common.json {
-            return Ok(print_json(&json!({ "conflicts": conflicts, "next": next })));
+            return Ok(print_json(&all));
         }
-        if conflicts.is_empty() {
+        if all.conflicts.is_empty() {
             eprintln!("no conflict is {}", self.status.name());
             return Ok(DONE);
         }
-        let exit = print(&shown::table(&conflicts));
-        if !next.is_null() {
+        let exit = print(&shown::table(&all.conflicts));
+        if all.next.is_some() {
             eprintln!("there may be more: --limit");
         }
         Ok(exit)
     }
 
-    fn page(&self, client: &Client, limit: usize, after: &Value) -> Result<Value, CommandError> {
+    fn page(&self, client: &Client, limit: usize, after: Option<&str>) -> Result<Page, CommandError> {
         CONFLICTS
             .ask(client, "list")?
             .with("tenant_id", self.tenant.clone())
@@ -94,7 +101,7 @@ impl List {
             .with("status", Some(self.status.name()))
             .with("assigned_to", self.assigned_to.clone())
             .with("limit", Some(limit.min(PAGE)))
-            .with("after", after.as_str())
-            .call()
+            .with("after", after)
+            .call_as()
     }
 }

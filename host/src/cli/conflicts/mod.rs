@@ -12,6 +12,7 @@ use crate::admin::Client;
 use clap::{Args, Subcommand};
 use list::List;
 use resolve::Resolve;
+use serde_json::value::RawValue;
 
 /// The operations on conflicts.
 const CONFLICTS: Group = Group {
@@ -143,11 +144,12 @@ impl Conflicts {
 
 impl Show {
     fn show(&self, client: &Client) -> Result<u8, CommandError> {
-        let answer =
-            CONFLICTS.ask(client, "show")?.with("conflict_id", Some(self.conflict.clone())).call()?;
+        let ask = CONFLICTS.ask(client, "show")?;
+        let answer: Box<RawValue> = ask.with("conflict_id", Some(&self.conflict)).call_as()?;
         if self.common.json {
             return Ok(print_json(&answer));
         }
+        let answer = shown::fields(&answer);
         let exit = print(&shown::conflict(&answer));
         shown::next_steps(&answer);
         Ok(exit)
@@ -157,11 +159,11 @@ impl Show {
 impl Preview {
     fn show(&self, client: &Client) -> Result<u8, CommandError> {
         let ask = CONFLICTS.ask(client, "preview")?;
-        let answer = ask.with("conflict_id", Some(self.conflict.clone())).call()?;
+        let answer: Box<RawValue> = ask.with("conflict_id", Some(&self.conflict)).call_as()?;
         if self.common.json {
             return Ok(print_json(&answer));
         }
-        let exit = print(&shown::outcomes(&answer));
+        let exit = print(&shown::outcomes(&shown::fields(&answer)));
         eprintln!("nothing was changed; decide with `lockstep conflicts resolve {}`", self.conflict);
         Ok(exit)
     }
@@ -169,12 +171,12 @@ impl Preview {
 
 impl Assign {
     fn assign(&self, client: &Client) -> Result<u8, CommandError> {
-        let answer = CONFLICTS
+        let answer: Box<RawValue> = CONFLICTS
             .ask(client, "assign")?
             .with("conflict_id", Some(self.conflict.clone()))
             .with("assigned_to", self.who.clone())
             .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
-            .call()?;
+            .call_as()?;
         if self.common.json {
             return Ok(print_json(&answer));
         }

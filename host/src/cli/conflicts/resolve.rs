@@ -4,6 +4,7 @@ use super::super::keys::given_json;
 use super::super::live::CommandError;
 use super::super::operations::call;
 use super::super::output::{print, print_json};
+use super::shown::{fields, number, text};
 use super::{CONFLICTS, Common};
 use crate::admin::Client;
 use clap::{ArgGroup, Args};
@@ -100,12 +101,12 @@ impl Resolve {
             fence,
         };
         let arguments = serde_json::to_string(&arguments).expect("every field is a scalar or JSON");
-        let answer = call(client, &operation, &arguments)?;
+        let answer: Box<RawValue> = call(client, &operation, &arguments)?;
         if self.common.json {
             return Ok(print_json(&answer));
         }
-        let key = answer["config_key"].as_str().unwrap_or_default();
-        eprintln!("`{key}` is decided");
-        Ok(print(&format!("revision {}\n", answer["resolved_revision"])))
+        let answer = fields(&answer);
+        eprintln!("`{}` is decided", text(&answer, "config_key"));
+        Ok(print(&format!("revision {}\n", number(&answer, "resolved_revision"))))
     }
 }

@@ -1,21 +1,47 @@
-//! Conflicts as people read them. What is not there is `-`; a value is JSON, cut where it is long.
+//! Conflicts as people read them. What is not there is `-`; a value is JSON as it was written, cut where it is long.
 
 use super::super::output::without_control;
 use super::super::table::Table;
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// How much of a value a line shows.
 const MOST_CHARS: usize = 80;
 
-fn text<'a>(of: &'a Value, name: &str) -> &'a str {
-    of[name].as_str().unwrap_or("-")
+/// What an operation answers, by name.
+pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// Where somebody did not have their way.
+#[derive(Deserialize)]
+struct Place {
+    path: String,
+}
+
+/// An answer by name; nothing, if it is no object.
+pub(super) fn fields(answer: &RawValue) -> Fields {
+    serde_json::from_str(answer.get()).unwrap_or_default()
+}
+
+fn read<T: DeserializeOwned>(of: &Fields, name: &str) -> Option<T> {
+    of.get(name).and_then(|value| serde_json::from_str(value.get()).ok())
+}
+
+pub(super) fn text(of: &Fields, name: &str) -> String {
+    read(of, name).unwrap_or_else(|| "-".to_owned())
+}
+
+pub(super) fn number(of: &Fields, name: &str) -> String {
+    read(of, name).map_or_else(|| "-".to_owned(), |number: u64| number.to_string())
 }
 
 /// A value in one line.
-fn value(value: Option<&Value>) -> String {
-    let Some(value) = value else { return "-".to_owned() };
-    let json = value.to_string();
+fn value(of: &Fields, name: &str) -> String {
+    let Some(value) = of.get(name) else { return "-".to_owned() };
+    // In JSON a line ends between two parts only.
+    let json = value.get().replace(['\n', '\r', '\t'], " ");
     match json.char_indices().nth(MOST_CHARS) {
         Some((end, _)) => format!("{}…", &json[..end]),
         None => json,
@@ -23,80 +49,82 @@ fn value(value: Option<&Value>) -> String {
 }
 
 /// A row for each.
-pub(super) fn table(conflicts: &[Value]) -> String {
+pub(super) fn table(conflicts: &[Box<RawValue>]) -> String {
     let mut table = Table::new(&["CONFLICT", "KEY", "TENANT", "CHANGES", "SINCE", "ASSIGNED TO", "STATUS"]);
     for conflict in conflicts {
-        let status = match (text(conflict, "status"), conflict.get("escalated_at")) {
-            ("pending_manual_resolution", Some(_)) => "waits for long",
-            ("pending_manual_resolution", None) => "waits",
+        let conflict = &fields(conflict);
+        let status = text(conflict, "status");
+        let status = match (status.as_str(), conflict.contains_key("escalated_at")) {
+            ("pending_manual_resolution", true) => "waits for long",
+            ("pending_manual_resolution", false) => "waits",
             (other, _) => other,
         };
         let cells = [
             text(conflict, "conflict_id"),
             text(conflict, "config_key"),
             text(conflict, "tenant_id"),
-            &conflict["n_changes"].to_string(),
+            number(conflict, "n_changes"),
             text(conflict, "open_since"),
             text(conflict, "assigned_to"),
-            status,
+            status.to_owned(),
         ];
-        table.row(cells.map(without_control));
+        table.row(cells.map(|cell| without_control(&cell)));
     }
     table.to_string()
 }
 
 /// One, line by line.
-pub(super) fn conflict(conflict: &Value) -> String {
+pub(super) fn conflict(conflict: &Fields) -> String {
     let mut told = String::new();
     for (name, value) in [
-        ("conflict", text(conflict, "conflict_id").to_owned()),
-        ("key", text(conflict, "config_key").to_owned()),
-        ("tenant", text(conflict, "tenant_id").to_owned()),
-        ("status", text(conflict, "status").to_owned()),
-        ("since", text(conflict, "open_since").to_owned()),
-        ("assigned", text(conflict, "assigned_to").to_owned()),
-        ("shown", value(conflict.get("shown_value"))),
+        ("conflict", text(conflict, "conflict_id")),
+        ("key", text(conflict, "config_key")),
+        ("tenant", text(conflict, "tenant_id")),
+        ("status", text(conflict, "status")),
+        ("since", text(conflict, "open_since")),
+        ("assigned", text(conflict, "assigned_to")),
+        ("shown", value(conflict, "shown_value")),
     ] {
         let _ = writeln!(told, "{name:8}  {}", without_control(&value));
     }
     for (name, field) in [("before", "supersedes"), ("after", "superseded_by")] {
-        if let Some(id) = conflict[field].as_str() {
-            let _ = writeln!(told, "{name:8}  {}", without_control(id));
+        if let Some(id) = read::<String>(conflict, field) {
+            let _ = writeln!(told, "{name:8}  {}", without_control(&id));
         }
     }
-    if let Some(resolution) = conflict.get("resolution") {
-        let (user, at) = (text(resolution, "user_id"), text(resolution, "resolved_at"));
+    if let Some(resolution) = read::<Fields>(conflict, "resolution") {
+        let (user, at) = (text(&resolution, "user_id"), text(&resolution, "resolved_at"));
         let _ = writeln!(told, "{:8}  {}", "decided", without_control(&format!("by {user} at {at}")));
     }
-    let changes = conflict["competing_changes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let changes: Vec<Fields> = read(conflict, "competing_changes").unwrap_or_default();
     let mut table = Table::new(&["USE", "USER", "WHEN", "EVENT", "VALUE"]);
     for (i, change) in changes.iter().enumerate() {
         let number = (i + 1).to_string();
         let cells = [
-            &number,
+            number,
             text(change, "user_id"),
             text(change, "timestamp"),
             text(change, "event_id"),
-            &wanted(change),
+            wanted(change),
         ];
-        table.row(cells.map(without_control));
+        table.row(cells.map(|cell| without_control(&cell)));
     }
     let _ = write!(told, "\n{table}");
     told
 }
 
-fn wanted(change: &Value) -> String {
-    match (change["withheld"].as_str(), change["event_type"].as_str()) {
+fn wanted(change: &Fields) -> String {
+    match (read::<String>(change, "withheld"), text(change, "event_type").as_str()) {
         (Some(why), _) => format!("({})", why.replace('_', " ")),
-        (None, Some("config_deleted")) => "(removed)".to_owned(),
-        _ => value(change.get("new_value")),
+        (None, "config_deleted") => "(removed)".to_owned(),
+        _ => value(change, "new_value"),
     }
 }
 
 /// What can be done, to whoever reads and not to a program.
-pub(super) fn next_steps(conflict: &Value) {
+pub(super) fn next_steps(conflict: &Fields) {
     let id = text(conflict, "conflict_id");
-    match (text(conflict, "status"), conflict["superseded_by"].as_str()) {
+    match (text(conflict, "status").as_str(), read::<String>(conflict, "superseded_by")) {
         ("pending_manual_resolution", _) => eprintln!(
             "see what can be made of it with `lockstep conflicts preview {id}`; decide with `lockstep conflicts resolve {id} \
              --use 1`"
@@ -107,21 +135,21 @@ pub(super) fn next_steps(conflict: &Value) {
 }
 
 /// What each way to decide makes of the key.
-pub(super) fn outcomes(preview: &Value) -> String {
+pub(super) fn outcomes(preview: &Fields) -> String {
     let mut table = Table::new(&["DECIDE BY", "WHOSE, OR HOW", "NOT EVERYBODY'S WAY AT", "VALUE"]);
-    for outcome in preview["outcomes"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        let (by, how) = match outcome["use"].as_u64() {
+    for outcome in &read::<Vec<Fields>>(preview, "outcomes").unwrap_or_default() {
+        let (by, how) = match read::<u64>(outcome, "use") {
             Some(number) => (format!("--use {number}"), text(outcome, "user_id")),
             None => (format!("--strategy {}", text(outcome, "strategy")), text(outcome, "resolution_method")),
         };
-        let places = outcome["conflicts"].as_array().into_iter().flatten();
-        let places: Vec<&str> = places.filter_map(|one| one["path"].as_str()).map(whole).collect();
+        let places: Vec<Place> = read(outcome, "conflicts").unwrap_or_default();
+        let places: Vec<&str> = places.iter().map(|place| whole(&place.path)).collect();
         let places = if places.is_empty() { "-".to_owned() } else { places.join(" ") };
-        let made = match outcome["deleted"].as_bool() {
+        let made = match read(outcome, "deleted") {
             Some(true) => "(removed)".to_owned(),
-            _ => value(outcome.get("new_value")),
+            _ => value(outcome, "new_value"),
         };
-        table.row([&by, how, &places, &made].map(without_control));
+        table.row([by, how, places, made].map(|cell| without_control(&cell)));
     }
     table.to_string()
 }
@@ -133,11 +161,15 @@ fn whole(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    fn fields(answer: &Value) -> Fields {
+        super::fields(&serde_json::value::to_raw_value(answer).expect("JSON"))
+    }
 
     #[test]
     fn a_conflict_is_told_with_what_each_author_wants() {
-        let told = conflict(&json!({
+        let told = conflict(&fields(&json!({
             "conflict_id": "5f1c", "config_key": "app.x", "tenant_id": null, "status": "pending_manual_resolution",
             "open_since": "S", "assigned_to": "ann", "shown_value": {"a": 1}, "supersedes": "4e0b",
             "competing_changes": [
@@ -145,7 +177,7 @@ mod tests {
                 {"event_id": "e2", "user_id": "adam", "timestamp": "U", "event_type": "config_deleted"},
                 {"event_id": "e3", "user_id": "\u{1b}[2J", "timestamp": "V", "withheld": "too_large"},
             ],
-        }));
+        })));
         for part in [
             "assigned  ann",
             r#"shown     {"a":1}"#,
@@ -166,14 +198,25 @@ mod tests {
 
     #[test]
     fn outcomes_say_how_to_come_to_them() {
-        let told = outcomes(&json!({ "outcomes": [
+        let told = outcomes(&fields(&json!({ "outcomes": [
             { "use": 1, "user_id": "eve", "new_value": 5 },
             { "strategy": "merge_strategies", "resolution_method": "dictionary_merge", "new_value": {"a": 1},
               "conflicts": [{ "path": "/a" }, { "path": "" }] },
             { "strategy": "first_write_wins", "resolution_method": "first_write_wins", "deleted": true, "new_value": null },
-        ]}));
+        ]})));
         for part in ["--use 1", "--strategy merge_strategies", "/a (the value)", "(removed)"] {
             assert!(told.contains(part), "`{part}` in\n{told}");
         }
+    }
+
+    #[test]
+    fn values_are_shown_as_they_were_written() {
+        let answer = r#"{"shown_value":{"n":1e400,
+            "m":123456789012345678901234567890},"competing_changes":[{"new_value":1.10}]}"#;
+        let told = conflict(&serde_json::from_str(answer).expect("an object"));
+        for part in ["1e400", "123456789012345678901234567890", "1.10"] {
+            assert!(told.contains(part), "`{part}` in\n{told}");
+        }
+        assert_eq!(told.lines().filter(|line| line.contains("shown")).count(), 1, "{told}");
     }
 }

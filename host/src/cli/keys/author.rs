@@ -2,7 +2,7 @@
 
 use super::super::live::CommandError;
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -62,18 +62,40 @@ impl Author {
     }
 }
 
+/// What a resolver says, as far as people are told.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Resolution {
+    requires_human_intervention: bool,
+    conflict_id: Option<String>,
+    resolution_method: Option<String>,
+    /// Whether the change is shown; none if it is shown together with others.
+    won: Option<bool>,
+    conflicts: Vec<Place>,
+}
+
+/// Where somebody did not have their way.
+#[derive(Deserialize)]
+struct Place {
+    path: String,
+}
+
 /// What became of a change, in a line.
-pub(super) fn told(revision: Option<u64>, resolution: &Value) -> String {
+pub(super) fn told(revision: Option<u64>, resolution: Option<&RawValue>) -> String {
     let Some(revision) = revision else {
         return "dropped by a transform: nothing was committed".to_owned();
     };
-    if resolution["requires_human_intervention"] == true {
-        let id = resolution["conflict_id"].as_str().unwrap_or_default();
+    // Read leniently, as far as it is known: it is committed, whatever it says.
+    let resolution = resolution.and_then(|resolution| serde_json::from_str(resolution.get()).ok());
+    let Resolution { requires_human_intervention, conflict_id, resolution_method, won, conflicts } =
+        resolution.unwrap_or_default();
+    if requires_human_intervention {
+        let id = conflict_id.unwrap_or_default();
         return format!(
             "revision {revision}; it stands against another change, and a person has to decide: `lockstep conflicts show {id}`"
         );
     }
-    match (resolution["resolution_method"].as_str(), resolution["won"].as_bool()) {
+    match (resolution_method, won) {
         (Some(method), Some(false)) => {
             format!("revision {revision}; by {method}, a concurrent change is shown instead")
         }
@@ -81,8 +103,7 @@ pub(super) fn told(revision: Option<u64>, resolution: &Value) -> String {
             format!("revision {revision}; by {method}, it is shown before concurrent changes")
         }
         (Some(method), None) => {
-            let places = resolution["conflicts"].as_array().into_iter().flatten();
-            let places: Vec<&str> = places.filter_map(|conflict| conflict["path"].as_str()).collect();
+            let places: Vec<_> = conflicts.iter().map(|place| place.path.as_str()).collect();
             let conflicts = match places.is_empty() {
                 true => String::new(),
                 false => format!("; not everybody had their way at: {}", places.join(" ")),
@@ -92,5 +113,31 @@ pub(super) fn told(revision: Option<u64>, resolution: &Value) -> String {
             )
         }
         (None, _) => format!("revision {revision}"),
+    }
+}
+
+/// Says that the change was made before, if it was.
+pub(super) fn tell_repeat(is_repeat: bool) {
+    if is_repeat {
+        eprintln!("it was made before, under the same --idempotency-key; nothing was changed now");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_whatever_numbers_its_resolution_holds() {
+        for (resolution, expected) in [
+            (r#"{"resolution_method":"m","won":true,"discarded":1e400}"#, "by m, it is shown before"),
+            (r#"{"resolution_method":"m","conflicts":[{"path":"/a","n":1e400}]}"#, "their way at: /a"),
+            (r#"{"requires_human_intervention":true,"conflict_id":"5f1c"}"#, "conflicts show 5f1c"),
+            ("[]", "revision 7"),
+        ] {
+            let resolution: &RawValue = serde_json::from_str(resolution).expect("JSON");
+            let told = told(Some(7), Some(resolution));
+            assert!(told.starts_with("revision 7") && told.contains(expected), "{told}");
+        }
     }
 }

@@ -2,13 +2,12 @@
 
 use super::super::live::CommandError;
 use super::super::output::{print, print_json};
-use super::author::{Author, Authored, told};
+use super::author::{Author, Authored, tell_repeat, told};
 use super::differences::{ShownDifference, table};
 use super::{Common, query};
 use crate::admin::{Client, ClientError, Moment, escaped};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 const AFTER_HELP: &str = "\
@@ -17,8 +16,11 @@ was not there then is deleted. It is a change like any other: it passes every tr
 says `rollback_to` in its metadata. What it changes is printed; with --dry-run, nothing else happens.
 
 The change is made from what is current. If somebody else changes the key at the same moment, neither overwrites the other \
-silently: what became of both is told. With --retry, the key is then looked at and rolled back once more. With \
---if-revision, nothing happens if the newest revision of the key is not the one that you have looked at.
+silently: what became of both is told. With --retry, the key is then looked at and rolled back once more.
+
+With --if-revision, nothing happens if the host, when it looks, finds another newest revision of the key than the one that \
+you have looked at. Who changes the key between that look and the commit is met as above: both changes are told, and what \
+the key shows is up to the strategy of its resolver.
 
 Exit codes:
   0  committed, or the key has that value already; the revision is on stdout
@@ -43,7 +45,7 @@ pub(in crate::cli) struct Rollback {
     /// Print what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Only if this is still the newest revision of the key
+    /// Only if this is the newest revision of the key when the host looks at it, before it makes the change
     #[arg(long, value_name = "REVISION")]
     if_revision: Option<u64>,
     /// If somebody changes the key at the same moment, go back once more
@@ -76,7 +78,10 @@ struct Answer {
     changes: Vec<ShownDifference>,
     /// Somebody has changed the key at the same moment.
     #[serde(default)]
-    resolution: Value,
+    resolution: Option<Box<RawValue>>,
+    /// It came before, under its idempotency key.
+    #[serde(default)]
+    repeated: bool,
 }
 
 impl Rollback {
@@ -86,8 +91,8 @@ impl Rollback {
 
     fn go_back(&self, client: &Client) -> Result<u8, CommandError> {
         let (text, answer) = match self.ask(client) {
-            Ok((_, met)) if self.retry && !met.resolution.is_null() => {
-                eprintln!("{}; going back once more", told(met.revision, &met.resolution));
+            Ok((_, met)) if self.retry && met.resolution.is_some() => {
+                eprintln!("{}; going back once more", told(met.revision, met.resolution.as_deref()));
                 self.ask(client)?
             }
             Err(CommandError::Client(ClientError::Refused { code, message, .. }))
@@ -101,7 +106,11 @@ impl Rollback {
         if self.common.json {
             return Ok(print_json(&text));
         }
-        eprint!("{}", table(&answer.changes));
+        match answer.repeated {
+            // What is different now is not what it changed then.
+            true => tell_repeat(true),
+            false => eprint!("{}", table(&answer.changes)),
+        }
         Ok(print(&format!("{}\n", self.what_became(&answer))))
     }
 
@@ -127,12 +136,13 @@ impl Rollback {
     fn what_became(&self, answer: &Answer) -> String {
         let to = answer.rollback_to;
         match (answer.changed, self.dry_run) {
+            (false, _) if answer.repeated => told(answer.revision, None),
             (false, _) => format!("nothing to do: `{}` has what it had at revision {to}", self.key),
             (true, true) if answer.changes.is_empty() => {
                 format!("would end the conflict of `{}` by what it shows", self.key)
             }
             (true, true) => "nothing was changed".to_owned(),
-            (true, false) => told(answer.revision, &answer.resolution),
+            (true, false) => told(answer.revision, answer.resolution.as_deref()),
         }
     }
 }

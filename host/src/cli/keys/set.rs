@@ -4,11 +4,11 @@
 use super::super::live::CommandError;
 use super::super::output::{print, print_json};
 use super::Common;
-use super::author::{Author, Authored, told};
+use super::author::{Author, Authored, tell_repeat, told};
 use super::value::GivenValue;
 use crate::admin::Client;
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 const SET_HELP: &str = "\
@@ -94,6 +94,17 @@ struct Change<'a> {
     author: Authored<'a>,
 }
 
+/// What the host answers, as far as people are told.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    revision: Option<u64>,
+    #[serde(default)]
+    repeated: bool,
+    #[serde(default)]
+    resolution: Option<Box<RawValue>>,
+}
+
 impl Set {
     pub(in crate::cli) fn run(self) -> u8 {
         let value = match self.value.read() {
@@ -122,10 +133,11 @@ impl How {
             author: self.author.of_change(key)?,
         };
         let body = serde_json::to_string(&change).expect("every field is a scalar or JSON");
-        let answer = client.post_json("/v1/changes", &body)?;
         if self.common.json {
-            return Ok(print_json(&answer));
+            return Ok(print_json(&client.post_as::<Box<RawValue>>("/v1/changes", &body)?));
         }
-        Ok(print(&format!("{}\n", told(answer["revision"].as_u64(), &answer["resolution"]))))
+        let answer: Answer = client.post_as("/v1/changes", &body)?;
+        tell_repeat(answer.repeated);
+        Ok(print(&format!("{}\n", told(answer.revision, answer.resolution.as_deref()))))
     }
 }

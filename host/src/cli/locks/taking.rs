@@ -9,6 +9,7 @@ use super::LOCKS;
 use super::{Common, Taking, millis};
 use crate::admin::Client;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,7 +44,7 @@ impl Taking {
     }
 
     fn ask(&self, client: &Client, tenant: Option<String>, session: &str) -> Result<Value, CommandError> {
-        let metadata: Option<Value> = self
+        let metadata: Option<Box<RawValue>> = self
             .metadata
             .as_deref()
             .map(serde_json::from_str)

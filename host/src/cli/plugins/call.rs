@@ -10,7 +10,8 @@ use crate::host::open_registry;
 use crate::registry::{Operation, Registry};
 use clap::Args;
 use lockstep_plugin_api::Error;
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 use std::io::{self, BufRead};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -98,7 +99,7 @@ fn find<'a>(alone: &'a Alone, name: &str) -> Result<&'a Operation, CommandError>
 }
 
 fn call_once(operation: &Operation, arguments: &str) -> Result<u8, CommandError> {
-    if serde_json::from_str::<Value>(arguments).is_err() {
+    if serde_json::from_str::<&RawValue>(arguments).is_err() {
         let error = "the arguments are not JSON; quote them for the shell: '{\"config_key\":\"app.x\"}'";
         return Err(CommandError::BadArgument(error.to_owned()));
     }

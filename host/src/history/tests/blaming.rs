@@ -10,7 +10,7 @@ fn blamed(history: &History) -> Vec<(String, Option<usize>, Option<usize>)> {
     let texts: Vec<_> = history.iter().map(|value| value.as_ref().map(Value::to_string)).collect();
     let trees: Vec<_> = texts.iter().map(|text| text.as_deref().map(Tree::of)).collect();
     let newest = trees.len() - 1;
-    let mut blame = Blame::of(trees[newest].as_ref().expect("the key has a value"));
+    let mut blame = Blame::of(trees[newest].as_ref().expect("the key has a value")).expect("small");
     for at in (1..trees.len()).rev() {
         if blame.is_done() {
             break;

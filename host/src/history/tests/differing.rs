@@ -52,7 +52,7 @@ struct Found {
 fn found(old: Option<&Value>, new: Option<&Value>) -> Found {
     let [old, new] = [old, new].map(|value| value.map(Value::to_string));
     let [old, new] = [&old, &new].map(|text| text.as_deref().map(Tree::of));
-    let found = differences(old.as_ref(), new.as_ref());
+    let found = differences(old.as_ref(), new.as_ref()).expect("small");
     let operations = patch(&found).into_iter().map(|operation| json!(operation)).collect();
     let read = |tree: Option<&Tree<'_>>| tree.map(|tree| serde_json::from_str(tree.raw()).expect("JSON"));
     let told = found.iter().map(|one| (one.path.clone(), read(one.old), read(one.new))).collect();
@@ -133,7 +133,7 @@ fn what_is_told_is_the_smallest_part_that_differs() {
 
 fn paths(old: &str, new: &str) -> Vec<String> {
     let (old, new) = (Tree::of(old), Tree::of(new));
-    differences(Some(&old), Some(&new)).into_iter().map(|one| one.path).collect()
+    differences(Some(&old), Some(&new)).expect("small").into_iter().map(|one| one.path).collect()
 }
 
 #[test]
@@ -158,8 +158,24 @@ fn nobody_looks_into_what_is_sealed() {
     let sealed = |text: &str| format!(r#"{{"password": {{"$enc": {{"v": 1, "ct": "{text}"}}}}}}"#);
     let (old, new) = (sealed("AAAA"), sealed("BBBB"));
     let (old, new) = (Tree::of(&old), Tree::of(&new));
-    let found = differences(Some(&old), Some(&new));
+    let found = differences(Some(&old), Some(&new)).expect("small");
     assert_eq!(found.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["/password"]);
     assert!(found[0].old.is_some_and(Tree::is_sealed) && found[0].new.is_some_and(Tree::is_sealed));
     assert_eq!(paths(r#"{"$enc": 1}"#, r#"{"$enc": 2}"#), ["/$enc"], "that is nothing sealed");
+}
+
+#[test]
+fn many_parts_under_a_long_name_are_refused_and_do_not_fill_the_memory() {
+    let under = |name: usize, n_items: usize, item: &str| {
+        format!(r#"{{"{}":[{}]}}"#, "n".repeat(name), vec![item; n_items].join(","))
+    };
+    let (old, new) = (under(400_000, 10_000, "1"), under(400_000, 10_000, "2"));
+    let (old, new) = (Tree::of(&old), Tree::of(&new));
+    assert_eq!(differences(Some(&old), Some(&new)).map(|found| found.len()), Err(TooLarge));
+    assert!(differences(Some(&old), None).is_ok_and(|found| found.len() == 1));
+    assert_eq!(Blame::of(&old).map(drop), Err(TooLarge));
+    let text = format!(r#"{{"{}":"{}"}}"#, "n".repeat(400_000), "\\n".repeat(200_000));
+    assert_eq!(Blame::of(&Tree::of(&text)).map(drop), Err(TooLarge));
+    let wide = under(100, 200_000, "1");
+    assert!(Blame::of(&Tree::of(&wide)).is_ok(), "short names have room");
 }

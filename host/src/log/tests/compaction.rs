@@ -95,7 +95,9 @@ fn who_has_seen_nothing_of_a_key_is_known_to_have_however_much_is_compacted() {
     let log = open_with(dir.path(), |options| options.retention.records = 1);
     append(&log, vec![change("a", 1), change("a", 2), change("a", 3)]);
     log.compact().expect("compacted");
-    assert!(matches!(log.entry_at(None, "a", 1), Ok(At::Compacted)));
+    let oldest = log.reaches_back_to(None, "a").expect("read").expect("it is there");
+    let Ok(At::Compacted { reaches_back_to }) = log.entry_at(None, "a", 1) else { panic!("it is kept") };
+    assert_eq!(reaches_back_to, oldest);
     assert!(matches!(log.entry_at(None, "a", 0), Ok(At::Absent)));
 }
 

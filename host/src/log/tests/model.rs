@@ -96,7 +96,8 @@ fn check_keys(log: &Log, model: &Model) {
             match log.entry_at(tenant, key, revision).expect("read") {
                 At::Entry(found) => assert_eq!(Some(&show(&found)), expected.map(|entry| &entry.shown)),
                 At::Absent => assert!(expected.is_none(), "{key} at {revision}"),
-                At::Compacted => {
+                At::Compacted { reaches_back_to } => {
+                    assert_eq!(log.reaches_back_to(tenant, key).expect("read"), Some(reaches_back_to));
                     let next = model.of_key(tenant, key).find(|entry| entry.revision > revision);
                     let is_replaced = next.is_some_and(|next| next.revision <= log.compacted_and_passed());
                     assert!(is_replaced, "{key} at {revision}: only what was replaced goes");

@@ -75,7 +75,7 @@ fn what_a_key_was_is_found_by_the_clock_too() {
         match log.entry_at_time(None, "a", start + hour * HOUR_US).expect("read") {
             At::Entry(found) => assert_eq!(Some(show(&found).as_str()), expected, "hour {hour}"),
             At::Absent => assert_eq!(expected, None, "hour {hour}"),
-            At::Compacted => panic!("hour {hour}"),
+            At::Compacted { .. } => panic!("hour {hour}"),
         }
     }
 }

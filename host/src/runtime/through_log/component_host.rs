@@ -231,10 +231,10 @@ impl ComponentHost for LogHost {
         self.ask(|_, through| {
             let tenant = tenant.as_ref().map(RStr::as_str);
             let found = through.host.log.entry_at(tenant, &key, revision).map_err(store_error)?;
-            let is_compacted = matches!(found, At::Compacted);
+            let is_compacted = matches!(found, At::Compacted { .. });
             let entry = match found {
                 At::Entry(record) => Some(record),
-                At::Absent | At::Compacted => None,
+                At::Absent | At::Compacted { .. } => None,
             };
             Ok(EntryAtParts { entry: entry.into(), is_compacted })
         })

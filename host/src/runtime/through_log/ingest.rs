@@ -284,11 +284,12 @@ impl<'a> Ingest<'a> {
                 id: *id,
                 revision: *revision,
                 details: None,
+                is_repeat: true,
             });
             let applied = entries.into_iter().map(|(id, place)| {
                 let revision = first_revision + place as u64;
                 let details = told.remove(&id).map(|told| with_own_revision(told, revision));
-                Applied { id, revision, details }
+                Applied { id, revision, details, is_repeat: false }
             });
             part.flight.apply(repeats.chain(applied));
             for (step, failed) in failed {

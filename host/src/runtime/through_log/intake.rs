@@ -19,6 +19,20 @@ use std::{
     time::Duration,
 };
 
+/// What became of an operator's change.
+#[derive(Debug, Clone)]
+pub struct Became {
+    pub result: OutcomeResult,
+    /// Its author had sent it before, under the same name for it: it was committed then, and nothing was done now.
+    pub is_repeat: bool,
+}
+
+impl From<OutcomeResult> for Became {
+    fn from(result: OutcomeResult) -> Self {
+        Self { result, is_repeat: false }
+    }
+}
+
 /// Takes operators' changes. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminIntake(RunningPipeline);
@@ -31,7 +45,7 @@ impl AdminIntake {
     /// Sends a change through the pipeline, and calls `answer` with what became of it: from another thread, or at once
     /// if the pipeline does not run (`Failed`, code `unavailable`) or is full (`Failed`, kind `retry`). Never waits.
     pub fn submit(&self, record: Record, answer: impl FnOnce(OutcomeResult) + Send + 'static) {
-        self.submit_by(None, record, answer);
+        self.submit_by(None, record, |became| answer(became.result));
     }
 
     /// The same for a change that this operator makes, who is named in its entry in the audit.
@@ -39,7 +53,7 @@ impl AdminIntake {
         &self,
         operator: Option<Operator>,
         record: Record,
-        answer: impl FnOnce(OutcomeResult) + Send + 'static,
+        answer: impl FnOnce(Became) + Send + 'static,
     ) {
         let reply = Reply::new(answer);
         match self.0.entrances() {
@@ -58,7 +72,7 @@ impl ComponentIntake {
         Self(Arc::downgrade(&pipeline.0))
     }
 
-    /// As [`AdminIntake::submit_by`], for the component of this name.
+    /// As [`AdminIntake::submit`], for the component of this name, which the audit names.
     pub fn submit(
         &self,
         record: Record,
@@ -68,7 +82,8 @@ impl ComponentIntake {
         let operator = Operator::component(component);
         match self.0.upgrade() {
             Some(pipeline) => {
-                AdminIntake(RunningPipeline(pipeline)).submit_by(Some(operator), record, answer)
+                let intake = AdminIntake(RunningPipeline(pipeline));
+                intake.submit_by(Some(operator), record, |became| answer(became.result));
             }
             None => answer(unavailable("the pipeline of this component is over")),
         }
@@ -118,17 +133,19 @@ pub fn admin_status(pipeline: PipelineState) -> ComponentStatus {
 /// Whoever waits for the outcome of an operator's change. Dropped without an answer it says that nobody knows.
 pub struct Reply(Mutex<Option<Answer>>);
 
-type Answer = Box<dyn FnOnce(OutcomeResult) + Send>;
+type Answer = Box<dyn FnOnce(Became) + Send>;
 
 impl Reply {
-    fn new(answer: impl FnOnce(OutcomeResult) + Send + 'static) -> Self {
+    fn new(answer: impl FnOnce(Became) + Send + 'static) -> Self {
         Self(Mutex::new(Some(Box::new(answer))))
     }
 
     /// Answers; the first answer counts.
-    pub fn answer(&self, result: OutcomeResult) {
+    pub fn answer(&self, became: impl Into<Became>) {
         let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        answer.into_iter().for_each(|answer| answer(result.clone()));
+        if let Some(answer) = answer {
+            answer(became.into());
+        }
     }
 }
 

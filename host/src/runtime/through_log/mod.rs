@@ -29,7 +29,7 @@ pub use component_host::log_component_host;
 pub use endpoints::Endpoints;
 pub use heartbeat::Heartbeat;
 pub use ingest::ingest;
-pub use intake::{AdminIntake, ComponentIntake, Reply, admin_status};
+pub use intake::{AdminIntake, Became, ComponentIntake, Reply, admin_status};
 pub use operations::{CallOperations, Offered, OperationInfo, Operations};
 pub use restarts::SinkRestarts;
 pub use tail::{Next, Tail};

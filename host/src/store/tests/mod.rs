@@ -246,9 +246,16 @@ fn a_full_queue_makes_the_next_commit_wait() {
         done.send(()).expect("the test waits");
     });
     assert!(waited.recv_timeout(Duration::from_millis(50)).is_err(), "the queue has room for two");
+    let (answer, answered) = mpsc::channel();
+    store.try_submit(state("d", "1"), move |result| answer.send(result).expect("the test waits"));
+    assert!(matches!(answered.try_recv(), Ok(Err(StoreError::Busy))), "refused at once");
     go.send(()).expect("the writer is held");
     waited.recv().expect("the third commit goes through");
     third.join().expect("no panic");
+    let (answer, answered) = mpsc::channel();
+    store.try_submit(state("d", "1"), move |result| answer.send(result).expect("the test waits"));
+    answered.recv().expect("an answer").expect("there is room again");
+    assert_eq!(value(&store, "d").as_deref(), Some("1"));
 }
 
 #[test]
