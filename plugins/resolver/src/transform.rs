@@ -89,8 +89,10 @@ impl Transform for Resolver {
         let ledger = Ledger::new(&self.context);
         let (before, known) = (ledger.siblings(&place)?, ledger.node()?);
         let mut node = known.clone().in_epoch(&self.epoch, self.context.node_id());
-        let (mut is_more, claim) = (false, Claim::of(change)?);
-        let turn = match wire::state_of(change)? {
+        let (mut is_more, state, claim) = (false, wire::state_of(change)?, Claim::of(change));
+        // What has its place is taken in whatever is said beside it: who refused it would never come to what others have.
+        let claim = if state.is_some() { claim.unwrap_or_default() } else { claim? };
+        let turn = match state {
             Some(state) => {
                 let shown = state.known();
                 let turn = self.meet(&mut node, before, change, state)?;
