@@ -19,7 +19,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -31,6 +31,9 @@ use tokio::sync::oneshot;
 pub const CATCHING_UP: u32 = 1;
 #[doc(hidden)]
 pub const CAUGHT_UP: u32 = 2;
+
+/// How often a task that pauses looks whether its component is gone.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A component's view of its host. Cheap to clone.
 #[derive(Clone)]
@@ -156,6 +159,21 @@ impl Context {
                 _ => {}
             }
         });
+    }
+
+    /// Waits between the rounds of a task that [`Context::spawn`] began. False, soon, once the component is gone: the host
+    /// wants it to come to an end, or it dropped what `alive` points at.
+    pub async fn pause(&self, time: Duration, alive: &Weak<()>) -> bool {
+        // Without any wait at all the task would leave its thread to nobody.
+        let mut left = time.max(Duration::from_millis(1));
+        while !self.stopping() && alive.strong_count() > 0 {
+            if left.is_zero() {
+                return true;
+            }
+            tokio::time::sleep(left.min(LOOK)).await;
+            left = left.saturating_sub(LOOK);
+        }
+        false
     }
 
     /// Whether the pipeline goes through the log: only then are there state, notices, history and operations.
