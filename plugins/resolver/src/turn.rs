@@ -42,14 +42,7 @@ impl Turn {
     /// unless it was known and others beside it were not.
     pub fn take(before: Siblings, changes: Siblings, own: Dot) -> Option<Self> {
         let mut after = before.clone();
-        let mut newest = None;
-        for change in changes {
-            let dot = change.dot.clone();
-            if after.receive(change) {
-                newest = Some(dot);
-            }
-        }
-        let newest = newest?;
+        let newest = after.join(changes).pop()?;
         let is_news = before.get(&own).is_none() && after.get(&own).is_some();
         let subject = if is_news { own } else { newest };
         let outcome = if after.is_conflict() { after.outcome() } else { None };
