@@ -21,6 +21,7 @@ pub mod sealed;
 pub mod source;
 pub mod transform;
 pub mod sink;
+pub mod tally;
 pub mod context;
 pub mod state;
 pub mod submit;
