@@ -194,11 +194,8 @@ impl Shown {
                 vec![Sibling { dot: dot.read()?, ctx }]
             }
         };
-        let mut known = Known::default();
-        for Sibling { dot, ctx } in &siblings {
-            known.join(ctx);
-            known.add(dot);
-        }
+        let known = siblings.iter().flat_map(|sibling| sibling.ctx.newest().iter().chain([&sibling.dot]));
+        let known = known.cloned().collect();
         Ok(Some(Self { dots: siblings.into_iter().map(|sibling| sibling.dot).collect(), known }))
     }
 
@@ -272,6 +269,14 @@ mod tests {
         known.join(&other);
         assert_eq!(known.newest().len(), 600_000);
         assert!(known.newest().is_sorted());
+
+        let sibling = |n: usize| format!(r#"{{"dot":{{"node":"n{n:06}","seq":1}},"ctx":{{"m{n:06}":1}}}}"#);
+        let siblings: Vec<String> = (0..50_000).rev().map(sibling).collect();
+        let message = format!(
+            r#"{{"config_key":"k","dot":{{"node":"n000001","seq":1}},"siblings":[{}]}}"#,
+            siblings.join(",")
+        );
+        assert_eq!(shown(&message).known.newest().len(), 100_000);
         assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
     }
 }

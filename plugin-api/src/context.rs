@@ -6,20 +6,21 @@ use crate::{
         Bytes,
         adapt::completion,
         runtime,
-        vtable::{CompletionBox, ComponentParts, CounterCell, GaugeCell, HistogramCell},
+        vtable::{CompletionBox, ComponentParts},
     },
     error::{Error, Result},
     log::{EntryAt, LogPosition, Replay, Replayed},
+    metrics::{Counter, Gauge, Histogram},
     record::Record,
     state::State,
 };
-use abi_stable::std_types::{RArc, RStr};
+use abi_stable::std_types::RStr;
 use serde::de::DeserializeOwned;
 use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -31,6 +32,9 @@ use tokio::sync::oneshot;
 pub const CATCHING_UP: u32 = 1;
 #[doc(hidden)]
 pub const CAUGHT_UP: u32 = 2;
+
+/// How often a task that pauses looks whether its component is gone.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A component's view of its host. Cheap to clone.
 #[derive(Clone)]
@@ -156,6 +160,21 @@ impl Context {
                 _ => {}
             }
         });
+    }
+
+    /// Waits between the rounds of a task that [`Context::spawn`] began. False, soon, once the component is gone: the host
+    /// wants it to come to an end, or it dropped what `alive` points at.
+    pub async fn pause(&self, time: Duration, alive: &Weak<()>) -> bool {
+        // Without any wait at all the task would leave its thread to nobody.
+        let mut left = time.max(Duration::from_millis(1));
+        while !self.stopping() && alive.strong_count() > 0 {
+            if left.is_zero() {
+                return true;
+            }
+            tokio::time::sleep(left.min(LOOK)).await;
+            left = left.saturating_sub(LOOK);
+        }
+        false
     }
 
     /// Whether the pipeline goes through the log: only then are there state, notices, history and operations.
@@ -297,58 +316,6 @@ pub struct SyncSettings {
     pub conflict_resolution_interval: Duration,
     /// How often what is stale is removed.
     pub cleanup_interval: Duration,
-}
-
-/// Counts up. Adding costs 3-4 ns and no call.
-#[derive(Debug, Clone)]
-pub struct Counter(RArc<CounterCell>);
-
-impl Counter {
-    /// Adds `n`.
-    pub fn add(&self, n: u64) {
-        self.0.value.fetch_add(n, Ordering::Relaxed);
-    }
-}
-
-/// Goes up and down.
-#[derive(Debug, Clone)]
-pub struct Gauge(RArc<GaugeCell>);
-
-impl Gauge {
-    /// Sets the value.
-    pub fn set(&self, value: i64) {
-        self.0.value.store(value, Ordering::Relaxed);
-    }
-
-    /// Adds `n`, which may be negative.
-    pub fn add(&self, n: i64) {
-        self.0.value.fetch_add(n, Ordering::Relaxed);
-    }
-}
-
-/// Upper bounds of a histogram's buckets, in microseconds: doubling from 50 us to 13 s.
-pub const HISTOGRAM_BOUNDS_US: [u64; 19] = {
-    let mut bounds = [0; 19];
-    let mut i = 0;
-    while i < bounds.len() {
-        bounds[i] = 50 << i;
-        i += 1;
-    }
-    bounds
-};
-
-/// Counts durations by size.
-#[derive(Debug, Clone)]
-pub struct Histogram(RArc<HistogramCell>);
-
-impl Histogram {
-    /// Counts one duration.
-    pub fn observe(&self, duration: Duration) {
-        let us = duration.as_micros() as u64;
-        let bucket = HISTOGRAM_BOUNDS_US.partition_point(|bound| *bound < us);
-        self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.0.sum_us.fetch_add(us, Ordering::Relaxed);
-    }
 }
 
 /// Where a panic of a spawned task waits until the component is entered again.

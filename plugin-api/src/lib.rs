@@ -21,7 +21,9 @@ pub mod sealed;
 pub mod source;
 pub mod transform;
 pub mod sink;
+pub mod tally;
 pub mod context;
+pub mod metrics;
 pub mod state;
 pub mod submit;
 pub mod log;
@@ -65,12 +67,13 @@ pub mod prelude {
         change::{Change, Json},
         config,
         config::{ClientTls, Millis, Seconds, Secret, ServerTls, Size},
-        context::{Context, Counter, Gauge, Histogram},
+        context::Context,
         error::{Error, ErrorKind, Result},
         export_plugin,
         glob::Glob,
         keys::Keys,
         log::{EntryAt, LogPosition, Replay, Replayed},
+        metrics::{Counter, Gauge, Histogram},
         operations::{Caller, Operations},
         record::{Batch, Position, Record},
         sink::{Acked, AsyncSink, Failures, PipelinedSink, Sink},

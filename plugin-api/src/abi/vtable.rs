@@ -206,7 +206,7 @@ pub struct GaugeCell {
     pub value: AtomicI64,
 }
 
-/// A histogram of durations: one count per bound of [`crate::context::HISTOGRAM_BOUNDS_US`] and one above them all.
+/// A histogram of durations: one count per bound of [`crate::metrics::HISTOGRAM_BOUNDS_US`] and one above them all.
 #[repr(C)]
 #[derive(StableAbi, Debug)]
 pub struct HistogramCell {

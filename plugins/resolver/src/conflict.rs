@@ -5,6 +5,7 @@ use crate::{
     value::Value,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// What became of it is in the resolved value; what else was wanted there is here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,12 +35,9 @@ pub enum ConflictKind {
 impl Conflict {
     /// The conflict of these wishes at a place.
     pub fn new(path: &str, kind: ConflictKind, base: Option<&Value>, wanted: &[Option<&Value>]) -> Self {
-        let mut values: Vec<Option<Value>> = Vec::new();
-        for value in wanted {
-            if values.iter().all(|known| known.as_ref() != *value) {
-                values.push(value.cloned());
-            }
-        }
+        let mut seen = HashSet::new();
+        let once = wanted.iter().filter(|value| seen.insert(value.map(Value::canonical)));
+        let values = once.map(|value| value.cloned()).collect();
         Self { path: path.to_owned(), kind, base: base.cloned(), values }
     }
 

@@ -35,6 +35,9 @@ struct Metadata<'a> {
     /// Since when it has been open, if it is told again.
     #[serde(skip_serializing_if = "Option::is_none")]
     open_since: Option<Time>,
+    /// The conflict whose place this one takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supersedes: Option<Uuid>,
     #[serde(flatten)]
     case: Option<OfCase<'a>>,
     /// The case that this one goes on from, as it is from now on.
@@ -57,8 +60,6 @@ struct OfCase<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     escalated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    supersedes: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     resolution: Option<&'a Decision>,
 }
 
@@ -75,7 +76,6 @@ impl<'a> OfCase<'a> {
             expires_at: case.expires_at,
             assigned_to: case.assigned_to.as_deref(),
             escalated: is_pending && case.escalated_at.is_some(),
-            supersedes: case.supersedes,
             resolution: case.resolution.as_ref(),
         }
     }
@@ -96,6 +96,7 @@ impl<'a> Metadata<'a> {
             conflicts: &resolution.conflicts,
             siblings: siblings.list().len(),
             open_since: None,
+            supersedes: None,
             case: None,
             superseded_record: None,
         }
@@ -103,9 +104,10 @@ impl<'a> Metadata<'a> {
 
     /// With what is known of the case.
     fn of_case(self, case: &'a Case, siblings: &Siblings) -> Self {
+        let supersedes = case.supersedes.or(self.supersedes);
         let case = OfCase::new(case, siblings);
         let conflicts = if case.withheld.is_some() { &[] } else { self.conflicts };
-        Self { case: Some(case), conflicts, ..self }
+        Self { case: Some(case), conflicts, supersedes, ..self }
     }
 }
 
@@ -115,7 +117,8 @@ impl<'a> Metadata<'a> {
 /// If a stored value is no JSON, which it was when it was taken in.
 pub fn detected(key: (Option<&str>, &str), turn: &Turn, moved: &Moved) -> Result<Option<Record>> {
     let Some(outcome) = turn.outcome().filter(|_| turn.after.is_conflict()) else { return Ok(None) };
-    let metadata = Metadata::of_open(&turn.after, outcome);
+    let supersedes = superseded(turn, moved);
+    let metadata = Metadata { supersedes, ..Metadata::of_open(&turn.after, outcome) };
     let Some(case) = &moved.opened else {
         return notice(CONFLICT_DETECTED, key, shown(outcome)?, &metadata, outcome)
             .map(|it| Some(Record::notice(it)));
@@ -124,6 +127,12 @@ pub fn detected(key: (Option<&str>, &str), turn: &Turn, moved: &Moved) -> Result
     let metadata = Metadata { superseded_record, ..metadata.of_case(case, &turn.after) };
     let notice = notice(CONFLICT_DETECTED, key, shown(outcome)?, &metadata, outcome)?;
     with_siblings(notice, &turn.after).map(Some)
+}
+
+/// The conflict that stood before and that the one that stands now goes on from, unless it was decided.
+fn superseded(turn: &Turn, moved: &Moved) -> Option<Uuid> {
+    let stood = turn.before.is_conflict() && moved.decided().is_none();
+    stood.then(|| turn.before.conflict_id()).filter(|id| *id != turn.after.conflict_id())
 }
 
 /// The sweep's notice that changes still stand against each other; `None` if they do not.
@@ -176,6 +185,7 @@ pub fn resolved(key: (Option<&str>, &str), turn: &Turn, moved: &Moved) -> Result
         conflicts: &[],
         siblings: turn.after.list().len(),
         open_since: None,
+        supersedes: moved.decided().and_then(|case| case.supersedes),
         case: moved.decided().map(|case| OfCase::new(case, &turn.before)),
         superseded_record: None,
     };

@@ -11,6 +11,10 @@ use lockstep_plugin_api::{
     Text,
     causality::{Dot, Known},
 };
+use std::{
+    collections::{BTreeSet, HashSet},
+    mem,
+};
 use uuid::Uuid;
 
 /// A change, as far as it matters to the changes beside it.
@@ -66,6 +70,20 @@ impl Sibling {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Siblings(Vec<Sibling>);
 
+/// Which changes were seen where a set stands, or something that superseded them.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    standing: BTreeSet<&'a Dot>,
+    replaced: Known,
+}
+
+impl Seen<'_> {
+    /// Whether this one was.
+    pub fn covers(&self, dot: &Dot) -> bool {
+        self.standing.contains(dot) || self.replaced.covers(dot)
+    }
+}
+
 /// What a key shows that several changes stand at, and why.
 #[derive(Debug)]
 pub struct Outcome {
@@ -76,21 +94,19 @@ pub struct Outcome {
 }
 
 impl Siblings {
-    /// Takes a change in and says whether that changed anything.
-    pub fn receive(&mut self, new: Sibling) -> bool {
-        if let Some(at) = self.0.iter().position(|mine| mine.dot == new.dot) {
-            // A copied disk can give one dot to two changes: every host keeps the one with the greater event_id.
-            if self.0[at].event_id.as_str() >= new.event_id.as_str() {
-                return false;
-            }
-            self.0.remove(at);
-        } else if self.0.iter().any(|mine| mine.knew(&new)) {
-            return false;
-        }
-        self.0.retain(|mine| !new.knew(mine));
-        let at = self.0.partition_point(|mine| mine.stamp() < new.stamp());
-        self.0.insert(at, new);
-        true
+    /// Takes changes in, and gives the dots of those that were news and stand now, by stamp.
+    pub fn join(&mut self, changes: impl IntoIterator<Item = Sibling>) -> Vec<Dot> {
+        let mine = mem::take(&mut self.0).into_iter().map(|mine| (mine, false));
+        let mut all: Vec<_> = mine.chain(changes.into_iter().map(|new| (new, true))).collect();
+        // A copied disk can give one dot to two changes: every host keeps the one with the greater event_id.
+        all.sort_by(|(one, _), (other, _)| one.dot.cmp(&other.dot).then(other.event_id.cmp(&one.event_id)));
+        all.dedup_by(|(next, _), (kept, _)| next.dot == kept.dot);
+        let mut is_known = known_to_others(&all).into_iter();
+        all.retain(|_| is_known.next() == Some(false));
+        all.sort_by(|(one, _), (other, _)| one.stamp().cmp(&other.stamp()));
+        let news = all.iter().filter(|(_, is_new)| *is_new).map(|(new, _)| new.dot.clone()).collect();
+        self.0 = all.into_iter().map(|(sibling, _)| sibling).collect();
+        news
     }
 
     /// Whether the change was seen here, or something that superseded it.
@@ -100,17 +116,21 @@ impl Siblings {
 
     /// What somebody knows who sees this set: the context of a change made from it.
     pub fn known(&self) -> Known {
-        let mut known = Known::default();
-        for sibling in &self.0 {
-            known.join(&sibling.ctx);
-            known.add(&sibling.dot);
+        self.0.iter().flat_map(|sibling| sibling.ctx.newest().iter().chain([&sibling.dot])).cloned().collect()
+    }
+
+    /// The same for many changes.
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            standing: self.0.iter().map(|sibling| &sibling.dot).collect(),
+            replaced: self.0.iter().flat_map(|sibling| sibling.ctx.newest()).cloned().collect(),
         }
-        known
     }
 
     /// Whether somebody who sees the other set knows every change that stands in this one.
     pub fn is_known_to(&self, other: &Self) -> bool {
-        self.0.iter().all(|sibling| other.knows(&sibling.dot))
+        let seen = other.seen();
+        self.0.iter().all(|sibling| seen.covers(&sibling.dot))
     }
 
     /// The siblings, by stamp.
@@ -130,13 +150,11 @@ impl Siblings {
 
     /// The siblings that count: of several with one event_id, which are one change that two hosts took in, the first.
     pub fn contenders(&self) -> Vec<&Sibling> {
-        let mut contenders: Vec<&Sibling> = Vec::with_capacity(self.0.len());
-        for sibling in &self.0 {
-            if contenders.iter().all(|earlier| earlier.event_id != sibling.event_id) {
-                contenders.push(sibling);
-            }
+        if let [alone] = self.0.as_slice() {
+            return vec![alone];
         }
-        contenders
+        let mut seen = HashSet::with_capacity(self.0.len());
+        self.0.iter().filter(|sibling| seen.insert(sibling.event_id.as_str())).collect()
     }
 
     /// What is shown and why, by the strategy stamped on the greatest sibling; `None` if the key never had a change.
@@ -198,11 +216,36 @@ impl Siblings {
 impl FromIterator<Sibling> for Siblings {
     fn from_iter<I: IntoIterator<Item = Sibling>>(siblings: I) -> Self {
         let mut set = Self::default();
-        for sibling in siblings {
-            set.receive(sibling);
-        }
+        set.join(siblings);
         set
     }
+}
+
+/// Of each of these changes, whether the author of another one had seen it. They are of different dots.
+fn known_to_others(changes: &[(Sibling, bool)]) -> Vec<bool> {
+    let mut known: Vec<(&Dot, usize)> = Vec::new();
+    for (at, (change, _)) in changes.iter().enumerate() {
+        known.extend(change.ctx.newest().iter().map(|dot| (dot, at)));
+    }
+    // The newest of each node first. Every change names a node once, so that of two one is another one's.
+    known.sort_unstable_by(|(one, _), (other, _)| {
+        one.node.as_str().cmp(&other.node).then(other.seq.cmp(&one.seq))
+    });
+    let is_known = |(at, (change, _)): (usize, &(Sibling, bool))| {
+        let dot = &change.dot;
+        let first = known.partition_point(|(known, _)| known.node.as_str() < dot.node.as_str());
+        let newest = known[first..].iter().take(2).take_while(|(known, _)| known.node == dot.node);
+        newest.into_iter().any(|(known, by)| *by != at && known.seq >= dot.seq)
+    };
+    let mut is_known: Vec<bool> = changes.iter().enumerate().map(is_known).collect();
+    // Contexts that no host makes can go in a circle: one of them stands all the same.
+    if !is_known.contains(&false)
+        && let Some((last, _)) =
+            changes.iter().enumerate().max_by(|(_, (a, _)), (_, (b, _))| a.stamp().cmp(&b.stamp()))
+    {
+        is_known[last] = false;
+    }
+    is_known
 }
 
 /// The siblings, by stamp.

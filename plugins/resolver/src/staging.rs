@@ -10,6 +10,7 @@ use crate::{
     turn::Turn,
 };
 use lockstep_plugin_api::{prelude::*, time};
+use std::collections::BTreeSet;
 
 /// Stages what something new makes of its key, and says what it does to the cases that somebody decides.
 ///
@@ -25,7 +26,8 @@ pub fn stage(context: &Context, turn: &Turn, claim: &Claim, place: &Place) -> Re
 
 /// Remembers the names of messages without dots that have become changes of the key, here or elsewhere.
 fn stage_ingested(ledger: Ledger<'_>, place: &Place, turn: &Turn) -> Result<()> {
-    let is_new = |sibling: &&Sibling| turn.before.get(&sibling.dot).is_none();
+    let known: BTreeSet<_> = turn.before.list().iter().map(|sibling| &sibling.dot).collect();
+    let is_new = |sibling: &&Sibling| !known.contains(&sibling.dot);
     let names = turn.after.list().iter().filter(is_new).filter_map(|new| Ingested::name(&new.event_id));
     let names: Vec<_> = names.collect();
     if names.is_empty() {

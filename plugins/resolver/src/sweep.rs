@@ -19,13 +19,10 @@ const PAGE: u32 = 256;
 /// How many are announced in one sweep at most; the rest follows with the next.
 const MOST_NOTICES: usize = 1000;
 
-/// How soon the task notices that its component is gone.
-const STEP: Duration = Duration::from_millis(200);
-
 /// Sweeps until the component is gone.
 pub async fn run(context: Context, patience: Patience, component: Weak<()>) {
     let interval = context.sync().conflict_resolution_interval;
-    while slept(interval, &context, &component).await {
+    while context.pause(interval, &component).await {
         let sweeping = context.clone();
         // Reading and committing wait for the disk.
         let swept = tokio::task::spawn_blocking(move || {
@@ -41,20 +38,6 @@ pub async fn run(context: Context, patience: Patience, component: Weak<()>) {
             Ok(Err(error)) => warn!(%error, "open conflicts could not be looked through"),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
-    }
-}
-
-async fn slept(interval: Duration, context: &Context, component: &Weak<()>) -> bool {
-    let mut left = interval.max(Duration::from_millis(1));
-    loop {
-        if context.stopping() || component.strong_count() == 0 {
-            return false;
-        }
-        if left.is_zero() {
-            return true;
-        }
-        tokio::time::sleep(left.min(STEP)).await;
-        left = left.saturating_sub(STEP);
     }
 }
 

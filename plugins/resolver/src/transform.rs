@@ -25,7 +25,7 @@ use lockstep_plugin_api::{
     record::ENDPOINT_HEADER,
     time,
 };
-use std::{sync::Arc, time::Duration};
+use std::{cell::LazyCell, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// How many changes may stand against each other before this host takes in no further one that does not know them: an
@@ -89,8 +89,10 @@ impl Transform for Resolver {
         let ledger = Ledger::new(&self.context);
         let (before, known) = (ledger.siblings(&place)?, ledger.node()?);
         let mut node = known.clone().in_epoch(&self.epoch, self.context.node_id());
-        let (mut is_more, claim) = (false, Claim::of(change)?);
-        let turn = match wire::state_of(change)? {
+        let (mut is_more, state, claim) = (false, wire::state_of(change)?, Claim::of(change));
+        // What has its place is taken in whatever is said beside it: who refused it would never come to what others have.
+        let claim = if state.is_some() { claim.unwrap_or_default() } else { claim? };
+        let turn = match state {
             Some(state) => {
                 let shown = state.known();
                 let turn = self.meet(&mut node, before, change, state)?;
@@ -140,6 +142,7 @@ impl Resolver {
         state: Siblings,
     ) -> Result<Option<Turn>> {
         let now_ms = now_ms(time::now_us());
+        let seen = LazyCell::new(|| before.seen());
         for sibling in state.list() {
             if sibling.hlc.is_ahead(now_ms, self.max_clock_ahead) {
                 self.metrics.clock_ahead.add(1);
@@ -147,11 +150,12 @@ impl Resolver {
             node.meet(sibling.hlc, now_ms, self.max_clock_ahead);
             // What its author knew of this host's changes tells as much as meeting them.
             for dot in std::iter::once(&sibling.dot).chain(sibling.ctx.newest()) {
-                node.meet_own(dot, || before.knows(dot), self.context.node_id());
+                node.meet_own(dot, || seen.covers(dot), self.context.node_id());
             }
         }
         let own: Dot =
             change.dot().map(Json::read).transpose()?.unwrap_or_else(|| state.list()[0].dot.clone());
+        drop(seen);
         Ok(Turn::take(before, state, own))
     }
 
@@ -175,7 +179,7 @@ impl Resolver {
         let base = self.base(change)?;
         let seen = base.as_ref().map_or(&before, |base| &base.siblings);
         claim.check(&before, seen)?;
-        let is_behind = !before.is_known_to(seen);
+        let is_behind = base.as_ref().is_some_and(|base| !before.is_known_to(&base.siblings));
         if is_behind && change.fence().is_some() {
             // Whoever holds a lock compares and sets: what somebody else made of the key is never beside it.
             return Err(Error::rejected(

@@ -42,14 +42,7 @@ impl Turn {
     /// unless it was known and others beside it were not.
     pub fn take(before: Siblings, changes: Siblings, own: Dot) -> Option<Self> {
         let mut after = before.clone();
-        let mut newest = None;
-        for change in changes {
-            let dot = change.dot.clone();
-            if after.receive(change) {
-                newest = Some(dot);
-            }
-        }
-        let newest = newest?;
+        let newest = after.join(changes).pop()?;
         let is_news = before.get(&own).is_none() && after.get(&own).is_some();
         let subject = if is_news { own } else { newest };
         let outcome = if after.is_conflict() { after.outcome() } else { None };
@@ -129,10 +122,12 @@ impl Turn {
     /// If a stored value is no JSON, which it was when it was taken in.
     pub fn write(&self, change: &mut Change) -> Result<()> {
         let subject = self.subject();
-        if !is_about(change, &self.subject) {
-            if change.dot().is_some() {
-                forget_own(change);
-            }
+        let is_about = is_about(change, &self.subject);
+        if !is_about && change.dot().is_some() {
+            forget_own(change);
+        }
+        // Where `siblings` told of the change, the fields beside them need not say the same of it.
+        if !is_about || change.siblings().is_some() {
             write_identity(change, subject)?;
         }
         let value = self.new_value.as_deref().unwrap_or("null");
@@ -173,7 +168,7 @@ fn flag(change: &mut Change, pending: Option<Uuid>) -> Result<()> {
     Ok(())
 }
 
-/// Whether the change already carries this dot, which then stays as it is.
+/// Whether the change already carries this dot.
 fn is_about(change: &Change, dot: &Dot) -> bool {
     change.dot().and_then(|own| own.read::<Dot>().ok()).is_some_and(|own| own == *dot)
 }

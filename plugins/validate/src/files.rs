@@ -63,9 +63,9 @@ impl Seen {
         Self { path: path.to_owned(), stat: stat(path), content: None, looks: LOOKS_INTO }
     }
 
-    /// What was read, if anything was.
-    pub fn content(&self) -> Option<blake3::Hash> {
-        self.content
+    /// Where something was read, and what; `None` if nothing was.
+    pub fn content(&self) -> Option<(&Path, blake3::Hash)> {
+        self.content.map(|content| (self.path.as_path(), content))
     }
 
     /// Whether something else may be there now.

@@ -17,9 +17,6 @@ use std::{
 };
 use tracing::{Span, error, info};
 
-/// How soon the task notices that its component is gone.
-const STEP: Duration = Duration::from_millis(200);
-
 /// Schemas by number, as the component sees them.
 #[derive(Debug, Clone, Default)]
 pub struct Schemas {
@@ -119,7 +116,7 @@ impl Library {
 
     /// Looks every `interval` whether files have changed, until the component is gone.
     pub async fn watch(mut self, interval: Duration, context: Context, component: Weak<()>) {
-        while slept(interval, &context, &component).await {
+        while context.pause(interval, &component).await {
             let span = Span::current();
             let look = tokio::task::spawn_blocking(move || {
                 span.in_scope(|| self.look());
@@ -196,20 +193,6 @@ impl Book {
             true => Looked::Same,
             false => Looked::Changed(schema),
         }
-    }
-}
-
-async fn slept(interval: Duration, context: &Context, component: &Weak<()>) -> bool {
-    let mut left = interval;
-    loop {
-        if context.stopping() || component.strong_count() == 0 {
-            return false;
-        }
-        if left.is_zero() {
-            return true;
-        }
-        tokio::time::sleep(left.min(STEP)).await;
-        left = left.saturating_sub(STEP);
     }
 }
 

@@ -84,12 +84,27 @@ impl Compiled {
         folder.canonicalize().ok() != *led_to || self.files.iter_mut().any(Seen::may_differ)
     }
 
-    /// Stands for everything that was read.
+    /// Stands for everything that was read, and for the place of each in the schema's folder: what a file refers to depends
+    /// on where it lies. Where the folder itself lies means nothing.
     pub fn content(&self) -> blake3::Hash {
-        let mut contents: Vec<_> =
-            self.files.iter().filter_map(Seen::content).map(<[u8; 32]>::from).collect();
-        contents.sort_unstable();
-        blake3::hash(contents.as_flattened())
+        let files = self.files.iter().filter_map(Seen::content);
+        let mut files: Vec<_> =
+            files.map(|(path, content)| (self.within(path), *content.as_bytes())).collect();
+        files.sort_unstable();
+        files.dedup();
+        let mut all = blake3::Hasher::new();
+        for (path, content) in &files {
+            let path = path.as_os_str().as_encoded_bytes();
+            all.update(&(path.len() as u64).to_le_bytes()).update(path).update(content);
+        }
+        all.finalize()
+    }
+
+    /// The place of a file in the folder, by either name of that.
+    fn within<'a>(&self, path: &'a Path) -> &'a Path {
+        let (named, led_to) = &self.folder;
+        let folders = led_to.iter().chain([named]);
+        folders.filter_map(|folder| path.strip_prefix(folder).ok()).next().unwrap_or(path)
     }
 }
 

@@ -264,7 +264,7 @@ impl WebhookConfig {
                 "`values: false` leaves values out, but the body asks for `{{{{{field}}}}}`"
             ))
             .at("body")),
-            None => Ok(Body::Own(template)),
+            None => Ok(Body::Own { template, values: self.values.unwrap_or(true) }),
         }
     }
 

@@ -10,9 +10,11 @@ use crate::{
     metrics::Metrics,
     pause::Pause,
     receiver::Receiver,
+};
+use lockstep_plugin_api::{
+    prelude::*,
     tally::{Away, Tally, Ticket},
 };
-use lockstep_plugin_api::prelude::*;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
@@ -136,7 +138,10 @@ impl Lane {
             let metrics = &self.shared.metrics;
             if outcome.is_ok() { &metrics.delivered } else { &metrics.refused }.add(1);
             self.there();
-            self.shared.tally.settle(job.ticket, outcome);
+            match outcome {
+                Ok(()) => self.shared.tally.done([job.ticket]),
+                Err(error) => self.shared.tally.failed(job.ticket, error),
+            }
             return;
         }
     }
@@ -164,7 +169,7 @@ impl Lane {
         let until = self.pause.begin(later);
         debug!(receiver = self.receiver.shown(), why = later.why, "a message is sent again later");
         let until = later.asked.map(|_| until.into_std());
-        if self.shared.tally.is_away(self.index, Away { why: later.why.clone(), until }) {
+        if self.shared.tally.lost(self.index, Away { why: later.why.clone(), until }).is_some() {
             self.shared.metrics.away.add(1);
         }
         if self.receiver.is_tls() && !later.is_server_error {
@@ -174,7 +179,7 @@ impl Lane {
 
     fn there(&self) {
         self.pause.end();
-        if self.shared.tally.is_back(self.index) {
+        if self.shared.tally.back(self.index).is_some() {
             self.shared.metrics.away.add(-1);
             info!(receiver = self.receiver.shown(), "the receiver takes messages again");
         }
@@ -183,7 +188,7 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        if self.shared.tally.is_back(self.index) {
+        if self.shared.tally.back(self.index).is_some() {
             self.shared.metrics.away.add(-1);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `config` and `receiver` (what an operator writes), `events`, `facts` and `body` (what is said about a
 //! record), `message`, `signature`, `client` and `answer` (one POST), `lane` (one receiver: order, waiting, trying again),
-//! `tally` and `sink` (what the host is told).
+//! `sink` (what the host is told).
 //!
 //! Invariant: a record counts as written when every receiver has answered that it took it. Addresses, headers and keys may
 //! be secrets: what is logged or told of a receiver is its origin.
@@ -19,7 +19,6 @@ mod tls;
 mod answer;
 mod client;
 mod pause;
-mod tally;
 mod metrics;
 mod lane;
 mod sink;

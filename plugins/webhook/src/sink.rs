@@ -10,10 +10,12 @@ use crate::{
     message::{KeyNumbers, Message, id_of},
     metrics::Metrics,
     receiver::Receiver,
-    tally::{Tally, Ticket},
     tls::TlsFiles,
 };
-use lockstep_plugin_api::prelude::*;
+use lockstep_plugin_api::{
+    prelude::*,
+    tally::{Tally, Ticket},
+};
 use std::{
     sync::{Arc, mpsc},
     time::Duration,

@@ -11,7 +11,7 @@ use lockstep_plugin_api::{
         types::RArc,
         vtable::{CounterCell, GaugeCell, HistogramCell},
     },
-    context::HISTOGRAM_BOUNDS_US,
+    metrics::HISTOGRAM_BOUNDS_US,
 };
 use std::{
     collections::BTreeMap,

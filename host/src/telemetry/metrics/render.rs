@@ -1,7 +1,7 @@
 //! Metrics -> text that Prometheus reads, through `prometheus-client`, which knows the format and its escapes.
 
 use super::{Cell, Families};
-use lockstep_plugin_api::{abi::vtable::HistogramCell, context::HISTOGRAM_BOUNDS_US};
+use lockstep_plugin_api::{abi::vtable::HistogramCell, metrics::HISTOGRAM_BOUNDS_US};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},

@@ -1,6 +1,6 @@
 //! What a failed command means: come back later, or never like this.
 
-use lockstep_plugin_api::prelude::*;
+use lockstep_plugin_api::{prelude::*, tally};
 use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
 use std::fmt;
 
@@ -71,6 +71,11 @@ impl Away {
     /// As the host hears it.
     pub(crate) fn error(&self) -> Error {
         Error::not_connected(&self.0)
+    }
+
+    /// As the sink's tally tells it.
+    pub(crate) fn to_tell(&self) -> tally::Away {
+        tally::Away { why: self.0.clone(), until: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One record on its way to the server.
 
-use super::{conflict::ConflictWrite, once, renewal::Renewal, tally::Ticket};
+use super::{conflict::ConflictWrite, once, renewal::Renewal};
 use crate::{
     cell::{KeyNumber, KeyNumbers, author_of},
     entry::{DATA, EVENT_ID, fields_of, raw_fields},
@@ -9,6 +9,7 @@ use lockstep_plugin_api::{
     causality::Shown,
     names::{key_problem, tenant_problem},
     prelude::*,
+    tally::Ticket,
     wire::Form,
 };
 

@@ -10,7 +10,6 @@ use super::{
     queue::Queue,
     reception::{Received, Receptions},
     renewal::Outcome,
-    tally::Tally,
 };
 use crate::{
     cell::Seen,
@@ -19,7 +18,7 @@ use crate::{
     metrics::SinkMetrics,
     names::Names,
 };
-use lockstep_plugin_api::{Error, backoff::Backoff};
+use lockstep_plugin_api::{Error, backoff::Backoff, tally::Tally};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tracing::{debug, error, info, warn};
 
@@ -121,7 +120,7 @@ impl Lane {
             Ok(link) => {
                 self.link = Some(link);
                 self.shared.metrics.connections.add(1);
-                if self.shared.tally.is_back(self.index) {
+                if self.shared.tally.back(self.index) == Some(0) {
                     info!("connected to Redis again");
                 }
                 true
@@ -138,7 +137,7 @@ impl Lane {
         if self.link.take().is_some() {
             self.shared.metrics.connections.add(-1);
         }
-        if self.shared.tally.is_away(self.index, away.clone()) {
+        if self.shared.tally.lost(self.index, away.to_tell()) == Some(1) {
             warn!(error = %away, "lost Redis, reconnecting");
         }
         tokio::select! {
@@ -208,7 +207,7 @@ impl Lane {
         }
         self.shared.metrics.written.add(done.len() as u64);
         if !done.is_empty() {
-            self.shared.tally.written(done);
+            self.shared.tally.done(done);
         }
         give_back(&mut self.ready, again);
         ended.map_or(Ok(()), Err)
@@ -239,7 +238,7 @@ impl Lane {
     /// The host has committed what a cell showed, or will not any more.
     fn received(&mut self, received: Received) {
         match received {
-            Received::Known { tickets } => self.shared.tally.written(tickets),
+            Received::Known { tickets } => self.shared.tally.done(tickets),
             Received::Rewrite { job, cell } => {
                 self.seen.set(job.key, cell);
                 self.ready.push_front(*job);

@@ -1,8 +1,8 @@
 //! The sink: records become cells, entries and messages.
 //!
 //! `job` says what is to be written for a record (`conflict` what for a notice), `lane` writes it over one connection, group by group (`exchange`),
-//! `commands` is how that looks to the server, `reception` is what happens when a cell knows more than we do, `renewal`
-//! writes a cell alone, and `tally` tells the host how far it is.
+//! `commands` is how that looks to the server, `reception` is what happens when a cell knows more than we do, and
+//! `renewal` writes a cell alone.
 
 mod commands;
 mod conflict;
@@ -13,7 +13,6 @@ pub(crate) mod once;
 mod queue;
 mod reception;
 pub(crate) mod renewal;
-mod tally;
 
 use crate::{
     cell::KeyNumbers,
@@ -25,7 +24,11 @@ use crate::{
 use commands::Commands;
 use job::{Job, JobMaker};
 use lane::{Lane, Shared};
-use lockstep_plugin_api::{prelude::*, wire::Form};
+use lockstep_plugin_api::{
+    prelude::*,
+    tally::{Tally, Ticket},
+    wire::Form,
+};
 use queue::Queue;
 use reception::Receptions;
 use renewal::{Newest, Renewals};
@@ -33,7 +36,6 @@ use std::{
     sync::{Arc, Once, mpsc},
     time::Duration,
 };
-use tally::Ticket;
 use tracing::{Instrument, info, info_span};
 
 /// How long an ending sink waits for what was sent and not answered, so that nothing of it comes after a successor's.
@@ -88,7 +90,7 @@ impl PipelinedSink for RedisSink {
             pool_size: settings.pool_size,
             names: settings.names,
             raw_stream: config.stream,
-            tally: tally::Tally::new(settings.pool_size),
+            tally: Tally::new(settings.pool_size),
             metrics: SinkMetrics::new(context),
             meeting,
         });
@@ -113,9 +115,10 @@ impl PipelinedSink for RedisSink {
 
     fn put(&mut self, seq: u64, batch: Batch) -> Result<()> {
         self.tell_once();
-        if !self.shared.tally.take(seq, batch.len()) {
+        if self.shared.tally.knows(seq) {
             return Ok(());
         }
+        self.shared.tally.take(seq, batch.len(), Vec::new());
         let mut lanes: Vec<Vec<Job>> = self.queues.iter().map(|_| Vec::new()).collect();
         for record in batch.iter() {
             let ticket = Ticket { seq, id: record.id() };
@@ -123,7 +126,7 @@ impl PipelinedSink for RedisSink {
             let entered = match record.is_notice() {
                 false => self.maker.job(ticket, record).map(enter),
                 true => self.maker.conflict_jobs(ticket, record).map(|jobs| match jobs.is_empty() {
-                    true => self.shared.tally.written([ticket]),
+                    true => self.shared.tally.done([ticket]),
                     false => jobs.into_iter().for_each(&mut enter),
                 }),
             };

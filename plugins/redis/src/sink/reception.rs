@@ -8,13 +8,13 @@
 use super::{
     job::{Job, Write},
     renewal::Newest,
-    tally::Ticket,
 };
 use crate::{
     cell::{Digest, KeyNumber},
     source::inbox::Inbox,
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use lockstep_plugin_api::tally::Ticket;
 use std::{collections::HashMap, sync::Arc};
 
 /// What became of a cell that was handed over.

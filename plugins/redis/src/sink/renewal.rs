@@ -7,10 +7,9 @@
 use super::{
     job::{ChangeWrite, Job, JobMaker},
     queue::Queue,
-    tally::Ticket,
 };
 use crate::{cell::Digest, source::inbox::Cell};
-use lockstep_plugin_api::prelude::*;
+use lockstep_plugin_api::{prelude::*, tally::Ticket};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 

@@ -165,7 +165,8 @@ impl Case {
         }
     }
 
-    /// The same case, which goes on from an earlier one: whoever had that has this, and has had it for as long.
+    /// The same case, which goes on from an earlier one: whoever had that has this, has had it for as long, and
+    /// was told so as often.
     #[must_use]
     pub fn following(mut self, earlier: &Self) -> Self {
         self.supersedes = Some(earlier.conflict_id);
@@ -173,6 +174,7 @@ impl Case {
         if earlier.status == Status::Pending {
             self.open_since = earlier.open_since;
             self.n_detected += earlier.n_detected;
+            (self.reminded_at, self.escalated_at) = (earlier.reminded_at, earlier.escalated_at);
         }
         self
     }

@@ -3,7 +3,11 @@
 use super::{Depth, Lists, Numbers, Policy, Strings, lists, numbers};
 use crate::{
     conflict::{Conflict, ConflictKind},
-    ot::{diff::diff, replay::replay, tree::TreeOp},
+    ot::{
+        diff::diff,
+        replay::{is_affordable, replay},
+        tree::TreeOp,
+    },
     value::{Number, Value, pointer},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,8 +110,12 @@ fn are_numbers(base: Option<&Value>, changes: &[Option<&Value>]) -> bool {
     all.all(|value| value.is_some_and(|value| value.as_number().is_some()))
 }
 
-/// What each author changed in the text before; `None` if one of them wrote another text.
+/// What each author changed in the text before; `None` if one of them wrote another text, or all of them too much.
 fn texts_together(base: &Value, edits: &[&Value]) -> Option<Value> {
+    let n_bytes = |value: &Value| value.as_text().map_or(0, str::len);
+    if !is_affordable(edits.len(), n_bytes(base), edits.iter().map(|value| n_bytes(value)).sum()) {
+        return None;
+    }
     let ops: Vec<TreeOp> = edits.iter().map(|value| diff(Some(base), Some(value))).collect();
     if ops.iter().any(TreeOp::is_whole) {
         return None;

@@ -6,6 +6,15 @@ use super::{
 };
 use crate::{conflict::Conflict, value::Value};
 
+/// How much work is done for one value: whoever sends many changes must not keep a host busy with each further one.
+const MOST_WORK: usize = 64 << 20;
+
+/// Whether so many operations are replayed, given how many bytes the value has that they were made from, and all of them
+/// together. Each is compared with every other one, on top of the value.
+pub fn is_affordable(n_ops: usize, n_bytes_value: usize, n_bytes_ops: usize) -> bool {
+    n_ops.saturating_mul(n_ops.saturating_mul(n_bytes_value).saturating_add(n_bytes_ops)) <= MOST_WORK
+}
+
 /// What is left of operations, each as it has to be after the ones before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
@@ -20,19 +29,19 @@ pub struct Replayed {
 /// # Errors
 /// [`Mismatch`] if they were not all made from this value.
 pub fn replay(base: &Value, ops: Vec<TreeOp>) -> Result<Replayed, Mismatch> {
-    let mut placed: Vec<TreeOp> = Vec::with_capacity(ops.len());
+    // Each operation with the value before it.
+    let mut placed: Vec<(Option<Value>, TreeOp)> = Vec::with_capacity(ops.len());
     let mut replayed = Replayed { value: Some(base.clone()), conflicts: Vec::new() };
     for mut op in ops {
-        for (at, earlier) in placed.iter().enumerate() {
+        for (before, earlier) in &placed {
             let transformed = op.transformed(earlier, Side::Right)?;
             if !transformed.clashes.is_empty() {
-                let before = placed[..at].iter().try_fold(Some(base.clone()), |value, op| op.apply(value))?;
-                replayed.conflicts.extend(conflicts(transformed.clashes, before, earlier, &op)?);
+                replayed.conflicts.extend(conflicts(transformed.clashes, before.clone(), earlier, &op)?);
             }
             op = transformed.op;
         }
-        replayed.value = op.apply(replayed.value)?;
-        placed.push(op);
+        let after = op.apply(replayed.value.clone())?;
+        placed.push((std::mem::replace(&mut replayed.value, after), op));
     }
     Ok(replayed)
 }

@@ -83,7 +83,7 @@ impl History {
             let mut view = views.last().expect("a host has a state").clone();
             let now_ms = (wall + self.skews[write.node]) as u64;
             for (_, change) in changes.iter().enumerate().filter(|(j, _)| write.heard & (1 << j) != 0) {
-                view.receive(change.clone());
+                view.join([change.clone()]);
                 let clock = &mut clocks[write.node];
                 *clock = clock.merge(change.hlc, now_ms, std::time::Duration::from_millis(500));
             }
@@ -100,7 +100,7 @@ impl History {
                 old_value: seen.value(),
                 ..sibling(NODES[write.node], i as u64 + 1, &[], 0)
             };
-            view.receive(change.clone());
+            view.join([change.clone()]);
             views.push(view);
             changes.push(change);
         }
@@ -153,7 +153,7 @@ proptest! {
         for change in history.delivery(&mut random) {
             let way = random.usize(0..3);
             for taken in (0..2).filter(|i| way == *i || way == 2) {
-                ways[taken].receive(change.clone());
+                ways[taken].join([change.clone()]);
             }
         }
         random.shuffle(&mut ways);
@@ -167,13 +167,13 @@ proptest! {
         let siblings = received(history.changes());
         let last = Sibling { ctx: siblings.known(), ..sibling("e@1", 1, &[], u64::MAX) };
         let mut after = siblings.clone();
-        prop_assert!(after.receive(last.clone()));
+        prop_assert_eq!(after.join([last.clone()]), std::slice::from_ref(&last.dot));
         prop_assert_eq!(after.list(), std::slice::from_ref(&last));
 
         let unseen = sibling("f@1", 1, &[], 0);
         let mut after = siblings.clone();
-        after.receive(unseen.clone());
-        after.receive(last);
+        after.join([unseen.clone()]);
+        after.join([last]);
         prop_assert!(after.get(&unseen.dot).is_some(), "nobody saw it, so nobody replaced it");
         prop_assert_eq!(after.list().len(), 2);
     }
@@ -215,6 +215,37 @@ fn the_histories_hold_concurrency_and_succession() {
         }
     }
     assert!(conflicts > 100 && settled > 50, "{conflicts} conflicts, {settled} without");
+}
+
+/// A message may say so: what another host took in is never refused.
+#[test]
+fn very_many_changes_that_stand_against_each_other_are_joined_in_no_time() {
+    const N: u64 = 20_000;
+    let began = std::time::Instant::now();
+    let many = |names: &str| -> Vec<Sibling> {
+        let node = |n: u64| format!("{names}{:05}", N - n);
+        let ctx = |n: u64| node(n) + "-before";
+        (0..N).map(|n| sibling(&node(n), 2, &[(&ctx(n), 1), ("both", n + 1)], n)).collect()
+    };
+    let (mut one, other) = (received(many("a")), received(many("b")));
+    assert_eq!(one.join(other.clone()).len(), N as usize);
+    assert_eq!((one.list().len(), one.contenders().len()), (2 * N as usize, 2 * N as usize));
+    assert_eq!(encoding::decode(&encoding::encode(&one)).expect("readable"), one);
+    assert!(other.is_known_to(&one) && !one.is_known_to(&other));
+    assert_eq!(outcome(&one).0, one.list().last().expect("many").value);
+    let next = Sibling { ctx: one.known(), ..sibling("c", 1, &[], 0) };
+    assert_eq!((one.join([next]).len(), one.list().len()), (1, 1));
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
+/// No host makes such contexts; who sends them must not make hosts differ, nor empty a key.
+#[test]
+fn changes_that_claim_to_know_each_other_end_alike_in_whatever_order() {
+    let (one, two) = (sibling("a@1", 1, &[("a@1", 1), ("b@1", 1)], 1), sibling("b@1", 1, &[("a@1", 1)], 2));
+    let forth = received(vec![one.clone(), two.clone()]);
+    assert_eq!(forth, received(vec![two.clone(), one.clone()]));
+    assert_eq!(forth.list(), [two]);
+    assert_eq!(received(vec![one.clone()]).list(), [one], "nobody else knows it");
 }
 
 #[test]
@@ -261,7 +292,7 @@ fn a_deletion_stays_and_keeps_what_it_replaced_from_coming_back() {
     let deletion = Sibling { value: None, ..sibling("b@1", 1, &[("a@1", 1)], 2) };
     let mut siblings = received(vec![edit.clone(), deletion]);
     assert!(siblings.is_tombstone() && siblings.value().is_none());
-    assert!(!siblings.receive(edit), "it was replaced");
+    assert!(siblings.join([edit]).is_empty(), "it was replaced");
     assert!(siblings.is_tombstone());
 }
 

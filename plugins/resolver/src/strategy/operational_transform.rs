@@ -1,7 +1,8 @@
 //! Everybody's operations, one after the other by their stamps, each as it has to be after the ones before it.
 //!
 //! A change that puts another value in the place of the whole one is no operation that others could be fitted to: the last
-//! write wins between it and the rest. Whoever edits wins over whoever deletes.
+//! write wins between it and the rest. Whoever edits wins over whoever deletes. Where that would be too much work, the last
+//! write wins.
 
 use super::{
     contender::{Contender, common_base, values},
@@ -9,12 +10,22 @@ use super::{
 };
 use crate::{
     conflict::Conflict,
-    ot::{replay::replay, tree::TreeOp},
+    ot::{
+        replay::{is_affordable, replay},
+        tree::TreeOp,
+    },
     value::Value,
 };
+use lockstep_plugin_api::Text;
 
-/// What becomes of the changes; `None` if they were not made from one value.
+/// What becomes of the changes; `None` if they were not made from one value, or are too much.
 pub fn resolve(contenders: &[Contender<'_>]) -> Option<Resolution> {
+    let n_bytes = |text: &Text| text.len();
+    let value = contenders.iter().filter_map(|one| one.old_value.map(n_bytes)).max().unwrap_or(0);
+    let ops = contenders.iter().filter_map(|one| one.ops.map(n_bytes)).sum();
+    if !is_affordable(contenders.len(), value, ops) {
+        return None;
+    }
     let base = common_base(contenders)?;
     let values = values(contenders)?;
     let ops = contenders.iter().zip(&values).map(|(one, value)| one.operation(&base, value.as_ref()));

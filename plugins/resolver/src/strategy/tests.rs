@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    merge::{Lists, Numbers},
+    merge::{Lists, Numbers, Strings},
     ot::diff::diff,
     value::Value,
 };
@@ -53,6 +53,35 @@ fn resolve(strategy: Strategy, changes: &[Change]) -> (Json, Resolution) {
 
 const OT: Strategy = Strategy::OperationalTransform;
 const MERGE: Strategy = Strategy::MergeStrategies(Policy::DEFAULT);
+
+/// Operations are compared pair by pair: more of them than anybody means are not, and the last write wins.
+#[test]
+fn what_would_be_too_much_work_is_decided_by_the_last_write() {
+    let began = std::time::Instant::now();
+    let words = |n: usize| -> String { (0..n).map(|at| format!("word{at} ")).collect() };
+    let texts = |n_bytes: usize, n: usize| -> (Json, Vec<Json>) {
+        let old = words(n_bytes / 8);
+        (json!(old), (0..n).map(|at| json!(format!("{at} {old}"))).collect())
+    };
+    for (n_bytes, n, is_much) in
+        [(800, 100, false), (80_000, 10, false), (800, 400, true), (8_000, 200, true)]
+    {
+        let (old, new) = texts(n_bytes, n);
+        let merging = Strategy::MergeStrategies(Policy { strings: Strings::Text, ..Policy::DEFAULT });
+        for (strategy, together) in [(OT, "operational_transform"), (merging, "text_merge")] {
+            let (value, resolution) = resolved(strategy, &old, &new);
+            let method = if is_much { "last_write_wins" } else { together };
+            assert_eq!(resolution.method.name(), method, "{n_bytes} {n}");
+            let has_all = new
+                .iter()
+                .enumerate()
+                .all(|(at, _)| value.as_str().expect("text").contains(&format!("{at} ")));
+            assert!(is_much || has_all);
+            assert!(!is_much || value == new[n - 1]);
+        }
+    }
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+}
 
 #[test]
 fn last_and_first_write_win_by_their_places() {

@@ -161,6 +161,39 @@ fn a_file_that_a_broken_schema_waits_for_mends_it() {
 }
 
 #[test]
+fn files_that_take_each_others_content_are_another_schema() {
+    let desk = Desk::new();
+    desk.write("a.json", json!({ "$ref": "one.json", "$defs": { "other": { "$ref": "two.json" } } }));
+    let content = |one: &str, two: &str| {
+        desk.write("one.json", of(one));
+        desk.write("two.json", of(two));
+        let mut compiled = schema::compile(&Source::File(desk.path("a.json")));
+        compiled.take().expect("a schema");
+        compiled.content()
+    };
+    assert_ne!(content("integer", "string"), content("string", "integer"));
+    assert_eq!(content("integer", "string"), content("integer", "string"));
+}
+
+/// A folder that is swapped for one with the same files has the same schema.
+#[test]
+fn the_same_files_behind_another_link_are_no_new_schema() {
+    let desk = Desk::new();
+    for version in ["..1", "..2"] {
+        desk.write(&format!("{version}/a.json"), json!({ "$ref": "x.json" }));
+        desk.write(&format!("{version}/x.json"), of("integer"));
+    }
+    symlink("..1", desk.path("whole")).expect("linked");
+    let source = Source::File(desk.path("whole/a.json"));
+    let mut before = schema::compile(&source);
+    before.take().expect("a schema");
+    symlink("..2", desk.path("aside")).expect("linked");
+    fs::rename(desk.path("aside"), desk.path("whole")).expect("turned");
+    assert!(before.may_differ());
+    assert_eq!(schema::compile(&source).content(), before.content());
+}
+
+#[test]
 fn a_touched_file_is_no_new_schema_and_nothing_is_watched_after_the_end() {
     let desk = Desk::new();
     desk.write("a.json", of("integer"));

@@ -28,7 +28,7 @@ pub(crate) enum Body {
     /// An event for PagerDuty.
     PagerDuty { routing_key: Secret, severity: Option<Severity>, values: bool },
     /// The operator's own.
-    Own(Template),
+    Own { template: Template, values: bool },
 }
 
 impl Body {
@@ -40,7 +40,7 @@ impl Body {
         let bytes = match self {
             Self::Raw { values } => raw::body(facts, *values)?,
             Self::Slack { values } => slack::body(facts, *values)?,
-            Self::Own(template) => template.render(facts),
+            Self::Own { template, values } => template.render(facts, *values),
             Self::PagerDuty { routing_key, severity, values } => {
                 let service = pagerduty::Service { routing_key, severity: *severity, node };
                 return pagerduty::messages(facts, &service, *values);

@@ -1,7 +1,7 @@
 //! A message of the operator's own: JSON with placeholders.
 //!
 //! Invariant: whatever is filled in, the result is the JSON that was written, with values in it: inside a string a
-//! placeholder is escaped text, elsewhere it is one JSON value.
+//! placeholder is escaped text, elsewhere it is one JSON value. Where values are not wanted, none is filled in.
 
 use crate::facts::Facts;
 use lockstep_plugin_api::{
@@ -10,6 +10,9 @@ use lockstep_plugin_api::{
 };
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
+
+/// The fields of an event that are values of the configuration, or hold some.
+const VALUES: [&str; 4] = ["new_value", "old_value", "ops", "siblings"];
 
 /// A message with places to fill in.
 #[derive(Debug)]
@@ -71,18 +74,15 @@ impl Template {
     /// The first placeholder that asks for a value of the configuration, if one does.
     pub(crate) fn value_field(&self) -> Option<&str> {
         self.0.iter().find_map(|piece| match piece {
-            Piece::Place(Place { field, .. })
-                if matches!(field.as_str(), "new_value" | "old_value" | "ops" | "siblings") =>
-            {
-                Some(field.as_str())
-            }
+            Piece::Place(Place { field, .. }) if VALUES.contains(&field.as_str()) => Some(field.as_str()),
             _ => None,
         })
     }
 
-    /// The message about an event. What an event does not have is an empty text, or `null`.
-    pub(crate) fn render(&self, facts: &Facts<'_>) -> Vec<u8> {
-        self.fill(|place| Cow::Owned(place.filled(facts))).into_bytes()
+    /// The message about an event. What an event does not have is an empty text, or `null`; so is every value of the
+    /// configuration unless `values` are wanted.
+    pub(crate) fn render(&self, facts: &Facts<'_>, values: bool) -> Vec<u8> {
+        self.fill(|place| Cow::Owned(place.filled(facts, values))).into_bytes()
     }
 }
 
@@ -103,12 +103,27 @@ impl Place {
         Ok(Self { field, path, is_in_string })
     }
 
-    fn filled(&self, facts: &Facts<'_>) -> String {
-        match self.json(facts) {
+    fn filled(&self, facts: &Facts<'_>, values: bool) -> String {
+        match if values { self.json(facts) } else { self.fact(facts) } {
             Some(json) if self.is_in_string => as_text(&json),
             Some(json) => json.into_owned(),
             None if self.is_in_string => String::new(),
             None => "null".to_owned(),
+        }
+    }
+
+    /// The JSON that is there, without what is a value.
+    fn fact<'a>(&self, facts: &Facts<'a>) -> Option<Cow<'a, str>> {
+        match self.field.as_str() {
+            "metadata" => {
+                let told = facts.metadata().to_string();
+                facts
+                    .whole_metadata()
+                    .and_then(|_| inside(&told, &self.path))
+                    .map(|json| Cow::Owned(json.to_owned()))
+            }
+            field if VALUES.contains(&field) => None,
+            _ => self.json(facts),
         }
     }
 
@@ -182,7 +197,7 @@ mod tests {
     fn rendered(template: &str) -> String {
         let change = Change::from_json(&Bytes::from(EVENT)).expect("a change");
         let template = Template::parse(template).unwrap_or_else(|why| panic!("{template} {why}"));
-        let text = String::from_utf8(template.render(&Facts::new(&change, "the-id"))).expect("text");
+        let text = String::from_utf8(template.render(&Facts::new(&change, "the-id"), true)).expect("text");
         serde_json::from_str::<&RawValue>(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
         text
     }

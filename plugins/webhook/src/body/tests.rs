@@ -157,6 +157,28 @@ fn what_competing_authors_want_is_a_value() {
 }
 
 #[test]
+fn an_own_body_without_values_shows_none_wherever_it_looks() {
+    let change = conflict(json!({
+        "conflicts": [{ "path": "/port", "kind": "edit_edit", "base": "hunter2", "values": ["hunter2", 1] }],
+        "superseded_record": { "shown_value": "hunter2" }, "resolved_value": "hunter2",
+    }));
+    let places = ["metadata", "metadata.conflicts", "metadata.conflicts.0", "metadata.conflicts.0.base"];
+    for place in
+        places.into_iter().chain(["metadata.superseded_record.shown_value", "metadata.resolved_value"])
+    {
+        let own = |values| {
+            let template =
+                Template::parse(&format!(r#"["{{{{{place}}}}}",{{{{{place}}}}}]"#)).expect("a template");
+            rendered(&Body::Own { template, values }, &change).to_string()
+        };
+        assert!(own(true).contains("hunter2") && !own(false).contains("hunter2"), "{place}: {}", own(false));
+    }
+    let template = Template::parse(r#"["{{metadata.conflicts.0.path}}","{{metadata.conflict_id}}"]"#);
+    let told = rendered(&Body::Own { template: template.expect("a template"), values: false }, &change);
+    assert_eq!(told, json!(["/port", "c-1"]));
+}
+
+#[test]
 fn pagerduty_is_told_how_bad_it_is() {
     let severity = |configured, metadata| {
         rendered(&pagerduty(configured), &conflict(metadata))["payload"]["severity"]

@@ -15,8 +15,8 @@ use runs::{Run, runs};
 /// apart.
 const MIN_ANCHOR: usize = 3;
 
-/// How many pairs of items of one run are looked at for being alike.
-const MOST_PAIRS: usize = 10_000;
+/// How much is looked at to find out which items of one run are alike: the bytes on one side times those on the other.
+const MOST_COMPARED: usize = 16 << 20;
 
 /// The operation that turns `old` into `new`; `None` is no value.
 pub fn diff(old: Option<&Value>, new: Option<&Value>) -> TreeOp {
@@ -49,22 +49,27 @@ fn fields(old: &Value, new: &Value) -> TreeOp {
 
 fn items(old: &[Value], new: &[Value]) -> TreeOp {
     let canonical = |items: &[Value]| items.iter().map(Value::canonical).collect::<Vec<_>>();
+    let (old_texts, new_texts) = (canonical(old), canonical(new));
+    let n_bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
     let mut op = TreeOp::default();
-    for run in runs(&canonical(old), &canonical(new)) {
-        let pairs = pairs(&old[run.old.clone()], &new[run.new.clone()]);
+    for run in runs(&old_texts, &new_texts) {
+        let n_compared =
+            n_bytes(&old_texts[run.old.clone()]).saturating_mul(n_bytes(&new_texts[run.new.clone()]));
+        let is_much = n_compared > MOST_COMPARED;
+        let pairs = pairs(&old[run.old.clone()], &new[run.new.clone()], is_much);
         let of_old = |at: usize| run.old.start + at;
         let of_new = |at: usize| run.new.start + at;
         for (at, item) in old[run.old.clone()].iter().enumerate() {
-            let pair = pairs.iter().find(|(old, _)| *old == at);
+            let pair = pairs.binary_search_by_key(&at, |(old, _)| *old);
             op.join(match pair {
-                Some((_, to)) => {
-                    let (before, after) = (Key::Index(of_old(at)), Key::Index(of_new(*to)));
-                    changed(item, &new[of_new(*to)]).under_both(&before, &after)
+                Ok(pair) => {
+                    let to = of_new(pairs[pair].1);
+                    changed(item, &new[to]).under_both(&Key::Index(of_old(at)), &Key::Index(to))
                 }
-                None => TreeOp::replacing(Some(item), None).under(&Key::Index(of_old(at))),
+                Err(_) => TreeOp::replacing(Some(item), None).under(&Key::Index(of_old(at))),
             });
         }
-        let is_paired = |at: &usize| pairs.iter().any(|(_, new)| new == at);
+        let is_paired = |at: &usize| pairs.binary_search_by_key(at, |(_, new)| *new).is_ok();
         for at in (0..run.new.len()).filter(|at| !is_paired(at)) {
             let item = new[of_new(at)].clone();
             op.join(TreeOp::replacing(None, Some(item)).under(&Key::Index(of_new(at))));
@@ -73,13 +78,12 @@ fn items(old: &[Value], new: &[Value]) -> TreeOp {
     op
 }
 
-/// Which of the old items became which of the new ones, in order: those that are alike.
-fn pairs(old: &[Value], new: &[Value]) -> Vec<(usize, usize)> {
-    let is_many = old.len().saturating_mul(new.len()) > MOST_PAIRS;
+/// Which of the old items became which of the new ones, in order: those that are alike, or those in the same place.
+fn pairs(old: &[Value], new: &[Value], is_much: bool) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
     let mut next = 0;
     for (at, item) in old.iter().enumerate() {
-        let found = match is_many || old.len() == new.len() {
+        let found = match is_much || old.len() == new.len() {
             true => (at < new.len() && are_of_kind(item, &new[at])).then_some(at),
             false => (next..new.len()).find(|to| are_alike(item, &new[*to])),
         };

@@ -76,6 +76,19 @@ fn the_difference_always_leads_from_one_to_the_other() {
     }
 }
 
+/// Looking for what became of what takes no longer than somebody waits.
+#[test]
+fn lists_of_many_large_items_that_all_differ_are_compared_in_no_time() {
+    let began = std::time::Instant::now();
+    let lists = |from: u64, n: u64| {
+        let list = |i| Value::List((0..500).map(|k| Value::from(from + 500 * i + k)).collect());
+        Value::List((0..n).map(list).collect())
+    };
+    let (old, new) = (lists(100_000, 60), lists(500_000, 61));
+    assert_eq!(diff(Some(&old), Some(&new)).apply(Some(old)), Ok(Some(new)));
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
 #[test]
 fn a_sealed_value_is_replaced_as_a_whole() {
     let read = |json: &str| Value::parse(json).expect("JSON");

@@ -157,6 +157,32 @@ fn clashes_are_named_by_place_and_class() {
     assert_eq!(other_way, expected);
 }
 
+/// Whoever sends operations must not be able to keep the host busy with them.
+#[test]
+fn very_many_items_that_one_inserts_among_what_the_other_removes_are_placed_in_no_time() {
+    const N: usize = 8_000;
+    let began = std::time::Instant::now();
+    let doc = Value::List((0..N as u64).map(Value::from).collect());
+    let each = |steps: &dyn Fn(usize) -> serde_json::Value, at: std::ops::Range<usize>| {
+        at.map(steps).collect::<Vec<_>>()
+    };
+    let removed = op(each(&|at| json!([at, { "r": true }]), 0..N).into());
+    for is_in_front in [true, false] {
+        let (new, edited) = if is_in_front { (0..N, N..2 * N) } else { (N..2 * N, 0..N) };
+        let new = each(&|at| json!([at, { "i": "x" }]), new);
+        let edited = each(&|at| json!([at, { "ena": 1 }]), edited);
+        let inserted = op(if is_in_front { [new, edited] } else { [edited, new] }.concat().into());
+        for side in [Side::Left, Side::Right] {
+            let left = transformed(&inserted, &removed, side);
+            let right = transformed(&removed, &inserted, side.other());
+            let (one, other) = (after(&doc, &[&removed, &left]), after(&doc, &[&inserted, &right]));
+            assert_eq!(one, other);
+            assert_eq!(one.expect("fits").and_then(|made| made.as_list().map(<[Value]>::len)), Some(N));
+        }
+    }
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
 #[test]
 fn keys_are_in_the_order_of_javascript() {
     let op = op(json!([["\u{ffff}", {"i": 1}], ["😀", {"i": 2}], ["a", {"i": 3}]]));

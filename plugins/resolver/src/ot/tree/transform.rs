@@ -254,22 +254,16 @@ impl Order {
         };
         let places = |at: usize, side: Side| {
             let items = halves[at].put.into_iter().flat_map(Put::items);
+            // Where the last one could have stood first, and where it stands: whoever comes by there goes the same way.
+            let mut way = None;
             let place = |inserted: usize| {
-                let (mut first, mut last) = shifts[at].gap(inserted);
-                match side {
-                    Side::Left => {
-                        while first > 0 && gone(at, first - 1) {
-                            first -= 1;
-                        }
-                        first
-                    }
-                    Side::Right => {
-                        while gone(at, last) {
-                            last += 1;
-                        }
-                        last
-                    }
-                }
+                let (first, last) = shifts[at].gap(inserted);
+                let (start, stands) = match side {
+                    Side::Left => (first, leftmost(first, way, |before| gone(at, before))),
+                    Side::Right => (last, rightmost(last, way, |before| gone(at, before))),
+                };
+                way = Some((start, stands));
+                stands
             };
             items.map(place).collect::<Vec<_>>()
         };
@@ -295,6 +289,27 @@ impl Order {
             Side::Right => *other <= place,
         });
         self.n_staying(place) + nth + others
+    }
+}
+
+/// How far down one gets from `start` over items that are gone. `way` is how far one got from an earlier start, which was
+/// no greater.
+fn leftmost(start: usize, way: Option<(usize, usize)>, gone: impl Fn(usize) -> bool) -> usize {
+    let mut at = start;
+    loop {
+        match way {
+            Some((earlier, end)) if at == earlier => return end,
+            _ if at > 0 && gone(at - 1) => at -= 1,
+            _ => return at,
+        }
+    }
+}
+
+/// The same, up from `start`.
+fn rightmost(start: usize, way: Option<(usize, usize)>, gone: impl Fn(usize) -> bool) -> usize {
+    match way {
+        Some((_, end)) if start <= end => end,
+        _ => (start..).find(|at| !gone(*at)).unwrap_or(start),
     }
 }
 

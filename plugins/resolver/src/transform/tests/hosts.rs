@@ -56,6 +56,20 @@ fn siblings_of_a_record_are_joined_with_what_stands_here() {
     assert_eq!((&news["event_id"], &news["siblings"]), (&json!("eu-1@a#7"), &together["siblings"]));
 }
 
+/// The element is what is kept, so it is what is told on: hosts behind this one must come to the same.
+#[test]
+fn a_record_that_says_two_things_of_one_change_goes_on_saying_one() {
+    let change = sibling("eu-1@a", 7, &[], 90_000);
+    let mut foreign = record(&change, std::slice::from_ref(&change));
+    (foreign["hlc"], foreign["event_id"]) = (json!("5-0"), json!("another"));
+    (foreign["ctx"], foreign["strategy"]) = (json!({ "us-1@b": 3 }), json!("manual_resolution"));
+    let (mut host, mut behind) = (Host::new(&json!({})), Host::new(&json!({})));
+    behind.write(&host.write(&foreign).entry);
+    let place = Place::of(None, "app.x");
+    let state = |host: &Host| host.memory.state("resolver", place.siblings());
+    assert_eq!(state(&behind), state(&host));
+}
+
 #[test]
 fn an_entry_that_another_host_made_is_read_back_as_the_same_state() {
     let (mut host, mut other) = (Host::new(&json!({})), Host::new(&json!({})));
@@ -74,6 +88,22 @@ fn an_entry_that_another_host_made_is_read_back_as_the_same_state() {
         let place = Place::of(None, "app.x");
         let state = |host: &Host| host.memory.state("resolver", place.siblings());
         assert_eq!(state(&other), state(&host), "{change}");
+    }
+}
+
+/// What a host refused for what is said beside a change, it would never have: its state would differ from the others' for ever.
+#[test]
+fn what_is_said_beside_a_change_of_another_host_is_no_reason_to_refuse_it() {
+    for metadata in
+        [json!({ "resolves_conflict": 5 }), json!(["resolves_conflict"]), json!("resolves_conflict")]
+    {
+        let mut host = Host::new(&json!({}));
+        let mut foreign = record(&sibling("eu-1@a", 7, &[("us-1@b", 3)], 90_000), &[]);
+        foreign["metadata"] = metadata.clone();
+        assert_eq!(host.write(&foreign).entry["dot"], foreign["dot"], "{metadata}");
+        let authored = json!({ "config_key": "app.y", "new_value": 1, "metadata": metadata });
+        let error = host.take(&authored).expect_err("an author of this host hears of it");
+        assert_eq!(error.code(), Some("bad_message"), "{metadata}");
     }
 }
 

@@ -58,6 +58,23 @@ fn a_later_change_that_saw_everything_ends_the_conflict() {
 }
 
 #[test]
+fn a_conflict_that_a_third_change_joins_says_whose_place_it_takes() {
+    let (mut host, _) = in_conflict();
+    host.set("e", json!({ "tenant_id": "acme", "base": 1 }));
+    host.set("f", json!({ "tenant_id": "acme" }));
+    let notices = host.notices();
+    let said: Vec<_> = notices
+        .iter()
+        .map(|notice| (notice["event_type"].as_str().expect("text"), notice["metadata"].get("supersedes")))
+        .collect();
+    let first = &notices[0]["metadata"]["conflict_id"];
+    let expected =
+        [("conflict_detected", None), ("conflict_detected", Some(first)), ("conflict_resolved", None)];
+    assert_eq!(said, expected);
+    assert_ne!(notices[1]["metadata"]["conflict_id"], *first);
+}
+
+#[test]
 fn a_batch_that_is_applied_again_counts_once() {
     let mut host = Host::new(&json!({}));
     let base = host.set("a", json!({})).revision;

@@ -36,6 +36,32 @@ fn d_44b_a_late_change_reopens_and_the_old_record_says_where_it_goes_on() {
 }
 
 #[test]
+fn late_changes_do_not_set_back_when_somebody_is_told_again() {
+    let (mut host, base, _) = in_conflict();
+    let context = context_of(&host.memory);
+    let now_us = time::now_us();
+    let mut look = |after_us: i64| {
+        host.set("late", json!({ "base": base }));
+        let n_before = host.notices().len();
+        let looked =
+            manual::look_through(&context, patience(), Duration::from_secs(10), Time(now_us + after_us));
+        assert_eq!(looked.expect("looked"), 1);
+        let told = host.notices();
+        (told.len() - n_before, told.last().expect("a notice")["metadata"].get("escalated").is_some())
+    };
+    assert_eq!(look(11_000_000), (1, false), "after the first interval");
+    assert_eq!(look(60_000_000), (0, false), "the late change itself is told, and nothing on top of it");
+    assert_eq!(look(DAY_US + 12_000_000), (1, false));
+    assert_eq!(look(6 * DAY_US), (1, true), "it is as urgent as if nobody else had come");
+    assert_eq!(look(6 * DAY_US + 2_000_000), (0, true), "and stays so, in the late change's own notice");
+}
+
+fn patience() -> crate::config::Patience {
+    let days = |n: u64| Duration::from_secs(n * 86_400);
+    crate::config::Patience { remind_every: days(1), escalate_after: days(6), keep_decided: days(90) }
+}
+
+#[test]
 fn a_decision_about_what_stands_no_more_is_refused() {
     let (mut host, base, id) = in_conflict();
     let claim = json!({ "config_key": "app.x", "new_value": "z", "metadata": { "resolves_conflict": id } });
@@ -79,11 +105,7 @@ fn two_hosts_name_one_conflict_alike_and_a_decision_ends_it_on_both() {
 fn d_44b_whoever_has_to_decide_is_told_again_and_urgently_before_the_record_ends() {
     let (mut host, _, id) = in_conflict();
     let context = context_of(&host.memory);
-    let patience = crate::config::Patience {
-        remind_every: Duration::from_secs(86_400),
-        escalate_after: Duration::from_secs(6 * 86_400),
-        keep_decided: Duration::from_secs(90 * 86_400),
-    };
+    let patience = patience();
     let now_us = time::now_us();
     let look = |after_us: i64| {
         let interval = Duration::from_secs(10);
