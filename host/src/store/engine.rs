@@ -73,6 +73,8 @@ type Found = Result<Option<Vec<u8>>, StoreError>;
 pub(super) enum WriteFailure {
     /// The write itself failed: a part of it may lie in the journal.
     Write(fjall::Error),
+    /// Nothing of it was begun, for it could not be sealed; the engine has not failed.
+    Unsealed(io::Error),
     /// Nothing of it was written, because something had failed before.
     Refused,
 }
@@ -176,12 +178,12 @@ impl Engine {
     /// Writes all of `changes` and, unless that is left for later, syncs them to the disk; then lets readers see them.
     pub fn write(&self, changes: &Changes) -> Result<(), WriteFailure> {
         self.wait_for_flush()?;
-        let mut sealer = self.form.sealer(changes.lengths()).map_err(WriteFailure::io)?;
+        let mut sealer = self.form.sealer(changes.lengths()).map_err(WriteFailure::Unsealed)?;
         let mut batch = self.database.batch().durability(Some(self.sync));
         for (key, value) in &changes.records {
             match value {
                 Some(value) => {
-                    let sealed = sealer.seal(key, value).map_err(WriteFailure::io)?;
+                    let sealed = sealer.seal(key, value).map_err(WriteFailure::Unsealed)?;
                     batch.insert(self.keyspaces.of(key), key.as_slice(), sealed);
                 }
                 None => batch.remove(self.keyspaces.of(key), key.as_slice()),
@@ -191,7 +193,7 @@ impl Engine {
             let key = revision.to_be_bytes();
             match value {
                 Some(value) => {
-                    let sealed = sealer.seal(&key, value).map_err(WriteFailure::io)?;
+                    let sealed = sealer.seal(&key, value).map_err(WriteFailure::Unsealed)?;
                     batch.insert(&self.keyspaces.entries, key, sealed);
                 }
                 None => batch.remove(&self.keyspaces.entries, key),
@@ -301,15 +303,11 @@ impl WriteFailure {
         }
     }
 
-    /// The values could not be sealed, for the key file could not be written.
-    fn io(error: io::Error) -> Self {
-        Self::Write(fjall::Error::Io(error))
-    }
-
     /// Where nothing is done about it but to tell.
     pub fn outside_of_the_writer(self, dir: &Path) -> StoreError {
         match self {
             Self::Write(error) => engine_error("write", dir, error),
+            Self::Unsealed(error) => StoreError::io("seal values for", dir, error),
             Self::Refused => StoreError::Unavailable,
         }
     }
