@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::File;
 use std::io;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::{Path, PathBuf};
@@ -23,6 +22,7 @@ use super::journal::{self, CutEnd};
 use super::keyspaces::Keyspaces;
 use super::later_sync;
 use super::sealing::Form;
+use super::sync_folder;
 use super::unfinished;
 
 /// Where the engine makes a folder per keyspace.
@@ -334,8 +334,4 @@ pub(super) fn engine_error(action: &'static str, path: &Path, error: fjall::Erro
 
 pub(super) fn read_error(error: fjall::Error) -> StoreError {
     StoreError::Engine { action: "read", source: Arc::new(error) }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }

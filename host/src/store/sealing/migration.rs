@@ -15,6 +15,7 @@ use super::key_file::{self, KeyFile, Phase, ReadError, WrappingKey};
 use super::{Form, Keyring, PLAIN_FOLDER, SEALED_FOLDER, SealingOptions, Wanted};
 use crate::store::engine::{Engine, EngineOptions};
 use crate::store::error::StoreError;
+use crate::store::sync_folder;
 use crate::store::walk::StepLimit;
 
 /// What is being deleted has this name, so that half of it is taken for nothing else.
@@ -204,14 +205,14 @@ impl DataFolder<'_> {
         self.delete_discarded()?;
         let renamed = fs::rename(self.dir.join(folder), self.dir.join(DISCARDED_FOLDER));
         renamed
-            .and_then(|()| key_file::sync_folder(self.dir))
+            .and_then(|()| sync_folder(self.dir))
             .map_err(|error| self.cannot("discard", folder, error))?;
         self.delete_discarded()
     }
 
     fn delete_discarded(&self) -> Result<(), StoreError> {
         match fs::remove_dir_all(self.dir.join(DISCARDED_FOLDER)) {
-            Ok(()) => key_file::sync_folder(self.dir),
+            Ok(()) => sync_folder(self.dir),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
