@@ -147,6 +147,8 @@ pub struct OperationParts {
     pub description: RString,
     /// The JSON Schema of the arguments.
     pub arguments: RString,
+    /// Whether every component of the plugin offers the same.
+    pub is_of_plugin: bool,
     pub task: OperationBox,
 }
 

@@ -81,7 +81,7 @@ impl Transform for Decrypt {
     }
 
     fn operations(&mut self) -> Operations {
-        operations::offered(&self.member)
+        operations::offered()
     }
 }
 
