@@ -31,6 +31,7 @@ pub struct Advice {
     warnings: Vec<Error>,
     seals: Keys,
     opens: Keys,
+    may_open: Keys,
     reads_values: Keys,
     reads_values_why: String,
 }
@@ -68,9 +69,15 @@ impl Advice {
         self.seals = keys;
     }
 
-    /// A component with this configuration opens sealed values of these keys.
+    /// A component with this configuration opens sealed values of these keys, or their records fail at it. What was opened is
+    /// no more written down by the host than what is to be sealed.
     pub fn opens(&mut self, keys: Keys) {
         self.opens = keys;
+    }
+
+    /// As [`Advice::opens`], of a component that lets pass sealed what it cannot open: nobody behind it can count on it.
+    pub fn may_open(&mut self, keys: Keys) {
+        self.may_open = keys;
     }
 
     /// A component with this configuration looks into the values of these keys; `why` ends the sentence "it reads the
@@ -88,6 +95,11 @@ impl Advice {
     /// The keys whose sealed values it opens.
     pub fn opened_keys(&self) -> &Keys {
         &self.opens
+    }
+
+    /// The keys whose sealed values it opens where it can.
+    pub fn may_open_keys(&self) -> &Keys {
+        &self.may_open
     }
 
     /// The keys whose values it looks into, and what for.
@@ -121,6 +133,7 @@ impl From<Advice> for AdviceParts {
             warnings: advice.warnings.into(),
             seals: advice.seals.into(),
             opens: advice.opens.into(),
+            may_open: advice.may_open.into(),
             reads_values: advice.reads_values.into(),
             reads_values_why: advice.reads_values_why.into(),
         }
@@ -139,6 +152,7 @@ impl From<AdviceParts> for Advice {
             warnings: parts.warnings.into(),
             seals: parts.seals.into(),
             opens: parts.opens.into(),
+            may_open: parts.may_open.into(),
             reads_values: parts.reads_values.into(),
             reads_values_why: parts.reads_values_why.into(),
         }

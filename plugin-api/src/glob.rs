@@ -96,10 +96,12 @@ impl Glob {
 
     /// The text every matching key starts with; the whole key if the glob has no wildcard.
     pub fn literal_prefix(&self) -> String {
-        self.tokens
-            .iter()
-            .map_while(|token| if let Token::Char(c) = token { Some(*c) } else { None })
-            .collect()
+        self.beginning().collect()
+    }
+
+    /// The characters every matching key starts with.
+    pub(crate) fn beginning(&self) -> impl Iterator<Item = char> {
+        self.tokens.iter().map_while(|token| if let Token::Char(c) = token { Some(*c) } else { None })
     }
 
     /// Whether this glob matches one key only.

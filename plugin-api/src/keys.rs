@@ -3,11 +3,13 @@
 //! Two such lists can be asked exactly whether they meet, before there is any key: so a configuration is refused when it
 //! is read, and not when the first change is lost.
 
+mod search;
 mod walk;
+
+pub use search::Search;
 
 use crate::{abi::vtable::KeyRule, glob::Glob};
 use abi_stable::std_types::RVec;
-use walk::Search;
 
 /// A set of config keys: the first rule whose glob fits says whether a key belongs to it; one that none fits does not.
 ///
@@ -51,42 +53,9 @@ impl Keys {
     /// The shortest valid key that belongs to both, if there is one.
     ///
     /// The work is bounded: lists of hundreds of globs with many runs in each may meet without being found out.
+    /// [`Search`] bounds it over many questions, and tells whether it gave up.
     pub fn meet(&self, other: &Self) -> Option<String> {
-        Self::common(&[self, other])
-    }
-
-    /// As [`Keys::meet`], of any number of sets.
-    pub fn common(all: &[&Self]) -> Option<String> {
-        let mut search = Search::default();
-        Choice::default().complete(all, &mut search);
-        search.found()
-    }
-}
-
-/// One rule of each list that says yes, and those before it that say no and must not fit.
-#[derive(Default)]
-struct Choice<'a> {
-    yes: Vec<&'a Glob>,
-    no: Vec<&'a Glob>,
-}
-
-impl<'a> Choice<'a> {
-    /// Tries every choice from the lists that are left.
-    fn complete(&mut self, lists: &[&'a Keys], search: &mut Search) {
-        let Some((first, rest)) = lists.split_first() else { return search.shortest(&self.yes, &self.no) };
-        let n_before = self.no.len();
-        for (glob, says) in &first.rules {
-            if !says {
-                self.no.push(glob);
-                continue;
-            }
-            let n_no = self.no.len();
-            self.yes.push(glob);
-            self.complete(rest, search);
-            self.yes.pop();
-            self.no.truncate(n_no);
-        }
-        self.no.truncate(n_before);
+        Search::default().common(&[self, other])
     }
 }
 

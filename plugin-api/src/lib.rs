@@ -33,6 +33,7 @@ pub mod advice;
 pub mod config;
 pub mod glob;
 pub mod keys;
+pub mod key_material;
 pub mod names;
 pub mod backoff;
 pub mod time;

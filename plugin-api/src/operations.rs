@@ -26,6 +26,7 @@ use std::{fmt, pin::Pin};
 #[derive(Default)]
 pub struct Operations {
     pub(crate) list: Vec<Operation>,
+    pub(crate) is_of_plugin: bool,
 }
 
 /// Who calls.
@@ -52,6 +53,14 @@ impl Operations {
     /// No operations.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says that every component of the plugin offers the same, about all of them: any open one may answer, and one before
+    /// the log does rather than one behind it. Without this, a second component with a name keeps its pipeline from running.
+    #[must_use]
+    pub fn of_plugin(mut self) -> Self {
+        self.is_of_plugin = true;
+        self
     }
 
     /// Adds an operation. `name` is unique in the host, as `lock.acquire`; the fields of `A` and their docs become the

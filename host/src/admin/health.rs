@@ -70,7 +70,9 @@ fn store_check(health: Health) -> Check {
     let detail = match health {
         Health::Ok => "takes commits",
         Health::DiskFull => "disk full: commits are refused until there is space",
-        Health::Recovering => "its engine has stopped and is started again by the next commit",
+        Health::Recovering => {
+            "its engine has stopped, or its key file cannot be written; the next commit tries anew"
+        }
         Health::Failed => "a write to the disk failed: restart the host when the disk is sound",
     };
     Check { name: "store".into(), ok: health == Health::Ok, degraded: false, detail: detail.into() }

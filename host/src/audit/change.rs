@@ -4,7 +4,7 @@ use lockstep_plugin_api::{Change, Json};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Operator;
+use super::{Operator, redact::is_derived};
 use crate::store::hex;
 
 /// How a change came in.
@@ -56,7 +56,8 @@ struct Said {
     rollback_to: Option<u64>,
 }
 
-/// As JSON. Of a listed key not even size and hash are told: who guesses a short value could try it against them.
+/// As JSON. Of a listed key not even size and hash are told, nor a name that was made of its message: who guesses a short
+/// value could try it against them.
 pub(super) fn entry(change: &Change, author: &Author<'_>, is_listed: bool) -> String {
     let value = change.new_value().as_str();
     let tells_value = !is_listed && !change.is_deletion();
@@ -66,7 +67,7 @@ pub(super) fn entry(change: &Change, author: &Author<'_>, is_listed: bool) -> St
         tenant_id: change.tenant_id(),
         user_id: change.user_id(),
         source_node: change.source_node(),
-        event_id: change.event_id(),
+        event_id: change.event_id().filter(|id| !(is_listed && is_derived(id))),
         dot: change.dot(),
         base: change.base(),
         fence: change.fence(),

@@ -1,7 +1,7 @@
 //! Values that the audit does not show: sealed ones, and those of keys that `audit.redact` lists.
 //!
 //! Invariant: what comes out is JSON on one line, whatever went in, and of an entry about a listed key only fields that are
-//! known to hold no value stay. A component that says more has to be read where it says it.
+//! known to hold no value stay, nor a name that was made of one. A component that says more has to be read where it says it.
 
 use std::borrow::Cow;
 
@@ -9,6 +9,7 @@ use lockstep_plugin_api::glob::Glob;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// Fields that name things, count them or say when and why. They stay while they hold no object.
 const PLAIN: [&str; 38] = [
@@ -51,6 +52,9 @@ const PLAIN: [&str; 38] = [
     "user_id",
     "winning_change",
 ];
+
+/// Named after changes that have a place of their own, never after values.
+const CONFLICT_ID: &str = "conflict_id";
 
 /// Lists whose items are looked into by the same rule.
 const LISTS: [&str; 1] = ["conflicts"];
@@ -137,10 +141,24 @@ fn hide_listed(value: &mut Value) {
     for (name, value) in fields {
         match value {
             Value::Array(items) if LISTS.contains(&name.as_str()) => items.iter_mut().for_each(hide_listed),
-            value if PLAIN.contains(&name.as_str()) && is_plain(value) => {}
+            _ if name == CONFLICT_ID && value.is_string() => {}
+            value if PLAIN.contains(&name.as_str()) && is_plain(value) => hide_derived(value),
             Value::Null => {}
             value => *value = json!({ REDACTED: "listed" }),
         }
+    }
+}
+
+/// A change whose author gave it no name is named after its message: who guesses the value could try it against that.
+pub(super) fn is_derived(event_id: &str) -> bool {
+    Uuid::parse_str(event_id).is_ok_and(|id| id.get_version_num() == 5)
+}
+
+fn hide_derived(value: &mut Value) {
+    match value {
+        Value::String(text) if is_derived(text) => *value = json!({ REDACTED: "listed" }),
+        Value::Array(items) => items.iter_mut().for_each(hide_derived),
+        _ => {}
     }
 }
 
@@ -194,6 +212,26 @@ mod tests {
             apply(&["*"], json!({ "config_key": "k", "reason": { "hidden": 1 }, "mine": "x", "no": null }));
         assert_eq!(odd, json!({ "config_key": "k", "reason": listed, "mine": listed, "no": null }));
         assert_eq!(apply(&["*"], json!({ "mine": 1 })), json!({ "mine": 1 }), "about no key");
+    }
+
+    #[test]
+    fn a_name_that_was_made_of_a_listed_keys_message_is_hidden_wherever_it_stands() {
+        let derived = lockstep_plugin_api::wire::derived_event_id(&[b"hunter2"]).as_str().to_owned();
+        let given = Uuid::now_v7().to_string();
+        let entry = json!({
+            "config_key": "secrets.pin", "winning_change": derived, "shown_change": given,
+            "discarded_changes": [derived, given], "conflict_id": derived,
+        });
+        let listed = json!({ "$redacted": "listed" });
+        let shown = apply(&["secrets.*"], entry.clone());
+        assert_eq!(
+            shown,
+            json!({
+                "config_key": "secrets.pin", "winning_change": listed, "shown_change": given,
+                "discarded_changes": [listed, given], "conflict_id": derived,
+            })
+        );
+        assert_eq!(apply(&["other.*"], entry.clone()), entry);
     }
 
     #[test]

@@ -145,7 +145,7 @@ pub struct AuditSettings {
     /// Whether every change has an entry. What operators do, locks and resolutions always have one.
     pub changes: bool,
     /// Globs of config keys whose values the audit does not show: resolutions of them are kept without the value, their
-    /// changes without its size and hash.
+    /// changes without its size and hash and without an `event_id` that was made of the message.
     pub redact: Vec<String>,
     /// Most entries kept.
     #[schemars(range(min = 1))]

@@ -62,7 +62,7 @@ pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, D
     if builder.problems.has_errors() {
         return Err(builder.problems);
     }
-    let pipeline = Pipeline {
+    let mut pipeline = Pipeline {
         name: config.name.clone(),
         through_log,
         file: config.source_text.file().to_owned(),
@@ -73,7 +73,11 @@ pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, D
         warnings: builder.problems,
     };
     let refused = sealing::refusals(&pipeline, config);
-    if refused.is_empty() { Ok(pipeline) } else { Err(refused.into_iter().collect()) }
+    if refused.has_errors() {
+        return Err(refused);
+    }
+    pipeline.warnings.extend(refused);
+    Ok(pipeline)
 }
 
 /// There is one log, and what goes through it is one pipeline.

@@ -1,79 +1,135 @@
-//! Values that a component seals: what may not stand behind it, and which records failed before it.
+//! Values that a component seals: what may not stand behind it, and which records failed before it or behind one that opens
+//! them again.
 //!
 //! Everything here is known from what components say about their configuration. Invariant: whether a value is sealed
 //! where it fails is answered for every way through the pipeline; in doubt it is not.
 
-use super::{Pipeline, SinkStep, SourceStep, Step};
+use super::{Pipeline, SinkStep, Step};
 use crate::config::{Anchor, ComponentConfig, Diagnostic, Diagnostics, PipelineConfig, path};
-use lockstep_plugin_api::keys::Keys;
-use std::collections::BTreeSet;
+use lockstep_plugin_api::keys::{Keys, Search};
 
-/// A component that seals values, and what is opened again of them further on.
+/// A component that seals values, and which of them are sealed still further on: these sets have them in common.
+#[derive(Clone)]
 struct Sealed<'a> {
     by: &'a Step,
-    still: Vec<Keys>,
+    still: Vec<&'a Keys>,
+}
+
+/// What a record has met when it fails, and what it would have met from there on, over every way through the pipeline.
+struct Around<'a> {
+    met: Vec<&'a Step>,
+    to_come: Vec<&'a Step>,
 }
 
 impl Pipeline {
-    /// Every way of a record through the pipeline, in the order in which it meets the components.
-    fn ways(&self) -> impl Iterator<Item = Vec<&Step>> {
-        let pairs = self.sources.iter().flat_map(|source| self.sinks.iter().map(move |sink| (source, sink)));
-        pairs.map(|(source, sink)| self.way(source, sink))
-    }
-
-    fn way<'a>(&'a self, source: &'a SourceStep, sink: &'a SinkStep) -> Vec<&'a Step> {
-        let common = self.transforms.iter().map(|transform| &transform.step);
-        let own = sink.chain.iter().map(|transform| &transform.step);
-        source.steps().chain(common).chain(own).chain([&sink.step]).collect()
-    }
-
-    /// The keys whose values may not be written down as they are when a record fails at this component: those that it
-    /// seals itself, or that are sealed further on. `is_before_chain` says that a sink's own chain has not been met yet.
+    /// The keys whose values may not be written down as they are when a record fails at this component: those that it or
+    /// one further on seals, and those that one before it has opened. `is_before_chain` says that a sink's own chain has
+    /// not been met yet.
     pub fn sealed_from(&self, step: usize, is_before_chain: bool) -> Vec<&Keys> {
-        let sink = self.sinks.iter().find(|sink| sink.step.index == step && is_before_chain);
-        let first = sink.and_then(|sink| sink.chain.first()).map_or(step, |first| first.step.index);
-        let (mut counted, mut keys) = (BTreeSet::new(), Vec::new());
-        for way in self.ways() {
-            let further = way.iter().skip_while(|other| other.index != first);
-            let sealing = further.filter(|other| *other.advice.sealed_keys() != Keys::default());
-            keys.extend(
-                sealing.filter(|other| counted.insert(other.index)).map(|other| other.advice.sealed_keys()),
-            );
+        let Around { met, to_come } = self.around(step, is_before_chain);
+        let opened = met.into_iter().filter(|step| self.opens_for_itself(step)).flat_map(opened_keys);
+        let sealed = to_come.into_iter().map(|step| step.advice.sealed_keys());
+        sealed.chain(opened).filter(|keys| is_some(keys)).collect()
+    }
+
+    /// Whether what a component opens is written down by nobody else: before the log, the log holds it open as well.
+    fn opens_for_itself(&self, step: &Step) -> bool {
+        opened_keys(step).into_iter().any(is_some) && !(self.through_log && self.is_before_log(step))
+    }
+
+    fn around(&self, index: usize, is_before_chain: bool) -> Around<'_> {
+        let is_it = |step: &&Step| step.index == index;
+        let common: Vec<&Step> = self.transforms.iter().map(|transform| &transform.step).collect();
+        let of_sources = || self.sources.iter().flat_map(|source| source.steps());
+        let of_sinks = || self.sinks.iter().flat_map(SinkStep::way);
+        for source in &self.sources {
+            let way: Vec<&Step> = source.steps().collect();
+            if let Some(at) = way.iter().position(is_it) {
+                let (met, rest) = way.split_at(at);
+                let to_come = rest.iter().copied().chain(common).chain(of_sinks());
+                return Around { met: met.to_vec(), to_come: to_come.collect() };
+            }
         }
-        keys
+        if let Some(at) = common.iter().position(is_it) {
+            let (met, rest) = common.split_at(at);
+            let met = of_sources().chain(met.iter().copied()).collect();
+            return Around { met, to_come: rest.iter().copied().chain(of_sinks()).collect() };
+        }
+        let mut ways = self.sinks.iter().map(|sink| sink.way().collect::<Vec<_>>());
+        let (way, at) = ways
+            .find_map(|way| way.iter().position(is_it).map(|at| (way, at)))
+            .expect("every component stands at a source, between or at a sink");
+        let is_sink = at + 1 == way.len();
+        let (met, to_come) = way.split_at(if is_sink && is_before_chain { 0 } else { at });
+        let before = of_sources().chain(common);
+        Around { met: before.chain(met.iter().copied()).collect(), to_come: to_come.to_vec() }
     }
 }
 
-/// Components that look into values which one before them has sealed.
-pub(super) fn refusals(pipeline: &Pipeline, config: &PipelineConfig) -> Vec<Diagnostic> {
-    let (mut refused, mut found) = (BTreeSet::new(), Vec::new());
-    for way in pipeline.ways() {
-        let mut sealed: Vec<Sealed<'_>> = Vec::new();
-        for step in way {
-            for before in &sealed {
-                if refused.contains(&(before.by.index, step.index)) {
-                    continue;
-                }
-                if let Some(key) = before.is_read_by(step) {
-                    refused.insert((before.by.index, step.index));
-                    found.push(refusal(config, before.by, step, &key));
-                }
-            }
-            let unopened = step.advice.opened_keys().inverted();
-            sealed.iter_mut().for_each(|before| before.still.push(unopened.clone()));
-            if *step.advice.sealed_keys() != Keys::default() {
-                sealed.push(Sealed { by: step, still: vec![step.advice.sealed_keys().clone()] });
-            }
-        }
+impl SinkStep {
+    /// In the order in which a record meets them: its own transforms, then the sink.
+    fn way(&self) -> impl Iterator<Item = &Step> {
+        self.chain.iter().map(|transform| &transform.step).chain([&self.step])
     }
-    found
 }
 
-impl Sealed<'_> {
-    /// A key whose value is sealed here and looked into there.
-    fn is_read_by(&self, step: &Step) -> Option<String> {
+/// The keys of which it opens sealed values, always or where it can.
+fn opened_keys(step: &Step) -> [&Keys; 2] {
+    [step.advice.opened_keys(), step.advice.may_open_keys()]
+}
+
+fn is_some(keys: &Keys) -> bool {
+    *keys != Keys::default()
+}
+
+/// Components that look into values which one before them has sealed. If there are too many globs to tell, that is said.
+pub(super) fn refusals(pipeline: &Pipeline, config: &PipelineConfig) -> Diagnostics {
+    let steps = pipeline.steps();
+    let unopened: Vec<Keys> = steps.map(|step| step.advice.opened_keys().inverted()).collect();
+    let mut pass = Pass { config, unopened: &unopened, search: Search::default(), found: Diagnostics::new() };
+    let mut sealed = Vec::new();
+    for source in &pipeline.sources {
+        let mut here = Vec::new();
+        source.steps().for_each(|step| pass.through(step, &mut here));
+        sealed.append(&mut here);
+    }
+    pipeline.transforms.iter().for_each(|transform| pass.through(&transform.step, &mut sealed));
+    for sink in &pipeline.sinks {
+        let mut sealed = sealed.clone();
+        sink.way().for_each(|step| pass.through(step, &mut sealed));
+    }
+    let first_sealing = pipeline.steps().find(|step| is_some(step.advice.sealed_keys()));
+    if let Some(step) = first_sealing.filter(|_| pass.search.gave_up()) {
+        pass.found.push(not_told_apart(config, step));
+    }
+    pass.found
+}
+
+/// Values on their way through the pipeline. Where ways part, each goes on with what is sealed up to there; so every pair of
+/// a component that seals and one behind it is looked at once.
+struct Pass<'a> {
+    config: &'a PipelineConfig,
+    /// By the index of a step: what is still sealed behind it.
+    unopened: &'a [Keys],
+    search: Search,
+    found: Diagnostics,
+}
+
+impl<'a> Pass<'a> {
+    fn through(&mut self, step: &'a Step, sealed: &mut Vec<Sealed<'a>>) {
         let (read, _) = step.advice.read_keys();
-        Keys::common(&self.still.iter().chain([read]).collect::<Vec<_>>())
+        for before in sealed.iter().filter(|_| is_some(read)) {
+            let sets: Vec<&Keys> = before.still.iter().copied().chain([read]).collect();
+            if let Some(key) = self.search.common(&sets) {
+                self.found.push(refusal(self.config, before.by, step, &key));
+            }
+        }
+        if is_some(step.advice.opened_keys()) {
+            sealed.iter_mut().for_each(|before| before.still.push(&self.unopened[step.index]));
+        }
+        if is_some(step.advice.sealed_keys()) {
+            sealed.push(Sealed { by: step, still: vec![step.advice.sealed_keys()] });
+        }
     }
 }
 
@@ -92,20 +148,36 @@ fn refusal(config: &PipelineConfig, sealing: &Step, reading: &Step, key: &str) -
     config.source_text.diagnostic(&at, Anchor::Value, message, Some(help)).code("sealed")
 }
 
-/// What becomes of records that fail before they are sealed, said where they would be.
+fn not_told_apart(config: &PipelineConfig, sealing: &Step) -> Diagnostic {
+    let message =
+        "there are too many globs to tell whether every component reads only values that are not sealed";
+    let help = "a component that reads a sealed value fails or leaves it alone; use fewer or simpler globs"
+        .to_owned();
+    let at = path::join(place(config, sealing.index), "plugin");
+    config.source_text.diagnostic(&at, Anchor::Value, message, Some(help)).code("sealed").warning()
+}
+
+/// What becomes of records that fail before they are sealed, or after they were opened, said where that is.
 pub(super) fn warnings(pipeline: &Pipeline, config: &PipelineConfig) -> Diagnostics {
-    let sealing = pipeline.steps().filter(|step| *step.advice.sealed_keys() != Keys::default());
-    let warnings = sealing.map(|step| {
+    let mut warnings = Diagnostics::new();
+    for step in pipeline.steps() {
+        let where_it_fails = if is_some(step.advice.sealed_keys()) {
+            format!("before `{}` has sealed it", step.name)
+        } else if pipeline.opens_for_itself(step) {
+            format!("behind `{}`, which opens it,", step.name)
+        } else {
+            continue;
+        };
         let message = format!(
-            "a record that fails before `{}` has sealed it becomes a dead letter without its value, and cannot be \
-             tried again",
-            step.name
+            "a record that fails {where_it_fails} becomes a dead letter without its value, and cannot be tried again"
         );
         let help = "with `state.encryption`, dead letters keep their values".to_owned();
         let at = path::join(place(config, step.index), "plugin");
-        config.source_text.diagnostic(&at, Anchor::Value, message, Some(help)).code("sealed").warning()
-    });
-    warnings.collect()
+        warnings.push(
+            config.source_text.diagnostic(&at, Anchor::Value, message, Some(help)).code("sealed").warning(),
+        );
+    }
+    warnings
 }
 
 /// Where a component stands in the file; steps are numbered in the order of the file.

@@ -284,6 +284,11 @@ impl Operation {
         &self.0.description
     }
 
+    /// Whether every component of its plugin offers the same.
+    pub fn is_of_plugin(&self) -> bool {
+        self.0.is_of_plugin
+    }
+
     /// The JSON Schema of the arguments, as text.
     pub fn arguments(&self) -> &str {
         &self.0.arguments

@@ -55,7 +55,7 @@ pub struct StoredRecord {
     pub key: Option<Blob>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub value: Option<Blob>,
-    /// Instead of a value that was to be sealed and was not yet.
+    /// Instead of a value that was to be sealed and was not yet, or was opened.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub withheld: Option<Withheld>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -275,7 +275,8 @@ impl DeadLetters {
         }
     }
 
-    /// Whether values that a component would have sealed may be stored as they are: the store itself seals them.
+    /// Whether values that a component would have sealed, or has opened, may be stored as they are: the store itself seals
+    /// them.
     pub fn keeps_clear_values(&self) -> bool {
         self.store.is_sealed()
     }

@@ -1,7 +1,7 @@
-//! What of a failed record is written down where its values are to be sealed, and are not yet.
+//! What of a failed record is written down where its values are to be sealed and are not yet, or were opened.
 //!
-//! Invariant: a value that a component of the pipeline would have sealed is written to no disk by the host. What cannot
-//! be read as a change may be one.
+//! Invariant: a value that a component of the pipeline would have sealed, or has opened, is written to no disk by the host.
+//! What cannot be read as a change may be one.
 
 use lockstep_plugin_api::{Change, Json, Record, change::CONFIG_DELETED, keys::Keys, sealed::is_sealed};
 use serde::{Deserialize, Serialize, de::IgnoredAny};

@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use super::journal::{self, CutEnd};
 use super::keyspaces::Keyspaces;
 use super::later_sync;
 use super::sealing::Form;
+use super::sync_folder;
 use super::unfinished;
 
 /// Where the engine makes a folder per keyspace.
@@ -66,6 +66,8 @@ pub(super) type Found = Result<Option<Vec<u8>>, StoreError>;
 pub(super) enum WriteFailure {
     /// The write itself failed: a part of it may lie in the journal.
     Write(fjall::Error),
+    /// Nothing of it was begun, for it could not be sealed; the engine has not failed.
+    Unsealed(io::Error),
     /// Nothing of it was written, because something had failed before.
     Refused,
 }
@@ -169,12 +171,12 @@ impl Engine {
     /// Writes all of `changes` and, unless that is left for later, syncs them to the disk; then lets readers see them.
     pub fn write(&self, changes: &Changes) -> Result<(), WriteFailure> {
         self.wait_for_flush()?;
-        let mut sealer = self.form.sealer(changes.lengths()).map_err(WriteFailure::io)?;
+        let mut sealer = self.form.sealer(changes.lengths()).map_err(WriteFailure::Unsealed)?;
         let mut batch = self.database.batch().durability(Some(self.sync));
         for (key, value) in &changes.records {
             match value {
                 Some(value) => {
-                    let sealed = sealer.seal(key, value).map_err(WriteFailure::io)?;
+                    let sealed = sealer.seal(key, value).map_err(WriteFailure::Unsealed)?;
                     batch.insert(self.keyspaces.of(key), key.as_slice(), sealed);
                 }
                 None => batch.remove(self.keyspaces.of(key), key.as_slice()),
@@ -184,7 +186,7 @@ impl Engine {
             let key = revision.to_be_bytes();
             match value {
                 Some(value) => {
-                    let sealed = sealer.seal(&key, value).map_err(WriteFailure::io)?;
+                    let sealed = sealer.seal(&key, value).map_err(WriteFailure::Unsealed)?;
                     batch.insert(&self.keyspaces.entries, key, sealed);
                 }
                 None => batch.remove(&self.keyspaces.entries, key),
@@ -251,15 +253,11 @@ impl WriteFailure {
         }
     }
 
-    /// The values could not be sealed, for the key file could not be written.
-    fn io(error: io::Error) -> Self {
-        Self::Write(fjall::Error::Io(error))
-    }
-
     /// Where nothing is done about it but to tell.
     pub fn outside_of_the_writer(self, dir: &Path) -> StoreError {
         match self {
             Self::Write(error) => engine_error("write", dir, error),
+            Self::Unsealed(error) => StoreError::io("seal values for", dir, error),
             Self::Refused => StoreError::Unavailable,
         }
     }
@@ -286,8 +284,4 @@ pub(super) fn engine_error(action: &'static str, path: &Path, error: fjall::Erro
 
 pub(super) fn read_error(error: fjall::Error) -> StoreError {
     StoreError::Engine { action: "read", source: Arc::new(error) }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }

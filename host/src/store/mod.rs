@@ -36,6 +36,7 @@ mod writer;
 mod tests;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -325,4 +326,9 @@ impl Drop for Handle {
             let _ = writer.join();
         }
     }
+}
+
+/// What was made, renamed or taken away in the folder is so after a power cut, too.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
 }

@@ -22,7 +22,8 @@ pub enum Health {
     Ok,
     /// Commits are refused with [`StoreError::DiskFull`]; each one tries anew.
     DiskFull,
-    /// The engine has stopped, mostly because its own upkeep found the disk full; each commit tries to start it.
+    /// The engine has stopped, mostly because its own upkeep found the disk full, or a sealed store's key file cannot be
+    /// written; each commit tries anew.
     Recovering,
     /// Commits are refused with [`StoreError::Failed`] until the host is restarted. Reads go on.
     Failed,

@@ -32,7 +32,7 @@ pub(super) struct Writer {
     /// Since when something has been written and not synced.
     unsynced_since: Option<Instant>,
     /// What keys held before a group that failed: written back first when the engine is opened again, because
-    /// whether the journal kept that group is not known.
+    /// whether the journal kept that group is not known. The engine takes no writes from then until it is.
     undo: Changes,
 }
 
@@ -180,7 +180,7 @@ impl Writer {
                 self.fail();
             }
             // An engine that has stopped was closed or is opened again by the next commit, and both sync its journal.
-            Some(Err(WriteFailure::Refused)) | None => {}
+            Some(Err(WriteFailure::Refused | WriteFailure::Unsealed(_))) | None => {}
             Some(Ok(())) => self.shared.count(Counts { n_syncs: 1, ..Counts::default() }),
         }
     }
@@ -205,6 +205,13 @@ impl Writer {
         match engine.write(changes) {
             Ok(()) => Ok(Some(())),
             Err(WriteFailure::Refused) => Ok(None),
+            // There is nothing to undo. Once it can be sealed again the engine goes on, and is not opened anew: old
+            // values that are kept from here would go over commits that were answered.
+            Err(WriteFailure::Unsealed(error)) => {
+                let error = StoreError::io("seal values for", &self.shared.dir, error);
+                self.degrade(&error);
+                Err(error)
+            }
             Err(WriteFailure::Write(error)) if engine::is_full(&error) => {
                 self.remember_old_values(engine, changes)?;
                 let error = StoreError::DiskFull { path: self.shared.dir.clone() };

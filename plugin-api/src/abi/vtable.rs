@@ -65,9 +65,10 @@ pub struct AdviceParts {
     pub delivery: u32,
     /// Each names its field as an [`Error`] does.
     pub warnings: RVec<Error>,
-    /// Of which keys it seals values, opens sealed ones, and looks into values.
+    /// Of which keys it seals values, opens sealed ones, opens them where it can, and looks into values.
     pub seals: RVec<KeyRule>,
     pub opens: RVec<KeyRule>,
+    pub may_open: RVec<KeyRule>,
     pub reads_values: RVec<KeyRule>,
     /// What for.
     pub reads_values_why: RString,
@@ -146,6 +147,8 @@ pub struct OperationParts {
     pub description: RString,
     /// The JSON Schema of the arguments.
     pub arguments: RString,
+    /// Whether every component of the plugin offers the same.
+    pub is_of_plugin: bool,
     pub task: OperationBox,
 }
 

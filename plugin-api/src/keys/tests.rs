@@ -6,6 +6,10 @@ fn keys(rules: &[(&str, bool)]) -> Keys {
     Keys::new(rules.iter().map(|(glob, says)| (Glob::new(glob).expect("a glob"), *says)))
 }
 
+fn common(all: &[&Keys]) -> Option<String> {
+    Search::default().common(all)
+}
+
 #[test]
 fn lists_meet_where_both_say_yes_first() {
     for (one, other, meets) in [
@@ -43,9 +47,9 @@ fn a_key_is_not_longer_than_keys_are() {
 fn a_set_and_what_is_not_in_it_have_nothing_in_common() {
     let some = keys(&[("app.a?", false), ("app.+", true), ("b*", true)]);
     assert_eq!(some.meet(&some.inverted()), None);
-    assert_eq!(Keys::common(&[&Keys::all(), &some, &some]).as_deref(), Some("b"));
+    assert_eq!(common(&[&Keys::all(), &some, &some]).as_deref(), Some("b"));
     assert!(some.inverted().contains("app.ax") && !some.inverted().contains("app.b"));
-    assert_eq!(Keys::common(&[&some, &keys(&[("b*", true)]).inverted()]).as_deref(), Some("app.x"));
+    assert_eq!(common(&[&some, &keys(&[("b*", true)]).inverted()]).as_deref(), Some("app.x"));
 }
 
 #[test]
@@ -54,14 +58,51 @@ fn the_boundary_carries_every_rule() {
     assert_eq!(Keys::from(RVec::from(some.clone())), some);
 }
 
+/// Lists that would take for ever: hard to walk through, many to choose from, many to leave out, and long.
+fn hostile() -> Vec<(&'static str, Vec<Keys>)> {
+    let hard = |end: &str| format!("*a{}{end}", "?".repeat(60));
+    let walk = ["b", "c", "d"].map(|end| keys(&[(&hard(end), false), (&hard("e*"), true)]));
+    let all = |says: fn(usize) -> bool, glob: &dyn Fn(usize) -> String| {
+        let rules = (0..1000).map(|n| (glob(n), says(n)));
+        Keys::new(rules.map(|(text, says)| (Glob::new(&text).expect("a glob"), says)))
+    };
+    let endings = |end: char| all(|_| true, &move |n| format!("*{n}{end}"));
+    let left_out = |end: char| all(|n| n % 2 == 1, &move |n| format!("*{}*{n}{end}", "z?".repeat(200)));
+    let beginnings = || all(|n| n == 999, &|n| format!("{}{n}", "a".repeat(490)));
+    vec![
+        ("to walk", walk.into()),
+        ("to choose", ['a', 'b', 'c', 'd'].map(endings).into()),
+        ("to leave out", ['a', 'b', 'c'].map(left_out).into()),
+        ("to begin", (0..20).map(|_| beginnings()).collect()),
+        ("to choose nothing in the end", vec![endings('a'), endings('a'), endings('a'), Keys::default()]),
+    ]
+}
+
 #[test]
 fn hostile_lists_are_given_up_in_time() {
-    let hard = |end: &str| format!("*a{}{end}", "?".repeat(60));
-    let lists: Vec<Keys> =
-        ["b", "c", "d"].iter().map(|end| keys(&[(&hard(end), false), (&hard("e*"), true)])).collect();
-    let began = std::time::Instant::now();
-    let _ = Keys::common(&lists.iter().collect::<Vec<_>>());
-    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    for (what, lists) in hostile() {
+        let began = std::time::Instant::now();
+        let _ = common(&lists.iter().collect::<Vec<_>>());
+        assert!(began.elapsed().as_secs() < 10, "{what}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn many_questions_take_no_longer_than_a_few_and_it_is_told_what_was_not_answered() {
+    let lists = hostile();
+    let (began, mut search) = (std::time::Instant::now(), Search::default());
+    for _ in 0..10_000 {
+        for (_, lists) in &lists {
+            let _ = search.common(&lists.iter().collect::<Vec<_>>());
+        }
+    }
+    assert!(search.gave_up() && began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    let mut search = Search::default();
+    let (one, other) = (keys(&[("app.a*", true)]), keys(&[("app.b*", true)]));
+    for _ in 0..10_000 {
+        assert_eq!(search.common(&[&one, &other]), None);
+    }
+    assert!(!search.gave_up(), "lists as people write them");
 }
 
 /// Globs over few characters, so that they have something to do with each other.

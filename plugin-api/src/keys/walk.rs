@@ -2,74 +2,23 @@
 //!
 //! Invariant: what is found is the shortest valid key there is, in bytes; what the globs cannot tell apart is tried once.
 
+use super::search::Question;
 use crate::{
     glob::{Glob, Token},
-    names::{MAX_KEY_BYTES, key_problem},
+    names::key_problem,
 };
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::LazyLock,
+};
 
-/// How many steps one search takes at most: well under a second.
-const MOST_STEPS: usize = 300_000;
-
-/// A search over several choices of globs, with one bound for all of them.
-#[derive(Debug, Default)]
-pub(super) struct Search {
-    found: Option<String>,
-    n_steps: usize,
-}
+/// What beginning a walk takes beside looking at its tokens, and each step: both make room in memory.
+const WORK_OF_BEGINNING: usize = 500;
+const WORK_OF_STEP: usize = 100;
 
 /// Where every glob may be at, after the same characters: one bit per token and one behind the last, glob after glob; in
 /// the end, whether a segment has just begun.
 type Place = Box<[u64]>;
-
-impl Search {
-    pub(super) fn found(self) -> Option<String> {
-        self.found
-    }
-
-    /// Keeps the shortest valid key that all of `yes` and none of `no` match, if it is shorter than what was found.
-    pub(super) fn shortest(&mut self, yes: &[&Glob], no: &[&Glob]) {
-        let walk = Walk::new(yes, no);
-        let longest = self.found.as_ref().map_or(MAX_KEY_BYTES, |found| found.len() - 1);
-        // By the bytes of what leads there: the first way to a place is the shortest.
-        let mut ahead: Vec<Vec<Place>> = vec![Vec::new(); longest + 1];
-        let mut came_from: HashMap<Place, Option<(Place, char)>> = HashMap::new();
-        let mut is_done: HashMap<Place, usize> = HashMap::new();
-        let start = walk.start();
-        came_from.insert(start.clone(), None);
-        is_done.insert(start.clone(), 0);
-        ahead[0].push(start);
-        for n_bytes in 0..=longest {
-            for place in std::mem::take(&mut ahead[n_bytes]) {
-                if is_done[&place] < n_bytes {
-                    continue;
-                }
-                if walk.is_end(&place) {
-                    self.found = Some(way_to(&place, &came_from));
-                    return;
-                }
-                for one in &walk.alphabet {
-                    let n_there = n_bytes + one.len_utf8();
-                    self.n_steps += 1;
-                    if self.n_steps > MOST_STEPS {
-                        return;
-                    }
-                    if n_there > longest {
-                        continue;
-                    }
-                    let Some(there) = walk.step(&place, *one) else { continue };
-                    match is_done.entry(there.clone()) {
-                        Entry::Occupied(known) if *known.get() <= n_there => continue,
-                        Entry::Occupied(mut known) => drop(known.insert(n_there)),
-                        Entry::Vacant(new) => drop(new.insert(n_there)),
-                    }
-                    came_from.insert(there.clone(), Some((place.clone(), *one)));
-                    ahead[n_there].push(there);
-                }
-            }
-        }
-    }
-}
 
 fn way_to(end: &Place, came_from: &HashMap<Place, Option<(Place, char)>>) -> String {
     let (mut way, mut at) = (Vec::new(), end);
@@ -81,8 +30,9 @@ fn way_to(end: &Place, came_from: &HashMap<Place, Option<(Place, char)>>) -> Str
 }
 
 /// The globs that are walked through.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     globs: Vec<Walked<'a>>,
+    n_tokens: usize,
     /// One of every class of characters that no glob tells apart and a key may have.
     alphabet: Vec<char>,
     n_words: usize,
@@ -97,7 +47,12 @@ struct Walked<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(yes: &[&'a Glob], no: &[&'a Glob]) -> Self {
+    /// A walk to keys that all of `yes` and none of `no` match; `None` if that is more than the question may take.
+    pub fn new(yes: &[&'a Glob], no: &[&'a Glob], question: &mut Question) -> Option<Self> {
+        let n_tokens = yes.iter().chain(no).map(|glob| glob.tokens().len()).sum();
+        if !question.spend(WORK_OF_BEGINNING + 4 * n_tokens) {
+            return None;
+        }
         let mut n_words = 0;
         let wanted = yes.iter().map(|glob| (glob, true)).chain(no.iter().map(|glob| (glob, false)));
         let globs: Vec<Walked<'a>> = wanted
@@ -109,7 +64,47 @@ impl<'a> Walk<'a> {
             })
             .collect();
         let alphabet = alphabet(globs.iter().flat_map(|glob| glob.tokens));
-        Self { globs, alphabet, n_words }
+        Some(Self { globs, n_tokens, alphabet, n_words })
+    }
+
+    /// The shortest key of at most `longest` bytes, if there is one and the question may take as long.
+    pub fn shortest(&self, longest: usize, question: &mut Question) -> Option<String> {
+        // By the bytes of what leads there: the first way to a place is the shortest.
+        let mut ahead: Vec<Vec<Place>> = vec![Vec::new(); longest + 1];
+        let mut came_from: HashMap<Place, Option<(Place, char)>> = HashMap::new();
+        let mut is_done: HashMap<Place, usize> = HashMap::new();
+        let start = self.start();
+        came_from.insert(start.clone(), None);
+        is_done.insert(start.clone(), 0);
+        ahead[0].push(start);
+        for n_bytes in 0..=longest {
+            for place in std::mem::take(&mut ahead[n_bytes]) {
+                if is_done[&place] < n_bytes {
+                    continue;
+                }
+                if self.is_end(&place) {
+                    return Some(way_to(&place, &came_from));
+                }
+                for one in &self.alphabet {
+                    let n_there = n_bytes + one.len_utf8();
+                    if !question.spend(WORK_OF_STEP + self.n_tokens) {
+                        return None;
+                    }
+                    if n_there > longest {
+                        continue;
+                    }
+                    let Some(there) = self.step(&place, *one) else { continue };
+                    match is_done.entry(there.clone()) {
+                        Entry::Occupied(known) if *known.get() <= n_there => continue,
+                        Entry::Occupied(mut known) => drop(known.insert(n_there)),
+                        Entry::Vacant(new) => drop(new.insert(n_there)),
+                    }
+                    came_from.insert(there.clone(), Some((place.clone(), *one)));
+                    ahead[n_there].push(there);
+                }
+            }
+        }
+        None
     }
 
     fn start(&self) -> Place {
@@ -187,10 +182,7 @@ fn is_in(place: &[u64], at: usize) -> bool {
 fn alphabet<'a>(tokens: impl Iterator<Item = &'a Token>) -> Vec<char> {
     let mut bounds: Vec<u32> = vec![0, 0xD800, 0xE000, 0x11_0000];
     let mut split = |low: char, high: char| bounds.extend([low as u32, high as u32 + 1]);
-    (0..=0x9F)
-        .filter_map(char::from_u32)
-        .filter(|one| *one == '.' || !is_allowed(*one))
-        .for_each(|one| split(one, one));
+    ALONE.iter().for_each(|one| split(*one, *one));
     for token in tokens {
         match token {
             Token::Char(one) => split(*one, *one),
@@ -214,6 +206,12 @@ fn spokesman(class: std::ops::Range<u32>) -> Option<char> {
     let letter = || ('a'..='z').find(|one| class.contains(&(*one as u32)));
     readable.or_else(letter).or_else(|| char::from_u32(class.start))
 }
+
+/// The dot, and what no key may have, each a class of its own.
+static ALONE: LazyLock<Vec<char>> = LazyLock::new(|| {
+    let all = (0..=0x9F).filter_map(char::from_u32);
+    all.filter(|one| *one == '.' || !is_allowed(*one)).collect()
+});
 
 /// Whether a character may stand in a key; the dot may, between others.
 fn is_allowed(one: char) -> bool {

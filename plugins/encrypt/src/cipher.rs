@@ -7,14 +7,13 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     rand::{SecureRandom, SystemRandom},
 };
-use lockstep_plugin_api::prelude::*;
-use zeroize::Zeroizing;
+use lockstep_plugin_api::{key_material, prelude::*};
 
 /// How many bytes a key has.
 pub const KEY_BYTES: usize = 32;
 
 /// The bytes of a key, wiped when they go.
-pub type KeyBytes = Zeroizing<[u8; KEY_BYTES]>;
+pub type KeyBytes = key_material::Secret;
 
 /// A key that is ready for use.
 pub struct Key(LessSafeKey);
@@ -27,7 +26,7 @@ pub struct Sealed {
 
 impl Key {
     pub fn new(bytes: &KeyBytes) -> Self {
-        let key = UnboundKey::new(&AES_256_GCM, &**bytes).expect("AES-256 keys have 32 bytes");
+        let key = UnboundKey::new(&AES_256_GCM, &bytes[..]).expect("AES-256 keys have 32 bytes");
         Self(LessSafeKey::new(key))
     }
 
@@ -59,7 +58,7 @@ impl Key {
 /// If the system gives no random bytes.
 pub fn random_key() -> Result<KeyBytes> {
     let mut bytes = KeyBytes::default();
-    fill(&mut *bytes)?;
+    fill(&mut bytes[..])?;
     Ok(bytes)
 }
 

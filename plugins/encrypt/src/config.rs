@@ -95,7 +95,7 @@ pub enum OnClear {
     /// It passes as it is.
     #[default]
     Pass,
-    /// It is rejected as `invalid_value`: nobody without a key can make a change.
+    /// It is rejected as `invalid_value`: nobody without a key can make up a value. A deletion has none, and passes.
     Reject,
 }
 

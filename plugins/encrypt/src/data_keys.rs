@@ -71,7 +71,8 @@ impl DataKeys {
 impl DataKey {
     fn new(tenant: Option<&str>, ring: &Ring) -> Result<Self> {
         let (bytes, wrapper) = (random_key()?, ring.current());
-        let Sealed { nonce, text } = wrapper.key.seal(&binding::of_data_key(&wrapper.id, tenant), &*bytes)?;
+        let Sealed { nonce, text } =
+            wrapper.key.seal(&binding::of_data_key(&wrapper.id, tenant), &bytes[..])?;
         let dk = BASE64.encode([&nonce[..], &text].concat());
         Ok(Self { key: Key::new(&bytes), kid: wrapper.id.clone(), dk, n_uses: 0, made: Instant::now() })
     }

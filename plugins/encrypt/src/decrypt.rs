@@ -34,9 +34,10 @@ impl Transform for Decrypt {
     }
 
     fn advise(config: &DecryptConfig, advice: &mut Advice) {
-        // What may pass sealed is not told as open.
-        if config.on_unknown_key == OnUnknownKey::Reject {
-            advice.opens(selected(&config.keys, &config.except).unwrap_or_default());
+        let keys = selected(&config.keys, &config.except).unwrap_or_default();
+        match config.on_unknown_key {
+            OnUnknownKey::Reject => advice.opens(keys),
+            OnUnknownKey::Pass => advice.may_open(keys),
         }
     }
 
@@ -80,7 +81,7 @@ impl Transform for Decrypt {
     }
 
     fn operations(&mut self) -> Operations {
-        operations::offered(&self.member)
+        operations::offered()
     }
 }
 

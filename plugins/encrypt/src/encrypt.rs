@@ -72,7 +72,7 @@ impl Transform for Encrypt {
     }
 
     fn operations(&mut self) -> Operations {
-        operations::offered(&self.member)
+        operations::offered()
     }
 }
 

@@ -1,6 +1,6 @@
 //! `encrypt.status` and `encrypt.rotate`, about every component of this plugin in the process.
 //!
-//! A name belongs to one component of a host, so the first one that is opened offers both for all of them.
+//! Each of them offers both, for all of them.
 
 use crate::{
     keeper::{Keeper, Kept},
@@ -9,7 +9,7 @@ use crate::{
 };
 use lockstep_plugin_api::{operations::Operations, prelude::*, schemars::JsonSchema, serde::Deserialize};
 use serde::Serialize;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tracing::info;
 
 /// One open component, as operators see it.
@@ -25,9 +25,6 @@ pub struct Member {
 
 /// The open components of this process.
 static MEMBERS: Mutex<Vec<Weak<Member>>> = Mutex::new(Vec::new());
-
-/// Who offers the operations: pipeline and component.
-static OFFERS: OnceLock<(String, String)> = OnceLock::new();
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "lockstep_plugin_api::serde", deny_unknown_fields)]
@@ -88,13 +85,10 @@ pub fn join(member: &Arc<Member>) {
     members.push(Arc::downgrade(member));
 }
 
-/// The operations, if this component is the one that offers them.
-pub fn offered(member: &Member) -> Operations {
-    let (pipeline, component) = OFFERS.get_or_init(|| (member.pipeline.clone(), member.component.clone()));
-    if (pipeline, component) != (&member.pipeline, &member.component) {
-        return Operations::new();
-    }
+/// The operations, whichever component is asked.
+pub fn offered() -> Operations {
     Operations::new()
+        .of_plugin()
         .add(
             "encrypt.status",
             "Tells which keys every `encrypt` and `decrypt` of this host has, and how many values they sealed and opened.",

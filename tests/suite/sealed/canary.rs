@@ -3,6 +3,7 @@
 use super::*;
 use lockstep_test_support::{LIMIT, RedisOptions, WsClient, append, free_port, lines};
 use serde_json::json;
+use std::collections::BTreeSet;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Under keys that are sealed.
@@ -187,4 +188,77 @@ sinks: [ { plugin: file, config: { path: SITE/out.ndjson } } ]
     host.wait_until("a dead letter", LIMIT, |_| site.run(["dlq", "show", "1"]).stdout.contains(CANARY));
     assert_eq!(files_holding(&site.path("data"), CANARY), [""; 0]);
     host.stop();
+}
+
+/// Two pipelines that open what was sealed, and where it fails after that: in a sink's chain, at a sink, and in the middle
+/// of a direct pipeline.
+fn opening(on_unknown_key: &str) -> Site {
+    let ring = "keys: ['app.sealed.*'], ring: [ { file: ../keys/ring } ]";
+    let decrypt = |name: &str| {
+        format!("{{ name: {name}, plugin: decrypt, config: {{ {ring}, on_unknown_key: {on_unknown_key} }} }}")
+    };
+    let faulty = |name: &str, at: &str, more: &str| {
+        format!(
+            "name: {name}, plugin: faulty, config: {{ fault: {{ at: {at}, how: nack, key: app.sealed.x, mended: SITE/never }}{more} }}, \
+             on_error: {{ retry: {{ attempts: 1, backoff: 10ms, max: 10ms }}, then: dead_letter }}"
+        )
+    };
+    let to = |name: &str| format!("plugin: file, config: {{ path: SITE/{name}.ndjson }}");
+    let log = format!(
+        "
+sources: [ {{ {} }} ]
+transforms: [ {{ plugin: encrypt, config: {{ {ring} }} }}, {{ plugin: resolver }} ]
+sinks:
+  - {{ {} }}
+  - {{ name: chained, {}, transforms: [ {}, {{ {} }} ] }}
+  - {{ {}, transforms: [ {} ] }}
+",
+        to("in"),
+        to("sealed"),
+        to("chained"),
+        decrypt("first"),
+        faulty("in-a-chain", "apply", ""),
+        faulty("a-sink", "put", ", written: SITE/written"),
+        decrypt("second"),
+    );
+    let direct = format!(
+        "
+sources: [ {{ name: again, {} }} ]
+transforms: [ {}, {{ {} }} ]
+sinks: [ {{ {} }} ]
+",
+        to("sealed"),
+        decrypt("third"),
+        faulty("in-the-middle", "apply", ""),
+        to("opened"),
+    );
+    let site = Site::new().pipeline("log", &log).pipeline("direct", &direct);
+    set_ring(&site, &[("k1", 1)]);
+    site
+}
+
+#[test]
+fn what_was_opened_again_is_no_more_written_down_than_what_is_not_sealed_yet() {
+    for on_unknown_key in ["reject", "pass"] {
+        let site = opening(on_unknown_key);
+        let mut host = start(&site);
+        for (key, value) in [("sealed.x", CANARY), ("clear.x", CONTROL), ("last", CONTROL)] {
+            let change = json!({ "config_key": format!("app.{key}"), "new_value": value });
+            append(&site.path("in.ndjson"), [change.to_string()]);
+        }
+        let letters = || {
+            let listed = site.run(["dlq", "list", "--json"]).expect_code(0).json();
+            listed["dead_letters"].as_array().expect("a list").clone()
+        };
+        let failed =
+            || letters().iter().map(|letter| letter["component"].to_string()).collect::<BTreeSet<_>>();
+        host.wait_until("dead letters of all three", LIMIT, |_| failed().len() == 3);
+        host.wait_until("the rest", LIMIT, |_| {
+            let is_there = |path: &str| lines(&site.path(path)).iter().any(|line| line.contains("app.last"));
+            is_there("opened.ndjson") && is_there("chained.ndjson") && is_there("sealed.ndjson")
+        });
+        host.stop();
+        assert_eq!(files_holding(&site.path("data"), CANARY), [""; 0], "{on_unknown_key}");
+        assert!(!files_holding(&site.path("data"), CONTROL).is_empty(), "the search finds what is there");
+    }
 }

@@ -7,6 +7,7 @@ mod round_trip;
 mod in_the_log;
 mod tampered;
 mod rotation;
+mod operations;
 
 use lockstep_test_support::{Host, PASSWORD, Redis, Site, USER};
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! What `lockstep validate` says about pipelines that seal.
 
 use super::*;
+use std::time::Instant;
 
 const ENCRYPT: &str =
     "{ plugin: encrypt, config: { keys: ['app.*'], except: ['app.public.*'], ring: [ { id: k, env: K } ] } }";
@@ -86,6 +87,12 @@ fn what_dead_letters_do_not_keep_is_said_unless_the_store_is_sealed() {
     let (is_good, said) = validated([&[], &[ENCRYPT, LAST], &[]], settings);
     assert!(is_good && !said.contains(warning), "{said}");
     assert!(!accepted([&[DECRYPT], &[LAST], &[]]).contains(warning));
+    let passing = DECRYPT.replace("config: { ", "config: { on_unknown_key: pass, ");
+    for chains in [[&[][..], &[LAST], &[DECRYPT]], [&[], &[LAST], &[&passing]], [&[], &[DECRYPT], &[]]] {
+        let said = accepted(chains);
+        let expected = "a record that fails behind `decrypt`, which opens it, becomes a dead letter without";
+        assert!(said.contains(expected) && said.contains("`state.encryption`"), "{said}");
+    }
 }
 
 #[test]
@@ -109,4 +116,21 @@ sinks: [ { plugin: file, config: { path: out } } ]
         "{}",
         host.log()
     );
+}
+
+#[test]
+fn globs_that_take_too_long_to_tell_apart_are_given_up_and_that_is_said() {
+    let globs = |end: &str| (0..400).map(|n| format!("'*{n}{end}'")).collect::<Vec<_>>();
+    let ring = "ring: [ { id: k, env: K } ]";
+    let encrypt = format!("{{ plugin: encrypt, config: {{ keys: [ {} ], {ring} }} }}", globs("a").join(", "));
+    let decrypt = format!("{{ plugin: decrypt, config: {{ keys: [ {} ], {ring} }} }}", globs("c").join(", "));
+    let schemas = globs("b")
+        .iter()
+        .map(|glob| format!("{{ match: {glob}, schema: {{ type: integer }} }}"))
+        .collect::<Vec<_>>();
+    let validate = format!("{{ plugin: validate, config: {{ schemas: [ {} ] }} }}", schemas.join(", "));
+    let began = Instant::now();
+    let said = accepted([&[], &[&encrypt, &decrypt, &validate, LAST], &[]]);
+    assert!(said.contains("there are too many globs to tell"), "{said}");
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }

@@ -114,6 +114,26 @@ fn a_change_is_told_with_size_and_hash_and_never_with_its_value() {
 }
 
 #[test]
+fn of_a_listed_keys_change_no_name_is_told_that_was_made_of_its_message() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_store, audit) =
+        open(dir.path(), AuditOptions { redact: vec!["secrets.*".to_owned()], ..options() });
+    let derived = lockstep_plugin_api::wire::derived_event_id(&[b"secrets.pin", b"\"canary\""]);
+    for (key, event_id, is_told) in [
+        ("secrets.pin", derived.as_str(), false),
+        ("secrets.pin", "0198a1b2-0000-7000-8000-000000000000", true),
+        ("secrets.pin", "mine", true),
+        ("app.x", derived.as_str(), true),
+    ] {
+        let mut change = Change::new(key, Json::parse("\"canary\"").expect("JSON"));
+        change.set_event_id(Some(event_id.into()));
+        let mut commit = Commit::default();
+        audit.add_change(&mut commit, &change, 0, &Author { source: "ws", operator: None });
+        assert_eq!(commit.audit[0].entry.contains(event_id), is_told, "{key}, {event_id}");
+    }
+}
+
+#[test]
 fn entries_of_a_host_that_did_not_chain_them_are_chained_once() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = store(dir.path());

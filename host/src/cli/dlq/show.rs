@@ -56,8 +56,9 @@ fn told(letter: &Value) -> String {
 fn withheld(value: &Value) -> Option<String> {
     let (bytes, fingerprint) = (value["bytes"].as_u64()?, value["fingerprint"].as_str()?);
     Some(format!(
-        "withheld: {bytes} bytes, fingerprint {fingerprint}. The pipeline seals this key and the record failed before \
-         that, so its value is not written down; with `state.encryption` it would be. Have the change made again."
+        "withheld: {bytes} bytes, fingerprint {fingerprint}. The pipeline seals or opens values of this key and the record \
+         failed where its value was open, so it is not written down; with `state.encryption` it would be. Have the change \
+         made again."
     ))
 }
 

@@ -43,6 +43,7 @@ use crate::store::Store;
 use answered::Answered;
 use cursors::Cursors;
 use lockstep_plugin_api::Error;
+use operations::Offerer;
 use replay::Replays;
 use seen::Seen;
 use sink_failures::SinkFailures;
@@ -108,7 +109,13 @@ impl Run {
     /// Lets others call operations of this component. A name that somebody else has keeps the pipeline from running.
     pub fn offer(&self, step: &Step, offered: Vec<Operation>) -> Result<Option<Offered>, Ended> {
         let Some(through) = self.through_log().filter(|_| !offered.is_empty()) else { return Ok(None) };
-        let offered = through.host.operations.offer(&self.pipeline.name, &step.name, offered);
+        let by = Offerer {
+            pipeline: self.pipeline.name.clone(),
+            component: step.name.clone(),
+            plugin: step.component.file().to_owned(),
+            is_before_log: self.pipeline.is_before_log(step),
+        };
+        let offered = through.host.operations.offer(&by, offered);
         offered.map(Some).map_err(|taken| self.fail(step, "operations", &Error::config(taken), true))
     }
 }

@@ -1,6 +1,7 @@
 //! Named calls that components offer, found by whoever calls them.
 //!
-//! Invariant: a name belongs to one component of the host, for as long as that component is open.
+//! Invariant: a name belongs to one component of the host, for as long as that component is open; or to one plugin, of which
+//! every component answers the same.
 
 use crate::registry::Operation;
 use lockstep_plugin_api::{
@@ -15,20 +16,30 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Every operation of this host. Cheap to clone.
+/// Every operation of this host: of those who offer a name, the first answers. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Operations(Arc<Mutex<BTreeMap<String, Entry>>>);
+pub struct Operations(Arc<Mutex<BTreeMap<String, Vec<Entry>>>>);
 
 #[derive(Debug)]
 struct Entry {
     operation: Operation,
-    pipeline: String,
-    component: String,
+    by: Offerer,
     /// Tells the operations of one instance of a component from those of the next.
     offer: Arc<()>,
+}
+
+/// A component that offers operations.
+#[derive(Debug, Clone)]
+pub struct Offerer {
+    pub pipeline: String,
+    pub component: String,
+    /// The plugin's file.
+    pub plugin: PathBuf,
+    pub is_before_log: bool,
 }
 
 /// Takes a component's operations back when it is dropped.
@@ -72,7 +83,7 @@ impl CallOperations {
 }
 
 impl Operations {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Entry>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,48 +91,47 @@ impl Operations {
     ///
     /// # Errors
     /// A sentence, if another component has one of the names.
-    pub fn offer(
-        &self,
-        pipeline: &str,
-        component: &str,
-        operations: Vec<Operation>,
-    ) -> std::result::Result<Offered, String> {
+    pub fn offer(&self, by: &Offerer, operations: Vec<Operation>) -> std::result::Result<Offered, String> {
         let offer = Arc::new(());
         let mut all = self.lock();
         for operation in &operations {
-            // An instance of the same component that was left behind gives way.
-            let is_own = |found: &&Entry| found.pipeline == pipeline && found.component == component;
-            if let Some(other) = all.get(operation.name()).filter(|found| !is_own(found)) {
+            let of_name = all.get(operation.name()).into_iter().flatten();
+            if let Some(other) = of_name.into_iter().find(|found| !found.lets(by, operation)) {
                 return Err(format!(
                     "the operation `{}` is offered by `{}` of pipeline `{}` already",
                     operation.name(),
-                    other.component,
-                    other.pipeline
+                    other.by.component,
+                    other.by.pipeline
                 ));
             }
         }
         for operation in operations {
-            let (pipeline, component) = (pipeline.to_owned(), component.to_owned());
-            let name = operation.name().to_owned();
-            all.insert(name, Entry { operation, pipeline, component, offer: offer.clone() });
+            let of_name = all.entry(operation.name().to_owned()).or_default();
+            of_name.retain(|found| !found.by.is(by));
+            let n_first = of_name.partition_point(|found| found.by.is_before_log);
+            let at = if by.is_before_log { n_first } else { of_name.len() };
+            of_name.insert(at, Entry { operation, by: by.clone(), offer: offer.clone() });
         }
         Ok(Offered { operations: self.clone(), offer })
     }
 
     fn list(&self) -> Vec<OperationInfo> {
-        let info = |(name, entry): (&String, &Entry)| OperationInfo {
-            name: name.clone(),
-            description: entry.operation.description().to_owned(),
-            arguments: RawValue::from_string(entry.operation.arguments().to_owned()).unwrap_or_default(),
-            pipeline: entry.pipeline.clone(),
-            component: entry.component.clone(),
+        let info = |(name, of_name): (&String, &Vec<Entry>)| {
+            let Entry { operation, by, .. } = of_name.first()?;
+            Some(OperationInfo {
+                name: name.clone(),
+                description: operation.description().to_owned(),
+                arguments: RawValue::from_string(operation.arguments().to_owned()).unwrap_or_default(),
+                pipeline: by.pipeline.clone(),
+                component: by.component.clone(),
+            })
         };
-        self.lock().iter().map(info).collect()
+        self.lock().iter().filter_map(info).collect()
     }
 
     /// Starts an operation and returns; the answer comes through `done`.
     pub fn call(&self, caller: CallerParts, name: &str, arguments: &str, done: CompletionBox) {
-        let found = self.lock().get(name).map(|entry| entry.operation.clone());
+        let found = self.lock().get(name).and_then(|of_name| Some(of_name.first()?.operation.clone()));
         match found {
             Some(operation) => operation.call(caller, arguments, done),
             None => done.done(RErr(Error::unsupported(format!(
@@ -131,8 +141,25 @@ impl Operations {
     }
 }
 
+impl Offerer {
+    fn is(&self, other: &Self) -> bool {
+        self.pipeline == other.pipeline && self.component == other.component
+    }
+}
+
+impl Entry {
+    /// Whether somebody may offer the same name: an instance of the same component that was left behind gives way, and
+    /// components of one plugin stand side by side if all of them answer the same.
+    fn lets(&self, by: &Offerer, operation: &Operation) -> bool {
+        let is_of_plugin = self.operation.is_of_plugin() && operation.is_of_plugin();
+        self.by.is(by) || is_of_plugin && self.by.plugin == by.plugin
+    }
+}
+
 impl Drop for Offered {
     fn drop(&mut self) {
-        self.operations.lock().retain(|_, entry| !Arc::ptr_eq(&entry.offer, &self.offer));
+        let mut all = self.operations.lock();
+        all.values_mut().for_each(|of_name| of_name.retain(|entry| !Arc::ptr_eq(&entry.offer, &self.offer)));
+        all.retain(|_, of_name| !of_name.is_empty());
     }
 }

@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use lockstep_plugin_api::key_material::Secret;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::error::SealingError;
-use super::key_source::Secret;
 use super::value::{cipher, random};
+use crate::store::sync_folder;
 
 /// In the data folder.
 pub const FILE: &str = "store.keys";
@@ -245,10 +246,6 @@ fn data_keys(bytes: &[u8]) -> Option<Vec<StoredKey>> {
 pub fn remove(dir: &Path) -> io::Result<()> {
     fs::remove_file(dir.join(FILE))?;
     sync_folder(dir)
-}
-
-pub fn sync_folder(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 pub fn path(dir: &Path) -> PathBuf {

@@ -36,6 +36,14 @@ struct Limits {
     max: u64,
 }
 
+impl Limits {
+    /// How many uses are to be written down when there were `used`: so many that the next ones need not be, and never more
+    /// than a key may have.
+    fn after(self, used: u64) -> u64 {
+        (used + self.at_once).min(self.max)
+    }
+}
+
 struct Keys {
     current: Arc<DataKey>,
     /// Some values may still be sealed with them.
@@ -155,7 +163,7 @@ impl Keyring {
         let newest = file.contents.data_keys.last().map_or(0, |key| key.id);
         let mut added = StoredKey::generate(newest + 1)?;
         let key = Arc::new(DataKey::new(added.id, &added.secret, n_uses));
-        added.reserved = n_uses + self.limits.at_once;
+        added.reserved = self.limits.after(n_uses);
         key.reserved.store(added.reserved, Relaxed);
         file.contents.data_keys.push(added);
         if let Err(error) = file.write(&self.dir) {
@@ -212,7 +220,7 @@ impl Keyring {
         if used > self.limits.max {
             return self.add_data_key(&mut file, n_uses);
         }
-        let reserved = used + self.limits.at_once;
+        let reserved = self.limits.after(used);
         let before = file.set_reserved(reserved);
         if let Err(error) = file.write(&self.dir) {
             file.set_reserved(before);

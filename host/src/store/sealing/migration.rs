@@ -15,6 +15,7 @@ use super::key_file::{self, KeyFile, Phase, ReadError, WrappingKey};
 use super::{Form, Keyring, PLAIN_FOLDER, SEALED_FOLDER, SealingOptions, Wanted};
 use crate::store::engine::{Engine, EngineOptions};
 use crate::store::error::StoreError;
+use crate::store::sync_folder;
 use crate::store::walk::StepLimit;
 
 /// What is being deleted has this name, so that half of it is taken for nothing else.
@@ -71,9 +72,10 @@ impl DataFolder<'_> {
             (Phase::Sealing | Phase::Unsealing | Phase::Unsealed, Wanted::AsItIs) => {
                 Err(SealingError::HalfWay { path: self.dir.to_path_buf() }.into())
             }
-            // What holds the store now needs no key.
+            // What holds the store now needs no key; but that it does, only the key vouches for.
             (Phase::Unsealed, Wanted::Plain | Wanted::Sealed) | (Phase::Sealing, Wanted::Plain) => {
                 self.check_there(PLAIN_FOLDER)?;
+                self.check_keys(file)?;
                 self.discard(SEALED_FOLDER)?;
                 self.remove_key_file()?;
                 self.without_key_file()
@@ -155,6 +157,18 @@ impl DataFolder<'_> {
         Ok(Arc::new(keyring))
     }
 
+    /// Before a sealed folder is discarded. An operator who has taken every key away wants none of it any more.
+    fn check_keys(&self, file: &KeyFile) -> Result<(), SealingError> {
+        if self.options.keys.is_empty() {
+            return Ok(());
+        }
+        Keyring::open(self.dir, file, self.key(&file.key)?)?;
+        if self.options.wanted == Wanted::Sealed {
+            self.current_key()?;
+        }
+        Ok(())
+    }
+
     fn current_key(&self) -> Result<WrappingKey, SealingError> {
         self.key(self.options.current.as_deref().unwrap_or_default())
     }
@@ -204,14 +218,14 @@ impl DataFolder<'_> {
         self.delete_discarded()?;
         let renamed = fs::rename(self.dir.join(folder), self.dir.join(DISCARDED_FOLDER));
         renamed
-            .and_then(|()| key_file::sync_folder(self.dir))
+            .and_then(|()| sync_folder(self.dir))
             .map_err(|error| self.cannot("discard", folder, error))?;
         self.delete_discarded()
     }
 
     fn delete_discarded(&self) -> Result<(), StoreError> {
         match fs::remove_dir_all(self.dir.join(DISCARDED_FOLDER)) {
-            Ok(()) => key_file::sync_folder(self.dir),
+            Ok(()) => sync_folder(self.dir),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -224,5 +238,54 @@ impl DataFolder<'_> {
 
     fn cannot(&self, action: &'static str, what: &str, error: io::Error) -> StoreError {
         StoreError::io(action, &self.dir.join(what), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sealing::{KeySource, SealingKey};
+
+    /// As a host leaves it that is ended at the very end of unsealing, or in the middle of sealing.
+    fn left_over(dir: &Path, phase: Phase) -> impl Fn(u8, Wanted) -> SealingOptions {
+        for n in [1, 2] {
+            fs::write(dir.join(n.to_string()), [200 + n; 32]).expect("a key");
+        }
+        let source = |dir: &Path, n: u8| KeySource::File(dir.join(n.to_string()));
+        let key = |source| SealingKey { id: "k1".to_owned(), source };
+        let wrapping = WrappingKey::new("k1", &key(source(dir, 1)).read().expect("a key"));
+        Keyring::create(dir, wrapping, phase).expect("made");
+        for folder in [PLAIN_FOLDER, SEALED_FOLDER] {
+            fs::create_dir(dir.join(folder)).expect("made");
+        }
+        let dir = dir.to_path_buf();
+        move |n, wanted| SealingOptions {
+            keys: vec![key(source(&dir, n))],
+            current: Some("k1".to_owned()),
+            wanted,
+        }
+    }
+
+    #[test]
+    fn a_sealed_folder_is_discarded_only_by_who_has_its_key_or_none() {
+        for (phase, wanted) in [
+            (Phase::Unsealed, Wanted::Plain),
+            (Phase::Unsealed, Wanted::Sealed),
+            (Phase::Sealing, Wanted::Plain),
+        ] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let options = left_over(dir.path(), phase);
+            let settled = |options| settle(dir.path(), &options, EngineOptions::new(1 << 20)).map(|_| ());
+            let refused = settled(options(2, wanted)).expect_err("another key").to_string();
+            assert!(refused.contains("the key `k1` does not open"), "{refused}");
+            let unreadable = settled(options(3, wanted)).expect_err("no key").to_string();
+            assert!(unreadable.contains("cannot be read"), "{unreadable}");
+            for left in [PLAIN_FOLDER, SEALED_FOLDER, key_file::FILE] {
+                assert!(dir.path().join(left).exists(), "{phase:?}, {wanted:?}: {left}");
+            }
+            settled(SealingOptions { keys: Vec::new(), ..options(1, Wanted::Plain) })
+                .expect("none is wanted");
+            assert!(dir.path().join(PLAIN_FOLDER).exists() && !dir.path().join(SEALED_FOLDER).exists());
+        }
     }
 }

@@ -11,6 +11,7 @@ mod power_cut;
 mod sealed_too;
 mod sealing;
 mod sealing_faults;
+mod sealing_refused;
 
 use std::cell::Cell;
 use std::sync::mpsc;

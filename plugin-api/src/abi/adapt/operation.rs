@@ -20,10 +20,12 @@ use std::sync::{Mutex, PoisonError};
 
 /// A component's operations, ready to cross the boundary.
 pub fn parts(operations: Operations) -> RVec<OperationParts> {
+    let is_of_plugin = operations.is_of_plugin;
     let parts = |operation: Operation| OperationParts {
         name: operation.name.into(),
         description: operation.description.into(),
         arguments: operation.arguments.as_str().into(),
+        is_of_plugin,
         task: OperationTask_TO::from_value(Adapter(operation), TD_Opaque),
     };
     operations.list.into_iter().map(parts).collect()

@@ -1,7 +1,6 @@
 //! The keys that data keys are wrapped under, by name, and which of them is in use.
 
 mod source;
-mod program;
 
 pub use source::{Read, Source};
 

@@ -2,22 +2,26 @@
 //!
 //! What is wrong names the place, never what was found there.
 
-use super::program;
 use crate::{
+    cipher::KeyBytes,
     config::RingEntry,
     key_text::{self, Line},
 };
-use lockstep_plugin_api::Error;
+use lockstep_plugin_api::{
+    Error,
+    key_material::{self, ProgramProblem},
+};
 use std::{
     env, fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::Duration,
 };
 use zeroize::Zeroizing;
 
 /// The largest file with keys, and the most that a program may print.
-pub(super) const MOST_BYTES: u64 = 64 << 10;
+const MOST_BYTES: usize = 64 << 10;
 
 /// One entry of the ring.
 #[derive(Debug)]
@@ -69,7 +73,7 @@ impl Source {
         let seen = self.seen();
         let raw = self.raw().map_err(|why| format!("{}: {why}", self.name()))?;
         let lines = match &self.id {
-            Some(id) => key_text::one_key(&raw).map(|key| vec![(id.clone(), key)]),
+            Some(id) => key_text::one_key(&raw, self.written()).map(|key| vec![(id.clone(), key)]),
             None => key_text::lines(&raw),
         };
         Ok(Read { lines: lines.map_err(|why| format!("{}: {why}", self.name()))?, seen })
@@ -100,6 +104,14 @@ impl Source {
         }
     }
 
+    /// How one key is written there: only a file may hold the bytes themselves.
+    fn written(&self) -> fn(&[u8]) -> Result<KeyBytes, &'static str> {
+        match self.place {
+            Place::File(_) => key_material::of_file,
+            _ => key_material::of_text,
+        }
+    }
+
     fn raw(&self) -> Result<Zeroizing<Vec<u8>>, String> {
         match &self.place {
             Place::Env(name) => match env::var_os(name) {
@@ -107,7 +119,7 @@ impl Source {
                 None => Err("it is not set".to_owned()),
             },
             Place::File(path) => read_file(path).map_err(|error| format!("cannot be read: {error}")),
-            Place::Exec { program, base_dir, timeout } => program::output(program, base_dir, *timeout),
+            Place::Exec { program, base_dir, timeout } => printed(program, base_dir, *timeout),
         }
     }
 
@@ -125,8 +137,75 @@ impl Source {
 }
 
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    if fs::metadata(path)?.len() > MOST_BYTES {
+    if fs::metadata(path)?.len() > MOST_BYTES as u64 {
         return Err(io::Error::other("it is larger than 64 KiB"));
     }
     fs::read(path).map(Zeroizing::new)
+}
+
+/// What the program prints. It is found as every program is; a path with a `/` starts at `base_dir`. What it prints on
+/// stderr may be a secret, too, and is thrown away.
+fn printed(program: &[String], base_dir: &Path, timeout: Duration) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (name, arguments) = program.split_first().ok_or("it has no name")?;
+    let path = if name.contains('/') { base_dir.join(name) } else { PathBuf::from(name) };
+    let mut command = Command::new(path);
+    command.args(arguments).current_dir(base_dir).stderr(Stdio::null());
+    key_material::printed(&mut command, timeout, MOST_BYTES).map_err(|problem| match problem {
+        ProgramProblem::NotRun(error) => format!("cannot be run: {error}"),
+        ProgramProblem::Late => {
+            format!("it did not answer and end within {} s (`exec_timeout`)", timeout.as_secs_f32())
+        }
+        ProgramProblem::TooMuch => "it prints more than 64 KiB".to_owned(),
+        ProgramProblem::Failed(status) => format!("it ended with {status}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn run(program: &[&str], timeout: Duration) -> Result<Vec<u8>, String> {
+        let program: Vec<String> = program.iter().map(|&part| part.to_owned()).collect();
+        printed(&program, Path::new("/"), timeout).map(|bytes| bytes.to_vec())
+    }
+
+    #[test]
+    fn a_program_is_run_as_it_is_written() {
+        assert_eq!(run(&["echo", "a  b", "$HOME"], LONG).expect("printed"), b"a  b $HOME\n");
+        assert_eq!(run(&["bin/echo", "x"], LONG).expect("a path from the folder"), b"x\n");
+    }
+
+    #[test]
+    fn a_program_that_does_not_do_its_work_is_told_without_what_it_said() {
+        for (program, says) in [
+            (&["lockstep-no-such-program"][..], "cannot be run"),
+            (&["sh", "-c", "echo hunter2; echo hunter2 >&2; exit 3"], "exit status: 3"),
+            (&["head", "-c", "70000", "/dev/zero"], "more than 64 KiB"),
+        ] {
+            let error = run(program, LONG).expect_err(says);
+            assert!(error.contains(says) && !error.contains("hunter2"), "{error}");
+        }
+        let error = run(&["sleep", "60"], Duration::from_millis(200)).expect_err("it hangs");
+        assert!(error.contains("exec_timeout"), "{error}");
+    }
+
+    #[test]
+    fn no_other_place_than_a_file_holds_the_bytes_themselves() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("raw"), [200; 32]).expect("written");
+        let entry = |file: Option<&str>, exec: Option<[&str; 2]>| RingEntry {
+            id: Some("k".to_owned()),
+            env: None,
+            file: file.map(str::to_owned),
+            exec: exec.map(|program| program.map(str::to_owned).to_vec()),
+        };
+        let read = |entry| Source::new(entry, dir.path(), LONG).read().map(|read| read.lines.len());
+        assert_eq!(read(entry(Some("raw"), None)), Ok(1));
+        for program in [["cat", "raw"], ["echo", "correct horse battery staple 123"]] {
+            let error = read(entry(None, Some(program))).expect_err("no key");
+            assert!(error.contains("a key is 32 bytes") && !error.contains("horse"), "{error}");
+        }
+    }
 }

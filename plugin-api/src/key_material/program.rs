@@ -1,0 +1,167 @@
+//! A program that prints a key: run for a bounded time, with a bounded output, and ended with all that it has started.
+
+use std::{
+    io::{self, Read},
+    os::unix::process::CommandExt,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use zeroize::Zeroizing;
+
+/// How often to look whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Why a program gave no key.
+#[derive(Debug)]
+pub enum ProgramProblem {
+    /// It cannot be started, or what it prints cannot be read.
+    NotRun(io::Error),
+    /// It has not ended in time.
+    Late,
+    /// It prints more than it may.
+    TooMuch,
+    /// It says itself that it has failed.
+    Failed(ExitStatus),
+}
+
+/// What a program prints, at most `most_bytes`, if it ends well within `limit`. What it does with stderr is for the caller
+/// to say; stdin is empty.
+///
+/// Whatever it has started in its process group is ended with it, in any case.
+///
+/// # Errors
+/// Why it gave nothing, without what it printed.
+pub fn printed(
+    command: &mut Command,
+    limit: Duration,
+    most_bytes: usize,
+) -> Result<Zeroizing<Vec<u8>>, ProgramProblem> {
+    let until = Instant::now() + limit;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(ProgramProblem::NotRun)?;
+    let read = output_of(&mut child, until, most_bytes);
+    let read = read.and_then(|output| wait_for(&child, until).map(|()| output));
+    let status = end(&mut child);
+    let output = read?;
+    match status.map_err(ProgramProblem::NotRun)? {
+        status if status.success() => Ok(output),
+        status => Err(ProgramProblem::Failed(status)),
+    }
+}
+
+/// Read on a thread of its own: a program may keep its output open and say nothing. The thread ends with the output: at the
+/// latest when the group is ended.
+fn output_of(
+    child: &mut Child,
+    until: Instant,
+    most_bytes: usize,
+) -> Result<Zeroizing<Vec<u8>>, ProgramProblem> {
+    let output = child.stdout.take().expect("its output is piped");
+    let (tell, told) = mpsc::sync_channel(1);
+    let read = move || drop(tell.send(read_some(output, most_bytes)));
+    thread::Builder::new().name("key-program".to_owned()).spawn(read).map_err(ProgramProblem::NotRun)?;
+    let left = until.saturating_duration_since(Instant::now());
+    match told.recv_timeout(left) {
+        Ok(Ok(output)) if output.len() > most_bytes => Err(ProgramProblem::TooMuch),
+        Ok(read) => read.map_err(ProgramProblem::NotRun),
+        Err(_) => Err(ProgramProblem::Late),
+    }
+}
+
+/// One byte more than it may be, into memory that is not moved meanwhile.
+fn read_some(output: ChildStdout, most_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most_bytes + 64));
+    output.take(most_bytes as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Leaves it there as ended: until it is waited for, its group's number is given to nobody else.
+fn wait_for(child: &Child, until: Instant) -> Result<(), ProgramProblem> {
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    while waitid(WaitId::Pid(pid(child)), ended)
+        .map_err(|error| ProgramProblem::NotRun(error.into()))?
+        .is_none()
+    {
+        if Instant::now() >= until {
+            return Err(ProgramProblem::Late);
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn end(child: &mut Child) -> io::Result<ExitStatus> {
+    // There is nobody to be told if it is gone.
+    let _ = kill_process_group(pid(child), Signal::KILL);
+    child.wait()
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn run(script: &str, limit: Duration) -> Result<Vec<u8>, ProgramProblem> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stderr(Stdio::null());
+        printed(&mut command, limit, 1000).map(|bytes| bytes.to_vec())
+    }
+
+    #[test]
+    fn a_program_prints_a_key_or_it_is_said_why_not() {
+        assert_eq!(run("echo 'a  b'", LONG).expect("printed"), b"a  b\n");
+        assert!(run("head -c 1000 /dev/zero", LONG).is_ok());
+        assert!(
+            matches!(run("echo key; exit 3", LONG), Err(ProgramProblem::Failed(status)) if status.code() == Some(3))
+        );
+        assert!(matches!(run("head -c 1001 /dev/zero; sleep 60", LONG), Err(ProgramProblem::TooMuch)));
+        assert!(matches!(run("yes", LONG), Err(ProgramProblem::TooMuch)));
+        let missing = printed(&mut Command::new("/no/such/program"), LONG, 1000);
+        assert!(matches!(missing, Err(ProgramProblem::NotRun(_))));
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_ended_with_what_it_has_started() {
+        let folder = std::env::temp_dir().join(format!("key-program-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        // One keeps the output open and hangs; one closes it; one is done and leaves somebody behind.
+        for (n, script) in [
+            "sleep 60 & echo $! > PID; sleep 60",
+            "sleep 60 & echo $! > PID; exec >&-; sleep 60",
+            "sleep 60 > /dev/null & echo $! > PID",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (began, file) = (Instant::now(), folder.join(n.to_string()));
+            let script = script.replace("PID", file.to_str().expect("text"));
+            let said = run(&script, Duration::from_millis(1500));
+            assert_eq!(matches!(said, Err(ProgramProblem::Late)), n < 2, "{script}: {said:?}");
+            assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+            let pid = fs::read_to_string(file).expect("its number");
+            let is_running = || {
+                let stat = fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat"));
+                stat.is_ok_and(|stat| !stat.contains(") Z "))
+            };
+            while is_running() {
+                assert!(began.elapsed() < Duration::from_secs(15), "{script}: what it started goes on");
+                thread::sleep(LOOK);
+            }
+        }
+        fs::remove_dir_all(folder).expect("removed");
+    }
+}
