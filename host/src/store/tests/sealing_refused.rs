@@ -21,7 +21,7 @@ fn check_whole(store: &Store, n: u64) {
     let entries = store.entries(0, limit).expect("readable").entries;
     let values: Vec<_> = entries.iter().map(|entry| String::from_utf8_lossy(entry.value())).collect();
     assert_eq!(values, (1..=n).map(|n| n.to_string()).collect::<Vec<_>>());
-    let page = store.audit_page(0, 99).expect("readable");
+    let page = store.audit_page(0, super::audit::ALL).expect("readable");
     assert_eq!(page.records.len() as u64, n);
     let mut last = page.chain.anchor;
     for (number, record) in page.records {
