@@ -34,7 +34,7 @@ Examples:
   lockstep set app.database.port 5432
   lockstep set app.database.host --string db1.example --user ann
   lockstep set app.features --file features.json --base-revision 42
-  lockstep set app.motd --ops '[5, \" world\"]' --base-revision 42
+  lockstep set app.motd --ops '[5,\"!\"]' --base-revision 42
   echo '{\"dark\": true}' | lockstep set app.features --file -
 ";
 
