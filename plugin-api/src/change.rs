@@ -310,7 +310,7 @@ change! {
         ctx / set_ctx,
         /// `{epoch, revision}`: what the author had seen.
         base / set_base,
-        /// The change as operations on the old value.
+        /// The change as operations on the old value; beside them `null` is no value.
         ops / set_ops,
         /// `{lock, token}`: the lease the author holds.
         fence / set_fence,
@@ -368,16 +368,28 @@ impl Change {
         &self.new_value
     }
 
-    /// Refuses a value deeper than [`MAX_DEPTH`]. Whatever takes changes in from outside asks.
+    /// Whether it says what its author did to the value and not what came of it: `null` beside `ops` is no value. A change
+    /// that has its place (`dot`) is not like that.
+    pub fn is_unapplied(&self) -> bool {
+        let is_authored =
+            self.dot().is_none() && matches!(self.event_type(), CONFIG_CREATED | CONFIG_UPDATED);
+        is_authored && self.ops().is_some() && self.new_value.as_str() == "null"
+    }
+
+    /// Refuses a value deeper than [`MAX_DEPTH`], and operations of an author that are. Whatever takes changes in from outside
+    /// asks. Operations of another host (there is a `dot`) lie around a value that was let in there.
     ///
     /// # Errors
     /// `Rejected("bad_message")`.
     pub fn check_depth(&self) -> Result<()> {
-        if depth(self.new_value.as_str()) <= MAX_DEPTH {
-            return Ok(());
+        let ops = self.ops().filter(|_| self.dot().is_none());
+        for (what, json) in [("the value has", Some(&self.new_value)), ("`ops` have", ops)] {
+            if json.is_some_and(|json| depth(json.as_str()) > MAX_DEPTH) {
+                let text = format!("{what} more than {MAX_DEPTH} arrays and objects inside each other");
+                return Err(Error::rejected("bad_message", text));
+            }
         }
-        let text = format!("the value has more than {MAX_DEPTH} arrays and objects inside each other");
-        Err(Error::rejected("bad_message", text))
+        Ok(())
     }
 
     /// Replaces the value after the change.
@@ -471,6 +483,30 @@ mod tests {
             let json = format!("{{\"config_key\":\"app.x\",\"new_value\":{open}{close}}}");
             let change = Change::from_json(&Bytes::from(json)).expect("a change");
             assert_eq!(change.check_depth().is_ok(), is_taken, "{depth}");
+        }
+    }
+
+    #[test]
+    fn operations_of_an_author_are_as_deep_as_a_value_and_no_deeper() {
+        let (open, close) = ("[".repeat(129), "]".repeat(129));
+        for (more, is_taken) in [("", false), (r#","dot":{"node":"n","seq":1}"#, true)] {
+            let change =
+                read(&format!(r#"{{"config_key":"k","ops":{open}{close}{more}}}"#)).expect("a change");
+            assert_eq!(
+                (change.check_depth().is_ok(), change.is_unapplied()),
+                (is_taken, !is_taken),
+                "{more}"
+            );
+        }
+        for fields in [
+            r#""new_value":1,"ops":[1]"#,
+            r#""new_value":null"#,
+            r#""event_type":"config_deleted","ops":[1]"#,
+        ] {
+            assert!(
+                !read(&format!(r#"{{"config_key":"k",{fields}}}"#)).expect("a change").is_unapplied(),
+                "{fields}"
+            );
         }
     }
 

@@ -1,5 +1,7 @@
 //! Which config keys and tenants can exist: every transport must be able to write them into its own kind of name.
 
+use crate::error::{Error, Result};
+
 /// The longest key, in bytes: it has to fit into topics and keys of every transport.
 pub const MAX_KEY_BYTES: usize = 512;
 
@@ -26,6 +28,21 @@ pub fn key_problem(key: &str) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Refuses what cannot be a config key, with the place and the reason in the details.
+///
+/// # Errors
+/// `Rejected` as `too_large` if it is longer than [`MAX_KEY_BYTES`], as `bad_key` otherwise.
+pub fn check_key(key: &str) -> Result<()> {
+    let Some(problem) = key_problem(key) else { return Ok(()) };
+    let details = serde_json::json!([{ "path": "/config_key", "reason": problem }]);
+    Err(Error::rejected(key_code(key), format!("the config key {problem}")).with_details(&details))
+}
+
+/// The code for a key that has a [`key_problem`]: length is a limit, the rest is form.
+pub fn key_code(key: &str) -> &'static str {
+    if key.len() > MAX_KEY_BYTES { "too_large" } else { "bad_key" }
 }
 
 /// Why this cannot be a tenant; `None` if it can.
@@ -56,6 +73,10 @@ mod tests {
             ["", ".", "a.", ".a", "a..b", "a/b", "a.+", "a#", "{a}", "a}b", "a:b", "a\nb", "a\0", &long]
         {
             assert!(key_problem(key).is_some(), "{key:?}");
+            let expected = if key.len() > 512 { "too_large" } else { "bad_key" };
+            let refused = check_key(key).expect_err(key);
+            assert_eq!(refused.code(), Some(expected), "{key:?}");
+            assert!(refused.details().is_some_and(|details| details.contains("/config_key")), "{refused}");
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::{
     abi::{Bytes, Text},
     change::Change,
-    error::Result,
+    error::{Error, Result},
     record::Record,
     time,
 };
@@ -88,8 +88,22 @@ fn with_extra(json: &[u8], extra: &[(&str, &str)]) -> Bytes {
     Bytes::from(text)
 }
 
-/// Whether a message says what the value is; `null` is one. A message that does not is a deletion, or somebody's mistake.
-pub fn says_value(json: &[u8]) -> bool {
+/// Refuses a message that says neither the value (`null` is one) nor operations and is no deletion: somebody's mistake, of
+/// which a `null` would be made. Whatever takes in what other programs write asks.
+///
+/// # Errors
+/// `Rejected("bad_message")`.
+pub fn check_says_something(json: &[u8], change: &Change) -> Result<()> {
+    let is_said = change.new_value().as_str() != "null" || change.ops().is_some() || change.is_deletion();
+    if is_said || says_value(json) {
+        Ok(())
+    } else {
+        Err(Error::rejected("bad_message", "`new_value` is missing"))
+    }
+}
+
+/// Whether the field is there at all.
+fn says_value(json: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Said<'a> {
         #[serde(borrow, default, deserialize_with = "present")]
@@ -125,10 +139,22 @@ mod tests {
     }
 
     #[test]
-    fn null_is_a_value_and_nothing_is_none() {
-        let says = |json: &str| says_value(json.as_bytes());
-        assert!(says(r#"{"config_key":"a","new_value":null}"#) && says(r#"{"new_value":{"a":1}}"#));
-        assert!(!says(r#"{"config_key":"a","newvalue":1}"#) && !says("[]") && !says("{"));
+    fn null_is_a_value_and_nothing_is_none_unless_operations_make_one() {
+        let said = |fields: &str| {
+            let json = Bytes::from(format!(r#"{{"config_key":"a",{fields}}}"#));
+            check_says_something(&json, &Change::from_json(&json).expect("a change"))
+        };
+        for fields in [
+            r#""new_value":null"#,
+            r#""new_value":{"a":1}"#,
+            r#""ops":[1]"#,
+            r#""event_type":"config_deleted""#,
+        ] {
+            assert!(said(fields).is_ok(), "{fields}");
+        }
+        for fields in [r#""newvalue":1"#, r#""ops":null"#, r#""event_type":"config_created""#] {
+            assert_eq!(said(fields).expect_err(fields).code(), Some("bad_message"));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod cli;
 mod commands;
 mod history;
 mod operational_transform;
+mod authored_operations;
 mod handshake;
 mod versions;
 mod servers;

@@ -82,7 +82,8 @@ fn bad_frame(class: &str, random: &mut fastrand::Rng) -> (Message, Expect) {
         other => panic!("no such class: {other}"),
     };
     let expect = match class {
-        "empty key" | "empty segment" | "forbidden character" | "long key" => Expect::Answer("bad_key"),
+        "empty key" | "empty segment" | "forbidden character" => Expect::Answer("bad_key"),
+        "long key" => Expect::Answer("too_large"),
         "bad pattern" => Expect::Answer("bad_pattern"),
         "large value" => Expect::Answer("too_large"),
         _ => Expect::Answer("bad_message"),

@@ -5,7 +5,7 @@ use super::answer::Refusal;
 use crate::audit::Operator;
 use crate::log::Log;
 use crate::runtime::{AdminIntake, Became, CallOperations, OperationInfo, RunningPipeline};
-use lockstep_plugin_api::names::{key_problem, tenant_problem};
+use lockstep_plugin_api::names::{check_key, tenant_problem};
 use lockstep_plugin_api::{Error, Record};
 use std::sync::Arc;
 
@@ -84,10 +84,7 @@ impl HostView {
 /// Refuses what cannot be the name of a key, or of a tenant.
 pub(super) fn check_names(tenant: Option<&str>, key: &str) -> Result<(), Refusal> {
     check_tenant(tenant)?;
-    match key_problem(key) {
-        Some(problem) => Err(Refusal::of_code("bad_key", format!("the config key {problem}"))),
-        None => Ok(()),
-    }
+    check_key(key).map_err(|error| Refusal::from(&error))
 }
 
 /// Refuses what cannot be the name of a tenant.

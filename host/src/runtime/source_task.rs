@@ -18,9 +18,7 @@ use super::{
 use crate::log::HOST_HEADERS;
 use crate::pipeline::SourceStep;
 use crate::registry::Source;
-use lockstep_plugin_api::{
-    Bytes, Error, ErrorKind, Position, Record, abi::Records, record::ENDPOINT_HEADER, time,
-};
+use lockstep_plugin_api::{Bytes, Error, ErrorKind, Position, Record, abi::Records, time};
 use std::{
     sync::{
         Arc,
@@ -265,7 +263,7 @@ impl SourceTask<'_> {
             records.iter_mut().for_each(strip_host_headers);
         }
         if let Some(endpoint) = &self.open.endpoint {
-            records.iter_mut().for_each(|record| record.set_header(ENDPOINT_HEADER, endpoint.clone()));
+            through_log::stamp(endpoint, &mut records);
         }
         let Summary { n_records, n_bytes, largest, positions } = summary(&records);
         let metrics = self.run.metrics.step(self.step.step.index);

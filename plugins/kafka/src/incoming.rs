@@ -6,9 +6,9 @@
 use crate::message::{CHANGE_HEADERS, EVENT_TYPE, TENANT_ID, parse_message_key};
 use lockstep_plugin_api::{
     change::CONFIG_DELETED,
-    names::{key_problem, tenant_problem},
+    names::{check_key, tenant_problem},
     prelude::*,
-    wire::{derived_event_id, says_value},
+    wire::{check_says_something, derived_event_id},
 };
 
 /// What a message is.
@@ -54,9 +54,7 @@ impl Reader<'_> {
         if change.dot().is_none() && change.source_node() == Some(self.node_id) {
             return Ok(false);
         }
-        if let Some(problem) = key_problem(change.config_key()) {
-            return Err(Error::rejected("bad_key", format!("the config key {problem}")));
-        }
+        check_key(change.config_key())?;
         if let Some(problem) = change.tenant_id().and_then(tenant_problem) {
             return Err(Error::rejected("bad_tenant", format!("the tenant {problem}")));
         }
@@ -77,7 +75,7 @@ impl Reader<'_> {
         tenant: Option<String>,
     ) -> Result<()> {
         let event_type = header(record, EVENT_TYPE)?.map(str::to_owned);
-        let says_value = record.raw_value().is_some_and(|value| says_value(value));
+        let json = record.raw_value().cloned().unwrap_or_default();
         let change = record.change()?;
         let own = change.tenant_id().filter(|own| !own.is_empty());
         if tenant.as_deref().zip(own).is_some_and(|(tenant, own)| tenant != own) {
@@ -91,9 +89,7 @@ impl Reader<'_> {
             record.change_mut()?.set_event_type(event_type);
         }
         let change = record.change()?;
-        if !says_value && !change.is_deletion() {
-            return Err(Error::rejected("bad_message", "`new_value` is missing"));
-        }
+        check_says_something(&json, change)?;
         if change.dot().is_none() && change.event_id().is_none_or(str::is_empty) {
             let event_id = event_id(topic, message, change.source_node(), change.timestamp_us());
             record.change_mut()?.set_event_id(event_id);

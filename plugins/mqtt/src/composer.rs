@@ -7,7 +7,7 @@ use crate::{
     topic::Tree,
 };
 use lockstep_plugin_api::{
-    names::{key_problem, tenant_problem},
+    names::{check_key, tenant_problem},
     prelude::*,
 };
 
@@ -54,9 +54,7 @@ impl Composer {
         if let Some(problem) = tenant.and_then(tenant_problem) {
             return Err(Error::rejected("bad_tenant", format!("the tenant {problem}")));
         }
-        if let Some(problem) = key_problem(change.config_key()) {
-            return Err(Error::rejected("bad_key", format!("the key {problem}")));
-        }
+        check_key(change.config_key())?;
         let topic = self.tree.of_change(tenant, change.config_key());
         let payload = record.wire(self.form, &[("publisher_id", &self.client_id)])?;
         Ok(self.publish(topic, payload, Vec::new()))

@@ -12,11 +12,11 @@ use crate::{
 };
 use lockstep_plugin_api::{
     change::{CONFIG_DELETED, depth},
-    names::{key_problem, tenant_problem},
+    names::{check_key, tenant_problem},
     prelude::*,
-    wire::derived_event_id,
+    wire::{check_says_something, derived_event_id},
 };
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
 use tracing::error;
@@ -41,17 +41,10 @@ pub(crate) struct Reader {
 /// What a program without dots says, and what has to be known of it beside the change.
 #[derive(Deserialize)]
 struct Plain<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    new_value: Option<&'a RawValue>,
     #[serde(borrow, default)]
     timestamp: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     publisher_id: Option<&'a RawValue>,
-}
-
-/// `null` is a value.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl Reader {
@@ -110,9 +103,7 @@ impl Reader {
             agree(&mut record, tenant, levels)?;
         }
         let change = record.change()?;
-        if let Some(problem) = key_problem(change.config_key()) {
-            return Err(Error::rejected("bad_key", format!("the key {problem}")));
-        }
+        check_key(change.config_key())?;
         if let Some(problem) = change.tenant_id().filter(|tenant| !tenant.is_empty()).and_then(tenant_problem)
         {
             return Err(Error::rejected("bad_tenant", format!("the tenant {problem}")));
@@ -136,9 +127,7 @@ impl Reader {
         if is_own {
             return Ok(false);
         }
-        if plain.new_value.is_none() && !change.is_deletion() {
-            return Err(bad("`new_value` is missing"));
-        }
+        check_says_something(&value, change)?;
         let is_named = change.event_id().is_some_and(|id| !id.is_empty());
         // Without a time, two messages alike may be two changes; what is retained is one, however often it is seen.
         if !is_named && (plain.timestamp.is_some() || message.is_retained) {
@@ -149,7 +138,8 @@ impl Reader {
                 change.config_key(),
                 change.new_value().as_str(),
             ];
-            let parts = parts.into_iter().chain(message.is_said_again.then_some("again"));
+            let ops = change.ops().map(Json::as_str);
+            let parts = parts.into_iter().chain(ops).chain(message.is_said_again.then_some("again"));
             let parts: Vec<_> = parts.map(str::as_bytes).collect();
             let event_id = derived_event_id(&parts);
             record.change_mut()?.set_event_id(Some(event_id));

@@ -14,6 +14,7 @@ pub(crate) const DATA: &str = "data";
 pub(crate) const EVENT_ID: &str = "event_id";
 const CONFIG_KEY: &str = "config_key";
 const NEW_VALUE: &str = "new_value";
+const OPS: &str = "ops";
 const KEY: &str = "key";
 const VALUE: &str = "value";
 const HEADER: &str = "header:";
@@ -127,16 +128,19 @@ impl Entry {
         let key = self.config_key().ok_or_else(|| bad("the entry has neither `data` nor `config_key`"))?;
         let event_type = self.text("event_type");
         let is_deletion = event_type == Some(lockstep_plugin_api::change::CONFIG_DELETED);
-        let value = match self.text(NEW_VALUE) {
-            Some(json) => Json::parse(json).map_err(|_| bad("`new_value` is not JSON"))?,
-            None if is_deletion => Json::null(),
-            None => return Err(bad("the entry has neither `data` nor `new_value`")),
-        };
         let json = |name: &str| self.text(name).map(Json::parse).transpose();
+        let ops = json(OPS).map_err(|_| bad("`ops` is not JSON"))?.filter(|ops| ops.as_str() != "null");
+        let value = match json(NEW_VALUE).map_err(|_| bad("`new_value` is not JSON"))? {
+            Some(value) => value,
+            None if is_deletion || ops.is_some() => Json::null(),
+            None => return Err(bad("the entry has neither `data` nor `new_value` nor `ops`")),
+        };
         let mut change = Change::new(key, value);
         if let Some(event_type) = event_type {
             change.set_event_type(event_type);
         }
+        change.set_ops(ops);
+        change.set_base(json("base").map_err(|_| bad("`base` is not JSON"))?);
         change.set_old_value(json("old_value").map_err(|_| bad("`old_value` is not JSON"))?);
         change.set_metadata(json("metadata").map_err(|_| bad("`metadata` is not JSON"))?);
         change.set_timestamp_us(self.text("timestamp").map(time::parse_us).transpose()?);

@@ -6,7 +6,7 @@ use crate::{
     unanswered::{Asked, Fate, PendingFate},
     wire::{self, ChangeRequest, Refusal, SeenAt},
 };
-use lockstep_plugin_api::{names::key_problem, prelude::*, record::SESSION_HEADER, time};
+use lockstep_plugin_api::{prelude::*, record::SESSION_HEADER, time};
 use serde_json::{json, value::RawValue};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -38,27 +38,23 @@ impl Connection {
     }
 
     fn to_change(&self, request: ChangeRequest<'_>, event: Uuid) -> Result<Change, Refusal> {
-        if key_problem(&request.config_key).is_some() {
-            return Err(wire::BAD_KEY);
-        }
+        Refusal::of_key(&request.config_key).map_or(Ok(()), Err)?;
         request.check_depth()?;
-        let value = request.new_value.map_or("null", RawValue::get);
-        if value.len() > self.server.settings.max_value_bytes {
-            return Err(wire::TOO_LARGE);
-        }
+        self.check_size(&request)?;
         let base = self.base(&request)?;
+        let not_a_time = Refusal::of_field("/timestamp", "must be a time as ISO 8601 has it");
         let timestamp_us = match &request.timestamp {
-            Some(text) => time::parse_us(text).map_err(|_| wire::BAD_FIELD)?,
+            Some(text) => time::parse_us(text).map_err(|_| not_a_time)?,
             None => time::now_us(),
         };
         let tenant = self.tenant(request.tenant_id)?;
-        let new_value = Json::parse(value).map_err(|_| wire::BAD_FIELD)?;
-        let mut change = Change::new(request.config_key, new_value);
-        if request.new_value.is_none() {
+        let mut change = Change::new(request.config_key, request.new_value.map_or_else(Json::null, json));
+        if request.is_deletion {
             change.set_event_type(lockstep_plugin_api::change::CONFIG_DELETED);
         }
+        change.set_ops(request.ops.map(json));
         change.set_base(base);
-        change.set_fence(request.fence.map(Json::write).transpose().map_err(|_| wire::BAD_FIELD)?);
+        change.set_fence(request.fence.map(json));
         change.set_user_id(Some(request.user_id.unwrap_or_else(anonymous).into()));
         change.set_timestamp_us(Some(timestamp_us));
         change.set_source_node(Some(self.server.node_id.as_str().into()));
@@ -68,24 +64,30 @@ impl Connection {
         Ok(change)
     }
 
+    fn check_size(&self, request: &ChangeRequest<'_>) -> Result<(), Refusal> {
+        for (path, field) in [("/new_value", request.new_value), ("/ops", request.ops)] {
+            if field.is_some_and(|json| json.get().len() > self.server.settings.max_value_bytes) {
+                return Err(wire::TOO_LARGE.at(path, "has more bytes than `max_value_bytes`"));
+            }
+        }
+        Ok(())
+    }
+
     /// What the author had seen, as the change carries it.
     fn base(&self, request: &ChangeRequest<'_>) -> Result<Option<Json>, Refusal> {
-        if request.base.is_none() && request.fence.is_none() && !request.has_ops {
+        if request.base.is_none() && request.fence.is_none() && request.ops.is_none() {
             return Ok(None);
         }
         if self.server.log.source().is_none() {
             return Err(wire::NO_BASE);
-        }
-        if request.has_ops {
-            return Err(wire::NO_OPS);
         }
         let Some(SeenAt { epoch, revision }) = &request.base else { return Ok(None) };
         let epoch = match epoch {
             Some(epoch) => epoch.clone(),
             None => self.server.log.position().ok_or(wire::UNAVAILABLE)?.epoch,
         };
-        let base = json!({ "epoch": epoch, "revision": revision });
-        Json::write(&base).map(Some).map_err(|_| wire::BAD_FIELD)
+        let base = Json::write(&json!({ "epoch": epoch, "revision": revision }));
+        Ok(Some(base.expect("a text and a number can be written")))
     }
 
     /// The record of a change, with the name of the session it comes from.
@@ -96,6 +98,10 @@ impl Connection {
         }
         record
     }
+}
+
+fn json(raw: &RawValue) -> Json {
+    Json::parse(raw.get()).expect("it was read as JSON")
 }
 
 /// Puts a change into the pipeline, waiting for room: in bytes among all connections here, in records in the emitter.

@@ -6,14 +6,10 @@ use crate::{
     server::Connection,
     sessions::LockName,
     unanswered::{Asked, PendingFate},
-    wire::{self, About, LockRequest, Refusal, Request, Welcome},
+    wire::{self, About, AnsweredBy, LockRequest, Refusal, Refused, Request, Welcome},
 };
 use futures_util::future::BoxFuture;
-use lockstep_plugin_api::{
-    names::{key_problem, tenant_problem},
-    prelude::*,
-    time,
-};
+use lockstep_plugin_api::{names::tenant_problem, prelude::*, time};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 
@@ -44,7 +40,7 @@ impl Connection {
             return Handled::Done;
         }
         match incoming.request {
-            Err(refusal) => self.refuse(refusal, id),
+            Err(refused) => self.refuse_by(refused, id),
             Ok(Request::Unknown) => Handled::Done,
             Ok(Request::Ping) => {
                 self.push(wire::pong());
@@ -65,30 +61,39 @@ impl Connection {
         if refusal.is_clients_fault() { Handled::Bad } else { Handled::Done }
     }
 
-    fn lock(&self, request: LockRequest<'_>, id: Option<&RawValue>) -> Handled {
-        let config_key = request.config_key.clone();
-        match self.to_lock_task(request, id) {
-            Ok(task) => Handled::Locking(Box::new(task)),
-            Err(refusal) => {
+    /// The same, by the message that the client waits for.
+    fn refuse_by(&self, Refused { by, refusal }: Refused, id: Option<&RawValue>) -> Handled {
+        match by {
+            AnsweredBy::Error => self.refuse(refusal, id),
+            AnsweredBy::Change(config_key) => Handled::Refused {
+                asked: Asked { event: None, id: id.map(RawValue::to_owned), config_key },
+                refusal,
+            },
+            AnsweredBy::Lock(config_key) => {
                 self.push(wire::lock_refused(refusal, About { id, config_key: config_key.as_deref() }));
                 if refusal.is_clients_fault() { Handled::Bad } else { Handled::Done }
             }
         }
     }
 
+    fn lock(&self, request: LockRequest<'_>, id: Option<&RawValue>) -> Handled {
+        let by = AnsweredBy::Lock(Some(request.config_key.clone()));
+        match self.to_lock_task(request, id) {
+            Ok(task) => Handled::Locking(Box::new(task)),
+            Err(refusal) => self.refuse_by(Refused { by, refusal }, id),
+        }
+    }
+
     fn to_lock_task(&self, request: LockRequest<'_>, id: Option<&RawValue>) -> Result<LockTask, Refusal> {
         let context = self.server.log.source().ok_or(wire::NO_LOCKS)?;
-        let config_key = request.config_key.ok_or(wire::BAD_FIELD)?;
-        if key_problem(&config_key).is_some() {
-            return Err(wire::BAD_KEY);
-        }
+        Refusal::of_key(&request.config_key).map_or(Ok(()), Err)?;
         let tenant_id = self.tenant(request.tenant_id)?;
         Ok(LockTask {
             server: self.server.clone(),
             connection: self.number,
             context,
             id: id.map(RawValue::to_owned),
-            name: LockName { config_key, tenant_id },
+            name: LockName { config_key: request.config_key, tenant_id },
             kind: request.kind,
             user_id: request.user_id.unwrap_or_else(anonymous),
             ttl_ms: request.ttl_ms,
@@ -101,7 +106,9 @@ impl Connection {
     /// The tenant of a message: the connection's own, or without one the message's.
     pub(crate) fn tenant(&self, asked: Option<String>) -> Result<Option<String>, Refusal> {
         match (&self.tenant, asked) {
-            (_, Some(asked)) if tenant_problem(&asked).is_some() => Err(wire::BAD_TENANT),
+            (_, Some(asked)) if let Some(problem) = tenant_problem(&asked) => {
+                Err(wire::BAD_TENANT.at("/tenant_id", problem))
+            }
             (Some(own), Some(asked)) if *own != asked => Err(wire::OTHER_TENANT),
             (own, asked) => Ok(asked.or_else(|| own.clone())),
         }

@@ -27,10 +27,10 @@ impl Connection {
     /// Gives the client these patterns instead of the ones it had.
     pub(crate) fn subscribe(&self, request: SubscribeRequest, id: Option<&RawValue>) -> Result<(), Refusal> {
         if request.patterns.len() > self.server.settings.max_patterns {
-            return Err(wire::TOO_MANY_PATTERNS);
+            return Err(wire::TOO_MANY_PATTERNS.at("/patterns", "has more items than `max_patterns`"));
         }
         let globs = request.patterns.iter().map(|pattern| Glob::new(pattern)).collect::<Result<_, _>>();
-        let globs = globs.map_err(|_| wire::BAD_PATTERN)?;
+        let globs = globs.map_err(|_| wire::BAD_PATTERN.at("/patterns", "has an item that is no glob"))?;
         let tenant = self.tenant(request.tenant_id.clone())?;
         let asks_for_history = request.since.is_some() || request.snapshot;
         if asks_for_history && self.server.log.history().is_none() {

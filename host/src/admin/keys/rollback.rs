@@ -177,6 +177,7 @@ impl RollbackAsked {
         Asked {
             config_key,
             new_value: value.and_then(|value| serde_json::from_str(value).ok()),
+            ops: None,
             op: value.is_none().then_some(Op::Delete),
             tenant_id,
             user_id: self.user_id,

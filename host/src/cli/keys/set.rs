@@ -5,7 +5,7 @@ use super::super::live::CommandError;
 use super::super::output::{print, print_json};
 use super::Common;
 use super::author::{Author, Authored, tell_repeat, told};
-use super::value::GivenValue;
+use super::value::{Given, GivenValue};
 use crate::admin::Client;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,10 @@ The command ends when the change is on disk, or with why it was refused. With --
 was made from: the revision that `lockstep get --json` showed. If somebody else has changed the key since, it does not \
 overwrite silently.
 
+With --ops, the change says what is done to the value that is there, or to the one of --base-revision: \
+'[5, \" world\"]' skips 5 characters of a text and inserts; '[\"pool\", \"max\", {\"r\": true, \"i\": 9}]' replaces a part \
+of JSON. What others did meanwhile stays where the key is resolved by operational_transform.
+
 Under `lockstep locks run`, the change is made by the holder of the lock.
 
 Exit codes:
@@ -30,6 +34,7 @@ Examples:
   lockstep set app.database.port 5432
   lockstep set app.database.host --string db1.example --user ann
   lockstep set app.features --file features.json --base-revision 42
+  lockstep set app.motd --ops '[5,\"!\"]' --base-revision 42
   echo '{\"dark\": true}' | lockstep set app.features --file -
 ";
 
@@ -85,6 +90,8 @@ struct Change<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     new_value: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ops: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     op: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_id: Option<&'a str>,
@@ -107,11 +114,11 @@ struct Answer {
 
 impl Set {
     pub(in crate::cli) fn run(self) -> u8 {
-        let value = match self.value.read() {
-            Ok(value) => value,
+        let given = match self.value.read() {
+            Ok(given) => given,
             Err(error) => return error.tell(),
         };
-        self.how.common.live.with_host(|client| self.how.send(client, &self.key, Some(&value)))
+        self.how.common.live.with_host(|client| self.how.send(client, &self.key, Some(&given)))
     }
 }
 
@@ -122,12 +129,18 @@ impl Delete {
 }
 
 impl How {
-    /// Without a value, the key is deleted.
-    fn send(&self, client: &Client, key: &str, value: Option<&RawValue>) -> Result<u8, CommandError> {
+    /// Without anything given, the key is deleted.
+    fn send(&self, client: &Client, key: &str, given: Option<&Given>) -> Result<u8, CommandError> {
+        let (new_value, ops, op) = match given {
+            Some(Given::Value(value)) => (Some(&**value), None, None),
+            Some(Given::Operations(ops)) => (None, Some(&**ops), None),
+            None => (None, None, Some("delete")),
+        };
         let change = Change {
             config_key: key,
-            new_value: value,
-            op: value.is_none().then_some("delete"),
+            new_value,
+            ops,
+            op,
             tenant_id: self.common.tenant.as_deref(),
             base_revision: self.base_revision,
             author: self.author.of_change(key)?,

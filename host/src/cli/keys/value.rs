@@ -1,4 +1,5 @@
-//! The value that `set` is given: JSON in the command line or in a file, or text that becomes a JSON string.
+//! What `set` is given: a value, as JSON in the command line or in a file, or as text that becomes a JSON string; or
+//! operations on the value that is there.
 
 use super::super::live::CommandError;
 use clap::Args;
@@ -19,22 +20,35 @@ pub(super) struct GivenValue {
     /// The value is the JSON in this file; `-` is standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// What is done to the value instead of a value: operations as JSON, in a file (`@FILE`), or on standard input (`-`)
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    ops: Option<String>,
+}
+
+/// What becomes of the key.
+#[derive(Debug)]
+pub(super) enum Given {
+    Value(Box<RawValue>),
+    Operations(Box<RawValue>),
 }
 
 impl GivenValue {
-    /// The value as it is sent: JSON, byte for byte as it was given.
-    pub fn read(&self) -> Result<Box<RawValue>, CommandError> {
+    /// What is sent.
+    pub fn read(&self) -> Result<Given, CommandError> {
+        match &self.ops {
+            Some(ops) => operations(ops).map(Given::Operations),
+            None => self.value().map(Given::Value),
+        }
+    }
+
+    /// The value: JSON, byte for byte as it was given.
+    fn value(&self) -> Result<Box<RawValue>, CommandError> {
         if let Some(text) = &self.string {
             let text = serde_json::value::to_raw_value(text);
             return Ok(text.expect("text can be written as JSON"));
         }
         if let Some(file) = &self.file {
-            let text = read(file).map_err(|error| {
-                CommandError::BadArgument(format!("{} cannot be read: {error}", file.display()))
-            })?;
-            return json(&text).map_err(|place| {
-                CommandError::BadArgument(format!("{} is not one JSON value ({place})", file.display()))
-            });
+            return json_in(file);
         }
         let given = self.value.as_deref().unwrap_or_default();
         json(given).map_err(|place| {
@@ -53,6 +67,24 @@ pub(in crate::cli) fn given_json(option: &str, text: &str) -> Result<Box<RawValu
             "{option} takes JSON, and this is not ({place}); for text, quote it for the shell and for JSON, as '\"text\"'"
         ))
     })
+}
+
+fn operations(given: &str) -> Result<Box<RawValue>, CommandError> {
+    match given.strip_prefix('@') {
+        Some(file) => json_in(Path::new(file)),
+        None if given == "-" => json_in(Path::new(given)),
+        None => json(given).map_err(|place| {
+            let text = format!("--ops takes operations as JSON, `@FILE` or `-`, and this is none ({place})");
+            CommandError::BadArgument(text)
+        }),
+    }
+}
+
+fn json_in(file: &Path) -> Result<Box<RawValue>, CommandError> {
+    let name = file.display();
+    let text =
+        read(file).map_err(|error| CommandError::BadArgument(format!("{name} cannot be read: {error}")))?;
+    json(&text).map_err(|place| CommandError::BadArgument(format!("{name} is not one JSON value ({place})")))
 }
 
 fn read(file: &Path) -> io::Result<String> {
@@ -74,7 +106,7 @@ mod tests {
 
     fn check(value: GivenValue, expected: Result<&str, &str>) {
         match (value.read(), expected) {
-            (Ok(found), Ok(expected)) => assert_eq!(found.get(), expected),
+            (Ok(Given::Value(found)), Ok(expected)) => assert_eq!(found.get(), expected),
             (Err(error), Err(part)) => {
                 assert!(error.is_refusal() && error.to_string().contains(part), "{error}");
             }
@@ -83,7 +115,11 @@ mod tests {
     }
 
     fn given(value: &str) -> GivenValue {
-        GivenValue { value: Some(value.to_owned()), string: None, file: None }
+        GivenValue { value: Some(value.to_owned()), ..nothing() }
+    }
+
+    fn nothing() -> GivenValue {
+        GivenValue { value: None, string: None, file: None, ops: None }
     }
 
     #[test]
@@ -107,11 +143,24 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("value.json");
         std::fs::write(&file, "[1,\n 2]\n").expect("written");
-        check(GivenValue { value: None, string: None, file: Some(file.clone()) }, Ok("[1,\n 2]"));
+        check(GivenValue { file: Some(file.clone()), ..nothing() }, Ok("[1,\n 2]"));
         std::fs::write(&file, "[1,").expect("written");
-        check(GivenValue { value: None, string: None, file: Some(file) }, Err("value.json"));
+        check(GivenValue { file: Some(file.clone()), ..nothing() }, Err("value.json"));
+        check(GivenValue { ops: Some(format!("@{}", file.display())), ..nothing() }, Err("value.json"));
         let none = folder.path().join("none");
-        check(GivenValue { value: None, string: None, file: Some(none) }, Err("cannot be read"));
-        check(GivenValue { value: None, string: Some("5".into()), file: None }, Ok(r#""5""#));
+        check(GivenValue { file: Some(none), ..nothing() }, Err("cannot be read"));
+        check(GivenValue { string: Some("5".into()), ..nothing() }, Ok(r#""5""#));
+    }
+
+    #[test]
+    fn operations_are_json_in_the_command_line_or_in_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("ops.json");
+        std::fs::write(&file, r#"[5, "x"]"#).expect("written");
+        for ops in [r#"[5, "x"]"#.to_owned(), format!("@{}", file.display())] {
+            let read = GivenValue { ops: Some(ops), ..nothing() }.read().expect("operations");
+            assert!(matches!(read, Given::Operations(ops) if ops.get() == r#"[5, "x"]"#));
+        }
+        check(GivenValue { ops: Some("hunter2".into()), ..nothing() }, Err("--ops takes"));
     }
 }

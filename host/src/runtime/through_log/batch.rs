@@ -11,7 +11,7 @@ use crate::audit::{Audit, Author};
 use crate::log::Log;
 use crate::pipeline::Step;
 use crate::store::{Commit, StoreError};
-use lockstep_plugin_api::{Json, Record, abi::Records};
+use lockstep_plugin_api::{Change, Error, Json, Record, abi::Records};
 use std::{collections::HashMap, mem, sync::Arc};
 
 /// A flight, or a piece of one, on its way into a commit.
@@ -71,6 +71,12 @@ impl Part {
     }
 }
 
+/// A change with its value. Operations that no transform has applied would be committed as a `null`.
+fn applied(change: &Change) -> Result<&Change, Error> {
+    let text = "no component of this pipeline applies `ops`: send the whole value as `new_value`";
+    if change.is_unapplied() { Err(Error::rejected("bad_message", text)) } else { Ok(change) }
+}
+
 impl<'a> Attempt<'a> {
     /// Takes in what the chain made of one part; `author` is who made its changes.
     pub fn add(
@@ -86,7 +92,7 @@ impl<'a> Attempt<'a> {
         let mut unfit: Vec<FailedRecord> = Vec::new();
         unfit.extend(part.refused.iter().map(|one| FailedRecord::new(one.record.clone(), one.error.clone())));
         for mut record in out {
-            match record.change() {
+            match record.change().and_then(applied) {
                 Ok(change) => {
                     audit.add_change(&mut self.commit, change, self.entries.len(), &author);
                     made.event_types.push(change);

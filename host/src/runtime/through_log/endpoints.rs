@@ -2,7 +2,7 @@
 //!
 //! What was read at a place is there already: its entry in the log is not given to a sink of that place.
 
-use lockstep_plugin_api::{Batch, Bytes, record::ENDPOINT_HEADER};
+use lockstep_plugin_api::{Batch, Bytes, Record, record::ENDPOINT_HEADER};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
@@ -24,8 +24,7 @@ impl Endpoints {
     /// What of a page a sink has to be given: everything but what its own place showed.
     pub fn owed(&self, index: usize, page: Batch) -> Batch {
         let Some(endpoint) = self.of(index) else { return page };
-        let is_shown =
-            |record: &&lockstep_plugin_api::Record| record.header(ENDPOINT_HEADER) == Some(&endpoint);
+        let is_shown = |record: &&Record| record.header(ENDPOINT_HEADER) == Some(&endpoint);
         if page.iter().any(|record| is_shown(&record)) {
             Batch::new(page.iter().filter(|record| !is_shown(record)).cloned().collect())
         } else {
@@ -34,10 +33,23 @@ impl Endpoints {
     }
 }
 
+/// Says of records where they were read.
+pub fn stamp(endpoint: &Bytes, records: &mut [Record]) {
+    for record in records.iter_mut().filter(|record| shows_state(record)) {
+        record.set_header(ENDPOINT_HEADER, endpoint.clone());
+    }
+}
+
+/// Whether the message shows what its key will hold. What an author did to a value, or made of one that may not be the newest
+/// any more, becomes something that nobody has seen at that place.
+fn shows_state(record: &Record) -> bool {
+    let Some(change) = record.known_change() else { return true };
+    change.dot().is_some() || (change.ops().is_none() && change.base().is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_plugin_api::Record;
 
     #[test]
     fn a_place_is_not_given_back_what_was_read_there() {
@@ -53,5 +65,22 @@ mod tests {
         assert_eq!(endpoints.owed(3, page.clone()).len(), 2);
         endpoints.set(3, "redis:c");
         assert_eq!(endpoints.owed(3, page).len(), 3);
+    }
+
+    #[test]
+    fn what_becomes_more_than_its_message_showed_is_given_back_to_its_place() {
+        let place = Bytes::from("kafka:a");
+        for (fields, is_stamped) in [
+            (r#""new_value":1"#, true),
+            (r#""ops":[1]"#, false),
+            (r#""new_value":1,"base":7"#, false),
+            (r#""new_value":1,"ops":[1],"dot":{"node":"n","seq":1}"#, true),
+        ] {
+            let json = format!(r#"{{"config_key":"k",{fields}}}"#);
+            let change = lockstep_plugin_api::Change::from_json(&Bytes::from(json)).expect("a change");
+            let mut records = [Record::from_change(change)];
+            stamp(&place, &mut records);
+            assert_eq!(records[0].header(ENDPOINT_HEADER).is_some(), is_stamped, "{fields}");
+        }
     }
 }

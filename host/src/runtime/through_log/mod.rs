@@ -26,7 +26,7 @@ mod tail;
 mod turns;
 
 pub use component_host::log_component_host;
-pub use endpoints::Endpoints;
+pub use endpoints::{Endpoints, stamp};
 pub use heartbeat::Heartbeat;
 pub use ingest::ingest;
 pub use intake::{AdminIntake, Became, ComponentIntake, Reply, admin_status};

@@ -41,6 +41,7 @@ fn d_18_what_is_not_a_change_is_refused_with_its_reason() {
         (r#"{"config_key":"app.x","newvalue":1}"#, "bad_message"),
         (r#"{"config_key":"app..x","new_value":1}"#, "bad_key"),
         (r#"{"config_key":"","new_value":1}"#, "bad_key"),
+        (&format!(r#"{{"config_key":"{}","new_value":1}}"#, "k".repeat(513)), "too_large"),
         (r#"{"config_key":"app.x","tenant_id":"a:b","new_value":1}"#, "bad_tenant"),
         (r#"{"config_key":"app.x","tenant_id":"global","new_value":1}"#, "bad_tenant"),
     ] {
@@ -50,6 +51,15 @@ fn d_18_what_is_not_a_change_is_refused_with_its_reason() {
     assert_eq!(refusal(message(Some(&large), &[])), "too_large");
     let fine = json!({"config_key": "app.x"}).to_string();
     assert_eq!(refusal(message(Some(&fine), &[("tenant_id", b"\xff")])), "bad_message");
+}
+
+/// GAP-10.
+#[test]
+fn operations_need_no_value() {
+    let mut record = change(json!({ "config_key": "app.x", "ops": [1, "x"], "base": 7 }), &[]);
+    let change = record.change().expect("a change");
+    assert!(change.is_unapplied() && change.event_id().is_some());
+    assert_eq!(change.base().map(Json::as_str), Some("7"));
 }
 
 /// KF-09.

@@ -136,6 +136,22 @@ fn mq_11_what_cannot_be_read_is_handed_over_with_its_bytes() {
     assert_eq!(code("apg/config/global/app//x", r#"{"config_key":"app..x","new_value":1}"#), "bad_key");
     let null = change(topic, r#"{"config_key":"app.x","new_value":null}"#);
     assert!(null.error().is_none(), "null is a value");
+    let long = "k".repeat(513);
+    let payload = format!(r#"{{"config_key":"{long}","new_value":1}}"#);
+    assert_eq!(code(&format!("apg/config/global/{long}"), &payload), "too_large");
+}
+
+/// GAP-10.
+#[test]
+fn operations_need_no_value_and_two_of_one_moment_are_two_changes() {
+    let name = |ops: &str| {
+        let payload = format!(r#"{{"config_key":"app.x","timestamp":"2024-01-01T12:00:00Z","ops":{ops}}}"#);
+        let mut record = change("apg/config/global/app/x", &payload);
+        let change = record.change().expect("a change");
+        assert!(change.is_unapplied(), "{ops}");
+        change.event_id().expect("a name").to_owned()
+    };
+    assert_ne!(name(r#"[1,"x"]"#), name(r#"[1,"y"]"#));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
 };
 use lockstep_plugin_api::{
     causality::Shown,
-    names::{key_problem, tenant_problem},
+    names::{check_key, tenant_problem},
     prelude::*,
     tally::Ticket,
     wire::Form,
@@ -138,9 +138,7 @@ impl JobMaker {
             _ => error,
         })?;
         let tenant = change.tenant_id().filter(|tenant| !tenant.is_empty()).map(Text::from);
-        if let Some(problem) = key_problem(change.config_key()) {
-            return Err(Error::rejected("bad_key", format!("`config_key` {problem}")));
-        }
+        check_key(change.config_key())?;
         if let Some(problem) = tenant.as_deref().and_then(tenant_problem) {
             return Err(Error::rejected("bad_tenant", format!("`tenant_id` {problem}")));
         }

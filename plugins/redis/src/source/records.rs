@@ -6,10 +6,10 @@
 use super::stream::Identity;
 use crate::entry::Entry;
 use lockstep_plugin_api::{
-    names::key_problem,
+    names::check_key,
     prelude::*,
     record::TENANT_HEADER,
-    wire::{derived_event_id, says_value},
+    wire::{check_says_something, derived_event_id},
 };
 
 /// Makes records.
@@ -82,18 +82,18 @@ impl Records {
     }
 
     fn complete(&self, record: &mut Record, found: &Found<'_>) -> Result<bool> {
-        // Without bytes it was put together from fields, of which that was one.
-        let says_value = record.raw_value().is_none_or(|value| says_value(value));
+        // Without bytes it was put together from fields, and those say something.
+        let json = record.raw_value().cloned();
         let change = record.change()?;
-        if !says_value && !change.is_deletion() {
-            return Err(bad("`new_value` is missing"));
+        json.map_or(Ok(()), |json| check_says_something(&json, change))?;
+        if found.id.is_none() && change.is_unapplied() {
+            // It is there at every start: what it says would be done again each time.
+            return Err(bad("a cell shows a value, and this one has `ops` alone"));
         }
         if found.key.is_some_and(|key| key != change.config_key()) {
             return Err(bad("`config_key` is another one than the place it was found at"));
         }
-        if let Some(problem) = key_problem(change.config_key()) {
-            return Err(Error::rejected("bad_key", format!("`config_key` {problem}")));
-        }
+        check_key(change.config_key())?;
         change.check_depth()?;
         let said = change.tenant_id().filter(|tenant| !tenant.is_empty());
         if said.is_some() && said != found.tenant {
@@ -143,14 +143,16 @@ fn bad(why: &str) -> Error {
 /// for the same value may be written there twice.
 fn event_id(change: &Change, found: &Found<'_>) -> Option<Text> {
     let time = change.timestamp_us().map(|us| us.to_string()).or_else(|| found.id.clone())?;
-    Some(derived_event_id(&[
-        found.stream.as_bytes(),
-        change.source_node().unwrap_or_default().as_bytes(),
-        time.as_bytes(),
-        change.config_key().as_bytes(),
-        change.event_type().as_bytes(),
-        change.new_value().as_str().as_bytes(),
-    ]))
+    let said = [
+        found.stream,
+        change.source_node().unwrap_or_default(),
+        &time,
+        change.config_key(),
+        change.event_type(),
+        change.new_value().as_str(),
+    ];
+    let parts: Vec<_> = said.into_iter().chain(change.ops().map(Json::as_str)).map(str::as_bytes).collect();
+    Some(derived_event_id(&parts))
 }
 
 #[cfg(test)]
@@ -216,7 +218,9 @@ mod tests {
             (r#"{"new_value":1}"#, "bad_message"),
             (r#"{"config_key":7}"#, "bad_message"),
             (r#"{"config_key":"a","newvalue":1}"#, "bad_message"),
+            (r#"{"config_key":"a","ops":null}"#, "bad_message"),
             (r#"{"config_key":"a..b","new_value":1}"#, "bad_key"),
+            (&format!(r#"{{"config_key":"{}","new_value":1}}"#, "k".repeat(513)), "too_large"),
         ] {
             let record = read(None, data).expect("a record");
             assert_eq!(record.error().and_then(Error::code), Some(code), "{data}");
@@ -255,6 +259,25 @@ mod tests {
         let same = r#"{"config_key":"k","new_value":1,"timestamp":"2024-01-01T12:00:00Z"}"#;
         assert_eq!(cell(same), Some(name(1, &timed)), "the cell of the same change is no second one");
         assert_eq!(cell(r#"{"config_key":"k","new_value":1}"#), None);
+    }
+
+    #[test]
+    fn operations_need_no_value_and_two_of_one_moment_are_two_changes() {
+        let name = |ops: &str| {
+            let time = ("timestamp", "2024-01-01T12:00:00Z");
+            let mut record =
+                records().entry(&stream(None), entry(1, &[("config_key", "k"), ("ops", ops), time]));
+            let change = record.as_mut().expect("a record").change().expect("a change");
+            assert_eq!((change.ops().map(Json::as_str), change.is_unapplied()), (Some(ops), true));
+            change.event_id().expect("a name").to_owned()
+        };
+        assert_ne!(name(r#"[1,"x"]"#), name(r#"[1,"y"]"#));
+        let data = r#"{"config_key":"k","ops":[1,"x"],"base":{"revision":7}}"#;
+        let mut record = read(None, data).expect("a record");
+        assert!(record.error().is_none(), "{:?}", record.error());
+        assert_eq!(record.change().expect("a change").base().map(Json::as_str), Some(r#"{"revision":7}"#));
+        let cell = records().cell("s", None, &"k".into(), data.into()).expect("one");
+        assert_eq!(cell.error().and_then(Error::code), Some("bad_message"), "a cell has a value");
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod keeper;
 
 use crate::{
     subscriptions::ConnectionNumber,
-    wire::{BAD_FIELD, Refusal, TOO_MANY_SESSIONS},
+    wire::{Refusal, TOO_MANY_SESSIONS},
 };
 use serde::Serialize;
 use std::{
@@ -117,7 +117,7 @@ impl Sessions {
         connection: ConnectionNumber,
     ) -> Result<(Names, bool), Refusal> {
         if secret.len() < MIN_SECRET_BYTES {
-            return Err(BAD_FIELD);
+            return Err(Refusal::of_field("/session", "is shorter than any secret of a session"));
         }
         let names = Names::of_secret(secret.to_owned());
         let mut state = self.state();

@@ -143,15 +143,22 @@ fn a_change_that_can_never_be_written_is_refused_with_its_key_and_id() {
     client.send_raw(Message::text(deep));
     let answer = client.receive();
     assert_eq!((&answer["code"], &answer["id"]), (&json!("bad_message"), &json!("7")), "{answer}");
-    for (fields, code) in [
-        (json!({"config_key": "a..b"}), "bad_key"),
-        (json!({"config_key": "a/b"}), "bad_key"),
-        (json!({"tenant_id": "a b"}), "bad_tenant"),
-        (json!({"new_value": "x".repeat(1000)}), "too_large"),
-        (json!({"base": {"epoch": "e", "revision": 1}}), "unknown_base"),
-        (json!({"base_revision": 1}), "unknown_base"),
-        (json!({"fence": {"lock": "k", "token": 1}}), "unknown_base"),
-        (json!({"timestamp": "yesterday"}), "bad_message"),
+    for (fields, code, field) in [
+        (json!({"config_key": "a..b"}), "bad_key", "/config_key"),
+        (json!({"config_key": "a/b"}), "bad_key", "/config_key"),
+        (json!({"config_key": "k".repeat(513)}), "too_large", "/config_key"),
+        (json!({"tenant_id": "a b"}), "bad_tenant", "/tenant_id"),
+        (json!({"new_value": "x".repeat(1000)}), "too_large", "/new_value"),
+        (json!({"ops": ["x".repeat(1000)]}), "too_large", "/ops"),
+        (json!({"base": {"epoch": "e", "revision": 1}}), "unknown_base", ""),
+        (json!({"base_revision": 1}), "unknown_base", ""),
+        (json!({"base_revision": "hunter2"}), "bad_message", "/base_revision"),
+        (json!({"fence": {"lock": "k", "token": 1}}), "unknown_base", ""),
+        (json!({"fence": {"lock": "hunter2"}}), "bad_message", "/fence"),
+        (json!({"ops": [1]}), "unknown_base", ""),
+        (json!({"op": "delete", "new_value": "hunter2"}), "bad_message", "/new_value"),
+        (json!({"op": "hunter2"}), "bad_message", "/op"),
+        (json!({"timestamp": "yesterday"}), "bad_message", "/timestamp"),
     ] {
         let mut message = change("app.x", 1);
         message["id"] = json!("7");
@@ -164,6 +171,9 @@ fn a_change_that_can_never_be_written_is_refused_with_its_key_and_id() {
         assert_eq!((&answer["success"], &answer["code"]), (&json!(false), &json!(code)), "{answer}");
         assert_eq!((&answer["id"], &answer["config_key"]), (&json!("7"), &message["config_key"]));
         assert!(answer["error"].is_string() && answer["retryable"] == json!(false));
+        let place = answer["details"][0]["path"].as_str().unwrap_or_default();
+        assert_eq!(place, field, "{answer}");
+        assert!(!answer.to_string().contains("hunter2"), "{answer}");
     }
     assert!(pipeline.taken.lock().expect("unpoisoned").is_empty(), "nothing of this went into the pipeline");
 }
@@ -185,6 +195,27 @@ fn locks_are_answered_as_not_available() {
                 &json!("app.x")
             )
         );
+    }
+}
+
+#[test]
+fn a_message_about_a_lock_is_answered_about_its_key_whatever_is_wrong_in_it() {
+    let pipeline = Pipeline::start(json!({}));
+    let mut client = pipeline.client();
+    for (fields, field) in [
+        (json!({"ttl_ms": "1s"}), "/ttl_ms"),
+        (json!({"ttl_ms": -1}), "/ttl_ms"),
+        (json!({"ttl_ms": 1e12}), "/ttl_ms"),
+        (json!({"metadata": [1]}), "/metadata"),
+        (json!({"id": [1]}), "/id"),
+    ] {
+        let mut message = json!({"type": "config_lock", "config_key": "app.x"});
+        message.as_object_mut().expect("an object").extend(fields.as_object().expect("fields").clone());
+        client.send(&message);
+        let answer = client.receive();
+        assert_eq!(answer["type"], "config_lock_response", "{answer}");
+        assert_eq!((&answer["code"], &answer["config_key"]), (&json!("bad_message"), &json!("app.x")));
+        assert_eq!(answer["details"][0]["path"], field, "{answer}");
     }
 }
 

@@ -219,9 +219,18 @@ fn what_the_author_had_seen_and_holds_goes_with_the_change() {
         assert_eq!(taken.base().map(|base| base.read::<Value>().expect("JSON")), base);
         assert_eq!(taken.fence().is_some(), fields.get("fence").is_some());
     }
-    let mut message = change("app.x", 1);
-    message["ops"] = json!([]);
-    client.send(&message);
-    let answer = client.receive_type("config_change_response");
-    assert_eq!((&answer["success"], &answer["code"]), (&json!(false), &json!("bad_message")), "{answer}");
+}
+
+/// GAP-10.
+#[test]
+fn what_the_author_did_goes_with_the_change_and_needs_no_value() {
+    let pipeline = LogPipeline::start(json!({}));
+    let mut client = pipeline.client();
+    client
+        .send(&json!({"type": "config_change", "config_key": "app.x", "ops": [5, "x"], "base_revision": 3}));
+    assert_eq!(client.receive_type("config_change_response")["success"], true);
+    let taken = pipeline.taken.lock().expect("unpoisoned").pop().expect("a record");
+    let taken = taken.known_change().expect("a change");
+    assert!(taken.is_unapplied() && taken.base().is_some());
+    assert_eq!(taken.ops().map(Json::as_str), Some(r#"[5,"x"]"#));
 }
