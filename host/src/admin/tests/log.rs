@@ -74,14 +74,16 @@ impl LogPipeline for StandIn {
         let arguments = RawValue::from_string(r#"{"type":"object"}"#.to_owned()).expect("JSON");
         let (name, description) = ("echo".to_owned(), "Says it again.".to_owned());
         let (pipeline, component) = ("flow".to_owned(), "lock".to_owned());
-        vec![OperationInfo { name, description, arguments, pipeline, component }]
+        vec![OperationInfo { name, description, arguments, only_reads: false, pipeline, component }]
     }
 
-    fn call(&self, operation: &str, arguments: &str, called: Called) {
+    fn call(&self, operation: &str, arguments: &str, called: Called) -> bool {
         match operation {
+            "look" => called(Ok(arguments.to_owned())),
             "echo" => called(Ok(arguments.to_owned())),
             _ => called(Err(Error::unsupported("nobody offers it"))),
         }
+        operation == "look"
     }
 }
 
