@@ -11,6 +11,7 @@ use crate::{
     error::{Error, Result},
     log::{EntryAt, LogPosition, Replay, Replayed},
     metrics::{Counter, Gauge, Histogram},
+    paths,
     record::Record,
     state::State,
 };
@@ -86,9 +87,10 @@ impl Context {
         &self.parts.node_id
     }
 
-    /// A path of the configuration: relative ones start at the folder of the pipeline's file.
+    /// A path of the configuration: relative ones start at the folder of the pipeline's file. It is as people read it,
+    /// without a `.` that says nothing.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
-        Path::new(self.parts.base_dir.as_str()).join(path)
+        paths::from_folder(Path::new(self.parts.base_dir.as_str()), path.as_ref())
     }
 
     /// The place in `lane` up to which everything had been written when this source was started; `None` at the first

@@ -34,6 +34,7 @@ pub mod config;
 pub mod glob;
 pub mod keys;
 pub mod key_material;
+mod paths;
 pub mod names;
 pub mod backoff;
 pub mod time;

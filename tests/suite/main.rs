@@ -12,6 +12,7 @@ mod redis_once;
 mod redis_locks;
 mod cli;
 mod commands;
+mod refusals;
 mod history;
 mod operational_transform;
 mod authored_operations;

@@ -87,6 +87,11 @@ impl Asked {
         Ok(is_done)
     }
 
+    /// What was asked changes nothing after all: it leaves no entry, as every request that only reads.
+    pub fn only_reads(&self) {
+        self.is_told();
+    }
+
     /// What was asked has an entry of its own kind.
     pub fn is_told(&self) {
         self.lock().is_told = true;

@@ -17,6 +17,7 @@ use lockstep_plugin_api::time;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 /// How many entries are listed unless asked otherwise, and at most.
@@ -32,7 +33,7 @@ pub(super) struct ListAsked {
     event_type: Option<String>,
     since: Option<String>,
     before: Option<u64>,
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 /// Some entries, the newest first.
@@ -79,7 +80,7 @@ pub(super) async fn list(
 ) -> Result<Json<AuditList>, Refusal> {
     let asked = asked(query)?;
     let filter = asked.filter()?;
-    let limit = asked.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let limit = asked.limit.map_or(LIMIT, NonZeroUsize::get).min(MAX_LIMIT);
     apart(move || Ok(Json(audit_list(&host.store, &filter, limit)?))).await
 }
 

@@ -13,6 +13,7 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tracing::info;
 
@@ -41,7 +42,7 @@ pub struct Filter {
     pub after: u64,
     /// At most so many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
+    pub limit: Option<NonZeroUsize>,
 }
 
 /// Some dead letters, without their records.
@@ -54,7 +55,7 @@ pub struct Page {
 
 /// The dead letters that a filter lets pass.
 pub fn page(letters: &DeadLetters, filter: &Filter) -> Result<Page, StoreError> {
-    let limit = filter.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let limit = filter.limit.map_or(LIMIT, NonZeroUsize::get).min(MAX_LIMIT);
     let mut page = Page { dead_letters: Vec::new(), next: None };
     let mut after = filter.after;
     for _ in 0..MAX_READ / READ {

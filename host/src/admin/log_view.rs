@@ -31,8 +31,8 @@ pub trait LogPipeline: Send + Sync {
     /// What its components offer to be called by name.
     fn operations(&self) -> Vec<OperationInfo>;
 
-    /// Starts an operation with arguments that are JSON. Never waits.
-    fn call(&self, operation: &str, arguments: &str, called: Called);
+    /// Starts an operation with arguments that are JSON, and tells whether it only reads. Never waits.
+    fn call(&self, operation: &str, arguments: &str, called: Called) -> bool;
 }
 
 impl LogView {
@@ -65,8 +65,8 @@ impl LogPipeline for ThroughLog {
         self.operations.list()
     }
 
-    fn call(&self, operation: &str, arguments: &str, called: Called) {
-        self.operations.call(operation, arguments, called);
+    fn call(&self, operation: &str, arguments: &str, called: Called) -> bool {
+        self.operations.call(operation, arguments, called)
     }
 }
 

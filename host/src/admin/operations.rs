@@ -38,7 +38,9 @@ pub(super) async fn call(
     describe(&act, &named);
     let pipeline = host.log_pipeline()?;
     let (tell, told) = oneshot::channel();
-    pipeline.call(&name, arguments, Box::new(|answer| drop(tell.send(answer))));
+    if pipeline.call(&name, arguments, Box::new(|answer| drop(tell.send(answer)))) {
+        act.only_reads();
+    }
     let answer = told.await.map_err(|_| Refusal::unavailable("the component is gone"))?;
     let answer = answer.map_err(|error| Refusal::from(&error))?;
     Ok(([(CONTENT_TYPE, "application/json")], answer).into_response())

@@ -1,11 +1,12 @@
 //! The running host that a command talks to: found by its data folder or by its address, and what goes wrong with it.
 
 use super::flags::Place;
-use super::output::{complain, refuse};
+use super::output::{refuse, without_control};
+use super::problem::{self, BAD_ARGUMENT, Problem};
 use super::{FAILED, REFUSED};
 use crate::admin::{self, Client, ClientError};
 use crate::config::HostSettings;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use clap::Args;
 use serde_json::Value;
 use std::fs;
@@ -46,6 +47,9 @@ pub(super) enum CommandError {
     /// Nothing was asked of a host: what was given cannot be meant.
     #[error("{0}")]
     BadArgument(String),
+    /// No host runs on the data folder, and it could not be read without one.
+    #[error(transparent)]
+    Store(StoreError),
     /// The host was asked, and it did not work out.
     #[error("{0}")]
     Failed(String),
@@ -122,14 +126,28 @@ fn kept_token(data_dir: &Path) -> Option<String> {
 impl CommandError {
     /// Says it, with what to do; gives how to exit.
     pub fn tell(&self) -> u8 {
-        complain(self);
+        problem::tell(self, &self.problem());
         self.help().into_iter().for_each(|help| eprintln!("help: {help}"));
         if self.is_refusal() { REFUSED } else { FAILED }
+    }
+
+    /// The same for programs.
+    pub fn problem(&self) -> Problem<'_> {
+        match self {
+            Self::NoHost(_) => Problem::of("no_host", self),
+            Self::Unreachable(_) => Problem::of("unreachable", self),
+            Self::NotChained(_) => Problem::of("not_chained", self),
+            Self::BadArgument(text) => Problem::plain(BAD_ARGUMENT, text),
+            Self::Store(error) => Problem::of_store(error),
+            Self::Failed(text) => Problem::plain("failed", text),
+            Self::Client(error) => Problem::of_client(error),
+        }
     }
 
     /// Whether nothing was begun.
     pub fn is_refusal(&self) -> bool {
         match self {
+            Self::Store(error) => problem::is_left_alone(error),
             Self::NoHost(_) | Self::Unreachable(_) | Self::NotChained(_) | Self::BadArgument(_) => true,
             Self::Client(error) => {
                 !matches!(error, ClientError::Refused { .. } | ClientError::Unanswered { .. })
@@ -143,7 +161,6 @@ impl CommandError {
         let Self::Client(ClientError::Refused { code, details, .. }) = self else { return Vec::new() };
         let help = match code.as_str() {
             "locked" => return vec![locked(details)],
-            "invalid_value" | "bad_message" => return reasons(details),
             "stale_fence" => "the lock was lost in between; acquire it again, then read and change once more",
             "conflict" if details["status"].is_string() => return vec![decided(details)],
             "conflict" => {
@@ -158,7 +175,7 @@ impl CommandError {
             "unauthenticated" => {
                 "set LOCKSTEP_ADMIN_TOKEN to what is in `admin.token` of that host's data folder"
             }
-            _ => return Vec::new(),
+            _ => return reasons(details),
         };
         vec![help.to_owned()]
     }
@@ -190,11 +207,15 @@ fn decided(details: &Value) -> String {
     }
 }
 
-/// `[{path, reason}]` as the contract has it.
+/// `[{path, reason}]` as the contract has it. What is refused is told by its place, if it is not the whole.
 fn reasons(details: &Value) -> Vec<String> {
     let reason = |detail: &Value| {
-        let path = detail["path"].as_str().filter(|path| !path.is_empty()).unwrap_or("the value");
-        Some(format!("{path} {}", detail["reason"].as_str()?))
+        let place = match detail["path"].as_str() {
+            None => "it",
+            Some("") => "the value",
+            Some(path) => path,
+        };
+        Some(without_control(&format!("{place} {}", detail["reason"].as_str()?)))
     };
     details.as_array().into_iter().flatten().filter_map(reason).collect()
 }
@@ -277,6 +298,10 @@ mod tests {
         let details =
             json!([{ "path": "", "reason": "is a string" }, { "path": "/a", "reason": "is missing" }]);
         assert_eq!(refused("invalid_value", details).help(), ["the value is a string", "/a is missing"]);
+        let named = json!([{ "path": "/config_key", "reason": "is empty" }, { "reason": "has a /" }]);
+        for code in ["bad_key", "bad_tenant", "bad_message", "a_plugins_own"] {
+            assert_eq!(refused(code, named.clone()).help(), ["/config_key is empty", "it has a /"], "{code}");
+        }
         assert!(!refused("locked", Value::Null).is_refusal());
         for (details, part) in [
             (json!({ "status": "superseded", "superseded_by": "5f1c" }), "conflicts show 5f1c"),

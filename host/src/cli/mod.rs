@@ -4,6 +4,7 @@
 
 mod flags;
 mod output;
+mod problem;
 mod table;
 mod live;
 mod ask;
@@ -25,7 +26,7 @@ mod completions;
 #[cfg(test)]
 mod tests;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Everything was done.
@@ -40,6 +41,11 @@ Exit codes:
   0  done
   1  failed while running
   2  refused before anything was started; what is wrong, and where, is on stderr
+
+JSON:
+  With --json, results are JSON on stdout. A command that has none, because something was refused or failed, prints \
+{\"error\": {\"code\", \"message\", \"details\"}} there, in one line, and exits as it does without; `details` is left out where there \
+are none. `run` logs JSON instead.
 
 Settings:
   Defaults, then `lockstep.yaml`, then `LOCKSTEP_...` variables, then flags; the last one wins.
@@ -115,7 +121,14 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let exit = match Cli::parse().command {
+    let matches = Cli::command()
+        .try_get_matches()
+        .unwrap_or_else(|error| problem::refuse_arguments(&error, std::env::args_os()));
+    if problem::asks_for_json(&matches) {
+        problem::tell_a_program();
+    }
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let exit = match cli.command {
         Command::Run(command) => command.run(),
         Command::Validate(command) => command.run(),
         Command::Plugins(command) => command.run(),

@@ -1,6 +1,6 @@
 //! Results to stdout, complaints to stderr, colour for people who want it.
 
-use super::{DONE, FAILED, REFUSED};
+use super::{DONE, FAILED, REFUSED, problem};
 use crate::config::Diagnostics;
 use serde::Serialize;
 use std::error::Error;
@@ -102,6 +102,7 @@ pub(super) fn complain(error: &dyn Error) {
 /// Says what was refused and where.
 pub(super) fn refuse(problems: &Diagnostics) -> u8 {
     tell(problems);
+    problem::tell_refused(problems);
     REFUSED
 }
 

@@ -65,6 +65,13 @@ impl Log {
         })
     }
 
+    /// When an entry was committed, in microseconds since 1970, by the clock of this host; `None` if it is not there any more.
+    pub fn committed_at(&self, revision: u64) -> Result<Option<i64>, StoreError> {
+        let Some(entry) = self.shared().store.entry(revision)? else { return Ok(None) };
+        let head = Head::read(entry.value()).ok_or_else(|| self.shared().damaged())?;
+        Ok(Some(head.committed_at_us))
+    }
+
     fn newest_that(
         &self,
         tenant: Option<&str>,

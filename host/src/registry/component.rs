@@ -289,6 +289,11 @@ impl Operation {
         self.0.is_of_plugin
     }
 
+    /// Whether it changes nothing, whatever its arguments are.
+    pub fn only_reads(&self) -> bool {
+        self.0.only_reads
+    }
+
     /// The JSON Schema of the arguments, as text.
     pub fn arguments(&self) -> &str {
         &self.0.arguments

@@ -149,6 +149,8 @@ pub struct OperationParts {
     pub arguments: RString,
     /// Whether every component of the plugin offers the same.
     pub is_of_plugin: bool,
+    /// Whether it changes nothing, whatever its arguments are.
+    pub only_reads: bool,
     pub task: OperationBox,
 }
 

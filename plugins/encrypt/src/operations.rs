@@ -89,7 +89,7 @@ pub fn join(member: &Arc<Member>) {
 pub fn offered() -> Operations {
     Operations::new()
         .of_plugin()
-        .add(
+        .add_reading(
             "encrypt.status",
             "Tells which keys every `encrypt` and `decrypt` of this host has, and how many values they sealed and opened.",
             |_, _: Nothing| async { Ok(Answer { components: members().iter().map(|one| one.status()).collect() }) },

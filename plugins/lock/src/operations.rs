@@ -29,12 +29,12 @@ pub fn operations(leases: &Asking, default_ttl: Duration) -> Operations {
             "Gives a lock back once; answers whether it is free, and how often the session still has it.",
             asking(leases, |_, release: Release| release.request()),
         )
-        .add(
+        .add_reading(
             "lock.info",
             "Tells who holds a lock; answers the lease, or null if nobody does.",
             asking(leases, |_, info: Info| info.request()),
         )
-        .add(
+        .add_reading(
             "lock.list",
             "Lists the leases in force: of one tenant, of none, or, for operators, of all.",
             asking(leases, |caller, list: List| list.request(caller)),

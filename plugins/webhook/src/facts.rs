@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here is a value of the configuration, so a message of facts alone tells nobody one.
 
-use crate::events::CONFLICT_DETECTED;
+use crate::events::{CONFLICT_DETECTED, CONFLICT_RESOLVED};
 use lockstep_plugin_api::{prelude::*, time};
 use serde_json::{Map, Value};
 
@@ -34,6 +34,19 @@ impl<'a> Facts<'a> {
 
     fn number(&self, name: &str) -> Option<u64> {
         self.metadata.get(name).and_then(Value::as_u64)
+    }
+
+    fn length(&self, name: &str) -> Option<u64> {
+        let n = self.metadata.get(name).and_then(Value::as_array)?.len();
+        u64::try_from(n).ok().filter(|n| *n > 0)
+    }
+
+    /// How many changes stood, or stand, against each other. Of a conflict that is resolved, `siblings` are those that
+    /// stand now.
+    fn n_competing(&self) -> Option<u64> {
+        let is_over = self.change.event_type() == CONFLICT_RESOLVED;
+        let others = if is_over { self.length("discarded_changes") } else { self.number("siblings") };
+        self.length("competing_changes").or(others)
     }
 
     fn is(&self, name: &str) -> bool {
@@ -107,19 +120,21 @@ impl<'a> Facts<'a> {
     pub(crate) fn named(&self) -> Vec<(&'static str, String)> {
         let change = self.change;
         let places = self.places();
+        // A conflict waits for its decision without end: what expires is its record elsewhere.
+        let until = self.text("expires_at").filter(|_| !self.is_about_conflict());
         let owned = |text: Option<&str>| text.map(str::to_owned);
         [
             ("Key", Some(change.config_key().to_owned())),
             ("Tenant", owned(change.tenant_id())),
             ("Conflict", owned(self.conflict_id())),
             ("Strategy", owned(self.text("resolution_method"))),
-            ("Competing changes", self.number("siblings").map(|n| n.to_string())),
+            ("Competing changes", self.n_competing().map(|n| n.to_string())),
             ("In conflict at", (!places.is_empty()).then(|| places.join(", "))),
             ("Open since", owned(self.text("open_since"))),
             ("Assigned to", owned(self.text("assigned_to"))),
             ("User", owned(change.user_id())),
             ("Reason", owned(self.text("reason"))),
-            (if self.is_about_conflict() { "Decide by" } else { "Until" }, owned(self.text("expires_at"))),
+            ("Until", owned(until)),
             ("Node", owned(change.source_node())),
             ("Revision", change.revision().map(|revision| revision.to_string())),
         ]
@@ -200,6 +215,34 @@ mod tests {
         );
         assert!(!format!("{:?}", facts.named()).contains("hunter2"));
         assert!(facts.named().contains(&("In conflict at", "/port".to_owned())));
+    }
+
+    #[test]
+    fn a_conflict_has_as_many_changes_as_stood_against_each_other_and_no_end() {
+        let named = |event_type: &str, metadata: Value| {
+            let mut change = Change::new("app.x", Json::null());
+            change.set_event_type(event_type);
+            change.set_metadata(Some(Json::write(&metadata).expect("JSON")));
+            let named = Facts::new(&change, "id").named();
+            named.into_iter().map(|(name, text)| format!("{name}: {text}")).collect::<Vec<_>>()
+        };
+        let three = json!([{ "event_id": "e1" }, { "event_id": "e2" }, { "event_id": "e3" }]);
+        let decided = json!({ "siblings": 1, "competing_changes": three, "discarded_changes": ["e1", "e2", "e3"],
+            "expires_at": "2026-02-07T12:00:00Z" });
+        let resolved = named("conflict_resolved", decided.clone());
+        assert_eq!(resolved, ["Key: app.x", "Competing changes: 3"]);
+        let covered = named("conflict_resolved", json!({ "siblings": 1, "discarded_changes": ["e1", "e2"] }));
+        assert!(covered.contains(&"Competing changes: 2".to_owned()), "{covered:?}");
+        let detected = named(
+            "conflict_detected",
+            json!({ "siblings": 3, "discarded_changes": ["e1", "e2"],
+            "expires_at": "2026-02-07T12:00:00Z" }),
+        );
+        assert_eq!(detected, ["Key: app.x", "Competing changes: 3"]);
+        let locked = named("config_locked", json!({ "expires_at": "2026-02-07T12:00:00Z" }));
+        assert_eq!(locked, ["Key: app.x", "Until: 2026-02-07T12:00:00Z"]);
+        let bare = named("conflict_resolved", json!({ "siblings": 1 }));
+        assert_eq!(bare, ["Key: app.x"], "nobody said how many there were");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::super::HostView;
 use super::super::answer::{Refusal, apart};
 use super::super::log_view::check_names;
-use super::{LIMIT, MAX_LIMIT, READ, asked, text};
+use super::{LIMIT, MAX_LIMIT, READ, asked, committed};
 use crate::log::Before;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -11,6 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 /// Bytes of one answer after which no further change is added to it.
@@ -21,7 +22,7 @@ const MAX_BYTES: usize = 4 << 20;
 pub(in crate::admin) struct HistoryAsked {
     tenant: Option<String>,
     before: Option<u64>,
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 /// Values stay as they were written.
@@ -46,13 +47,13 @@ pub(in crate::admin) async fn history(
     check_names(asked.tenant.as_deref(), &key)?;
     apart(move || {
         let (log, tenant) = (&host.log.log, asked.tenant.as_deref());
-        let limit = asked.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+        let limit = asked.limit.map_or(LIMIT, NonZeroUsize::get).min(MAX_LIMIT);
         let (mut changes, mut n_bytes, mut next) = (Vec::new(), 0, asked.before);
         let before = loop {
             let read = log.history(tenant, &key, next, READ.min(limit - changes.len()))?;
             for record in &read.records {
                 next = record.known_change().and_then(|change| change.revision());
-                let change = text(record);
+                let change = committed(log, record)?;
                 n_bytes += change.len();
                 changes.extend(RawValue::from_string(change));
             }

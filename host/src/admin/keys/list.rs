@@ -9,6 +9,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 #[derive(Debug, Default, Deserialize)]
@@ -18,7 +19,7 @@ pub(in crate::admin) struct KeysAsked {
     #[serde(default)]
     prefix: String,
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 pub(in crate::admin) async fn list(
@@ -28,7 +29,7 @@ pub(in crate::admin) async fn list(
     let asked = asked(query)?;
     check_tenant(asked.tenant.as_deref())?;
     apart(move || {
-        let limit = asked.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+        let limit = asked.limit.map_or(LIMIT, NonZeroUsize::get).min(MAX_LIMIT);
         let log = &host.log.log;
         let found = log.keys(asked.tenant.as_deref(), &asked.prefix, asked.after.as_deref(), limit)?;
         let next = found.last().filter(|_| found.len() == limit).map(|(key, _)| key.clone());

@@ -5,7 +5,7 @@ use super::super::answer::{Refusal, apart};
 use super::super::log_view::check_names;
 use super::moment::Moment;
 use super::version::{Version, Versions};
-use super::{asked, text};
+use super::{asked, committed};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
@@ -20,7 +20,7 @@ pub(in crate::admin) struct ShowAsked {
     at: Option<Moment>,
 }
 
-/// As it lies in the log.
+/// As it lies in the log, and when it was committed.
 pub(in crate::admin) async fn show(
     State(host): State<Arc<HostView>>,
     Path(key): Path<String>,
@@ -33,7 +33,8 @@ pub(in crate::admin) async fn show(
         let version = at.map_or_else(|| versions.newest(), |at| versions.at(&at))?;
         match &version.record {
             Some(record) if version.value.is_some() => {
-                Ok(([(CONTENT_TYPE, "application/json")], text(record)).into_response())
+                let text = committed(versions.log, record)?;
+                Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
             }
             _ => Err(no_value(&key, &version)),
         }

@@ -31,6 +31,7 @@ fn who_did_what_over_the_socket_is_the_user_that_the_system_names() {
     assert!(client.delete("/v1/dead-letters/9").is_err(), "there is none");
     let arguments = r#"{"config_key":"app.x","user_id":"ann","reason":"canary","ttl_ms":5}"#;
     client.post_json("/v1/operations/echo", arguments).expect("done");
+    client.post_json("/v1/operations/look", arguments).expect("it only reads, so there is nothing to tell");
     assert!(client.post_json("/v1/operations/none", "{}").is_err());
     let locked = r#"{"config_key":"app.locked","new_value":"canary","user_id":"bob","tenant_id":"acme"}"#;
     assert!(client.post_json("/v1/changes", locked).is_err());

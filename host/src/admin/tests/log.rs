@@ -74,14 +74,16 @@ impl LogPipeline for StandIn {
         let arguments = RawValue::from_string(r#"{"type":"object"}"#.to_owned()).expect("JSON");
         let (name, description) = ("echo".to_owned(), "Says it again.".to_owned());
         let (pipeline, component) = ("flow".to_owned(), "lock".to_owned());
-        vec![OperationInfo { name, description, arguments, pipeline, component }]
+        vec![OperationInfo { name, description, arguments, only_reads: false, pipeline, component }]
     }
 
-    fn call(&self, operation: &str, arguments: &str, called: Called) {
+    fn call(&self, operation: &str, arguments: &str, called: Called) -> bool {
         match operation {
+            "look" => called(Ok(arguments.to_owned())),
             "echo" => called(Ok(arguments.to_owned())),
             _ => called(Err(Error::unsupported("nobody offers it"))),
         }
+        operation == "look"
     }
 }
 
@@ -190,6 +192,38 @@ fn keys_are_listed_and_shown_with_their_history() {
     }
     assert_eq!(refused(&served, "/v1/keys?tenant=global", "").1, "bad_tenant");
     assert_eq!(refused(&served, "/v1/keys?limits=1", "").1, "bad_message");
+}
+
+#[test]
+fn none_is_no_number_of_things_to_list() {
+    let served = serve("off");
+    set(&served.socket(), "app.a", &json!(1));
+    for path in ["/v1/keys", "/v1/keys/app.a/history", "/v1/audit", "/v1/dead-letters"] {
+        assert_eq!(refused(&served, &format!("{path}?limit=0"), "").1, "bad_message", "{path}");
+        assert!(served.socket().get(&format!("{path}?limit=100000")).is_ok(), "{path}");
+    }
+}
+
+#[test]
+fn a_change_says_when_it_was_committed_whatever_its_author_says() {
+    let served = serve("off");
+    let mut change = lockstep_plugin_api::Change::new("app.a", Json::parse("1.10").expect("JSON"));
+    change.set_timestamp_us(Some(1_000_000));
+    let record = Record::from_change(change);
+    let (tell, told) = std::sync::mpsc::channel();
+    served.log.submit(Commit::default(), vec![record], move |done| drop(tell.send(done.map(drop))));
+    told.recv().expect("an answer").expect("committed");
+    let now_us = lockstep_plugin_api::time::now_us();
+    let history = served.socket().get("/v1/keys/app.a/history").expect("history");
+    let shown = served.socket().get("/v1/keys/app.a").expect("a change");
+    for change in [&history["changes"][0], &shown] {
+        assert_eq!(change["timestamp"], "1970-01-01T00:00:01.000000Z", "{change}");
+        let at = change["committed_at"].as_str().expect("a time");
+        let at_us = lockstep_plugin_api::time::parse_us(at).expect("a time");
+        assert!((now_us - 60_000_000..=now_us).contains(&at_us), "{at}");
+        let then = served.socket().get(&format!("/v1/keys/app.a?at={at}")).expect("it was there by then");
+        assert_eq!(then["revision"], 1);
+    }
 }
 
 #[test]

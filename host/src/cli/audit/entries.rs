@@ -6,7 +6,7 @@ use crate::admin::{AuditLines, AuditList, Client, audit_list};
 use crate::audit::{Filter, is_chained};
 use crate::config::HostSettings;
 use crate::host::store_options;
-use crate::store::{Link, Store, StoreError};
+use crate::store::{Link, Store};
 use lockstep_plugin_api::glob::Glob;
 use lockstep_plugin_api::time;
 use std::io;
@@ -30,10 +30,6 @@ pub(super) struct Wanted {
 /// Lines of an answer, as they come.
 pub(super) type Lines = Box<dyn Iterator<Item = io::Result<String>>>;
 
-fn failed(error: StoreError) -> CommandError {
-    CommandError::Failed(error.to_string())
-}
-
 impl Entries {
     pub fn open(live: &Live, settings: &HostSettings) -> Result<Self, CommandError> {
         if live.address().is_some() {
@@ -46,8 +42,8 @@ impl Entries {
             return Err(CommandError::NoHost(settings.data_dir.clone()));
         }
         let options = store_options(settings).as_it_is();
-        let store = Store::open(&settings.data_dir, options).map_err(failed)?;
-        match is_chained(&store).map_err(failed)? {
+        let store = Store::open(&settings.data_dir, options).map_err(CommandError::Store)?;
+        match is_chained(&store).map_err(CommandError::Store)? {
             true => Ok(Self::Stored(store)),
             false => Err(CommandError::NotChained(settings.data_dir.clone())),
         }
@@ -67,7 +63,7 @@ impl Entries {
                 let (key, event_type) = (key.clone(), event_type.clone());
                 let (tenant, since_us) = (tenant.clone(), *since_us);
                 let filter = Filter { key, tenant, event_type, since_us, before };
-                audit_list(store, &filter, limit).map_err(failed)
+                audit_list(store, &filter, limit).map_err(CommandError::Store)
             }
         }
     }

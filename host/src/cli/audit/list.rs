@@ -1,5 +1,6 @@
 //! `lockstep audit list`.
 
+use super::super::flags::{count, tenant};
 use super::super::live::{CommandError, Live};
 use super::super::output::{print, print_json, without_control};
 use super::super::table::Table;
@@ -18,7 +19,7 @@ pub(super) struct List {
     #[arg(long, value_name = "GLOB", value_parser = glob)]
     key: Option<Glob>,
     /// Only those about this tenant's configuration
-    #[arg(long, value_name = "TENANT")]
+    #[arg(long, value_name = "TENANT", value_parser = tenant)]
     tenant: Option<String>,
     /// Only those of this type, or of the types that this glob matches: `config_*`, `lock_*`, `admin_*`
     #[arg(long = "type", value_name = "GLOB", value_parser = glob)]
@@ -30,7 +31,7 @@ pub(super) struct List {
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
     /// At most so many
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = count)]
     limit: usize,
     /// Print `{entries: [{id, time, hash, entry}], next}`
     #[arg(long)]
@@ -99,13 +100,12 @@ fn table(entries: &[AuditShown]) -> Table {
     for shown in entries {
         let entry: Value = serde_json::from_str(shown.entry.get()).unwrap_or_default();
         let text = |name: &str| plain(&entry[name]);
-        let key = text("config_key").or_else(|| text("target"));
         table.row([
             shown.id.to_string(),
             shown.time.clone(),
             text("event_type").unwrap_or_else(|| "-".to_owned()),
             text("tenant_id").unwrap_or_else(|| "-".to_owned()),
-            key.unwrap_or_else(|| "-".to_owned()),
+            text("config_key").unwrap_or_else(|| "-".to_owned()),
             who(&entry),
             what(&entry),
         ]);
@@ -123,21 +123,22 @@ fn who(entry: &Value) -> String {
     }
 }
 
-/// What else tells entries of a type apart; `--json` has all of it.
+/// What else tells entries of a type apart, without saying the key again; `--json` has all of it.
 fn what(entry: &Value) -> String {
     const FIELDS: [&str; 9] = [
+        "target",
         "revision",
         "token",
         "resolution_method",
         "resolved_value",
         "reason",
-        "target",
         "pipeline",
         "outcome",
         "code",
     ];
+    let is_key = |name: &&&str| **name == "target" && entry["target"] == entry["config_key"];
     let field = |name: &&str| Some(format!("{name}={}", plain(&entry[*name])?));
-    FIELDS.iter().filter_map(field).collect::<Vec<_>>().join(" ")
+    FIELDS.iter().filter(|name| !is_key(name)).filter_map(field).collect::<Vec<_>>().join(" ")
 }
 
 fn plain(value: &Value) -> Option<String> {
@@ -159,6 +160,21 @@ mod tests {
         let ago = time::now_us() - since("10m").expect("a while ago");
         assert!((599_000_000..660_000_000).contains(&ago), "{ago}");
         assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn what_is_called_is_no_key_and_a_key_is_told_once() {
+        let shown = |entry: Value| {
+            let entry = serde_json::value::to_raw_value(&entry).expect("JSON");
+            let (id, time, hash) = (1, "T".to_owned(), String::new());
+            let table = table(&[AuditShown { id, time, hash, entry }]).to_string();
+            table.lines().last().expect("a row").split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let act = |target: &str, key: Option<&str>| json!({ "event_type": "E", "target": target, "config_key": key, "outcome": "done" });
+        assert_eq!(shown(act("encrypt.rotate", None)), "1 T E - - - target=encrypt.rotate outcome=done");
+        let acquired = shown(act("lock.acquire", Some("app.x")));
+        assert_eq!(acquired, "1 T E - app.x - target=lock.acquire outcome=done");
+        assert_eq!(shown(act("app.x", Some("app.x"))), "1 T E - app.x - outcome=done");
     }
 
     #[test]

@@ -28,7 +28,8 @@ host runs on the data folder, it reads the folder itself, and chains and gives u
 Exit codes:
   0  done; for verify: the chain is whole, and has the head that was given
   1  for verify: the chain is broken, and stderr says where; else: the host or the store could not answer
-  2  there is no host and no data folder to ask, or the settings or arguments are refused
+  2  there is no host and no data folder to ask, the folder does not open with the keys of the settings (so that nothing is \
+known of the chain), or the settings or arguments are refused
   3  for verify: it could not be told, for the audit could not be read to its end, the head that was given is older than \
 what is kept, or entries between two files are in neither
 

@@ -1,6 +1,7 @@
 //! `lockstep conflicts list`: page after page, as the host gives them.
 
 use super::super::DONE;
+use super::super::flags::{Tenants, count};
 use super::super::live::CommandError;
 use super::super::output::{print, print_json};
 use super::{CONFLICTS, Common, shown};
@@ -12,14 +13,26 @@ use serde_json::value::RawValue;
 /// How many are asked for at once.
 const PAGE: usize = 200;
 
+pub(super) const HELP: &str = "\
+CHANGES is how many stand against each other, SINCE when the key first had a conflict that nobody has decided yet. With \
+--json, `next` is where to go on: give it as --after, with the same flags.
+
+Exit codes:
+  0  printed, or there are none
+  1  no component of the host keeps conflicts, or the host could not answer
+  2  there is no host to ask, an argument cannot be meant, or the settings are refused
+
+Examples:
+  lockstep conflicts list --all-tenants
+  lockstep conflicts list --pattern 'app.*' --assigned-to ann
+  lockstep conflicts list --status resolved --limit 100 --json
+  lockstep conflicts list --limit 100 --after 7000612e78 --json
+";
+
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Whose configuration; without it, the configuration without a tenant
-    #[arg(long, value_name = "TENANT", env = "LOCKSTEP_TENANT", hide_env_values = true)]
-    tenant: Option<String>,
-    /// The conflicts of every tenant
-    #[arg(long, conflicts_with = "tenant")]
-    all_tenants: bool,
+    #[command(flatten)]
+    tenants: Tenants,
     /// Only keys that match this glob
     #[arg(long, value_name = "GLOB")]
     pattern: Option<String>,
@@ -30,8 +43,11 @@ pub(super) struct List {
     #[arg(long, value_name = "WHO")]
     assigned_to: Option<String>,
     /// At most so many
-    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = count)]
     limit: usize,
+    /// Only those after this place, to go on from an earlier list of the same: its `next`
+    #[arg(long, value_name = "NEXT")]
+    after: Option<String>,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -69,9 +85,11 @@ struct Page {
 
 impl List {
     pub(super) fn list(&self, client: &Client) -> Result<u8, CommandError> {
-        let mut all = Page::default();
+        let tenant = self.tenants.named()?;
+        let mut all = Page { conflicts: Vec::new(), next: self.after.clone() };
         while all.conflicts.len() < self.limit {
-            let page = self.page(client, self.limit - all.conflicts.len(), all.next.as_deref())?;
+            let limit = self.limit - all.conflicts.len();
+            let page = self.page(client, tenant.as_deref(), limit, all.next.as_deref())?;
             all.conflicts.extend(page.conflicts);
             all.next = page.next;
             if all.next.is_none() {
@@ -86,17 +104,23 @@ impl List {
             return Ok(DONE);
         }
         let exit = print(&shown::table(&all.conflicts));
-        if all.next.is_some() {
-            eprintln!("there may be more: --limit");
+        if let Some(next) = all.next {
+            eprintln!("there may be more: --after {next}");
         }
         Ok(exit)
     }
 
-    fn page(&self, client: &Client, limit: usize, after: Option<&str>) -> Result<Page, CommandError> {
+    fn page(
+        &self,
+        client: &Client,
+        tenant: Option<&str>,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<Page, CommandError> {
         CONFLICTS
             .ask(client, "list")?
-            .with("tenant_id", self.tenant.clone())
-            .with("all_tenants", self.all_tenants.then_some(true))
+            .with("tenant_id", tenant)
+            .with("all_tenants", self.tenants.all_tenants.then_some(true))
             .with("pattern", self.pattern.clone())
             .with("status", Some(self.status.name()))
             .with("assigned_to", self.assigned_to.clone())

@@ -29,13 +29,12 @@ told: at once, every day, and urgently after 6 days. What is not decided is kept
 A conflict has the same id on every host. If another change comes before somebody has decided, there is another conflict \
 with another id, and the old one says `superseded`.
 
-A decision is a change of the key, made by whoever decides: it goes through every transform, and is refused if exactly \
-that conflict does not stand any more.
-
   lockstep conflicts list                    what waits
   lockstep conflicts show ID                 who wants what
   lockstep conflicts preview ID              what each way to decide makes of the key
   lockstep conflicts resolve ID --use 2      decide
+
+Each of them has its own --help.
 
 Exit codes:
   0  done, or nothing waits
@@ -44,14 +43,51 @@ Exit codes:
 
 Examples:
   lockstep conflicts list --all-tenants
-  lockstep conflicts list --pattern 'app.*' --assigned-to ann
-  lockstep conflicts list --status resolved --json
   lockstep conflicts show 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11
-  lockstep conflicts assign 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 ann
-  lockstep conflicts preview 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11
   lockstep conflicts resolve 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --use 2
-  lockstep conflicts resolve 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --strategy merge_strategies
-  lockstep conflicts resolve 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --value 5432 --reason agreed
+";
+
+const SHOW_HELP: &str = "\
+Each change that stands has a number, USE, by which it is decided. What is shown is what the key has while nobody has \
+decided. Of a conflict that is over it says who decided it, how and why, and whether that still holds. Long values are \
+cut; with --json, they are whole.
+
+Exit codes:
+  0  printed
+  1  there is no such conflict, or no component of the host keeps any
+  2  there is no host to ask, or the settings are refused
+
+Examples:
+  lockstep conflicts show 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11
+  lockstep conflicts show 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --json
+";
+
+const ASSIGN_HELP: &str = "\
+Whoever is named is told by a notice, as everybody is who follows the key, and finds it with `conflicts list \
+--assigned-to`. Anybody may still decide.
+
+Exit codes:
+  0  done
+  1  refused by the host, and stderr says why: decided already, superseded, no such conflict
+  2  there is no host to ask, or the settings are refused
+
+Examples:
+  lockstep conflicts assign 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 ann
+  lockstep conflicts assign 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --nobody --user bob
+";
+
+const PREVIEW_HELP: &str = "\
+Each line is a way to decide, as `conflicts resolve` takes it, and the value that the key would have. Where a strategy \
+lets somebody not have their way, it says at which part of the value.
+
+Exit codes:
+  0  printed; nothing was changed
+  1  refused by the host, and stderr says why: decided already, superseded, no such conflict
+  2  there is no host to ask, or the settings are refused
+
+Examples:
+  lockstep conflicts preview 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11
+  lockstep conflicts preview 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --json
 ";
 
 #[derive(Debug, Args)]
@@ -64,19 +100,19 @@ pub(super) struct Conflicts {
 #[derive(Debug, Subcommand)]
 enum ConflictsCommand {
     /// List the conflicts that wait for a decision, or those that are over.
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = list::HELP)]
     List(List),
     /// Show one conflict: who wants what, since when, and what became of it.
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = SHOW_HELP)]
     Show(Show),
     /// Say who is to decide a conflict.
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = ASSIGN_HELP)]
     Assign(Assign),
     /// Show what each way to decide a conflict makes of the key; change nothing.
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = PREVIEW_HELP)]
     Preview(Preview),
     /// Decide a conflict: by one of the changes, by a strategy, or by another value.
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = resolve::HELP)]
     Resolve(Resolve),
 }
 

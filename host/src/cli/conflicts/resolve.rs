@@ -12,6 +12,24 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+pub(super) const HELP: &str = "\
+A decision is a change of the key, made by whoever decides: it goes through every transform, and is refused if exactly \
+that conflict does not stand any more. `conflicts preview` shows what each way to decide makes of the key.
+
+Under `lockstep locks run`, it is made by the holder of the lock.
+
+Exit codes:
+  0  committed; the revision is on stdout
+  1  refused by the host, and stderr says why: decided already, superseded, locked, not valid, no such conflict
+  2  there is no host to ask, an argument cannot be meant, or the settings are refused
+
+Examples:
+  lockstep conflicts resolve 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --use 2
+  lockstep conflicts resolve 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --strategy merge_strategies
+  lockstep conflicts resolve 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --value 5432 --reason agreed
+  lockstep conflicts resolve 5f1c5a3e-0d4e-5a7b-9a51-1f4f0c1f2a11 --delete
+";
+
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("decision").required(true).multiple(false))]
 pub(super) struct Resolve {

@@ -76,6 +76,9 @@ pub(super) fn table(conflicts: &[Box<RawValue>]) -> String {
 /// One, line by line.
 pub(super) fn conflict(conflict: &Fields) -> String {
     let mut told = String::new();
+    let is_over = text(conflict, "status") != "pending_manual_resolution";
+    // What the key shows now is another matter.
+    let shown = if is_over { "was shown" } else { "shown" };
     for (name, value) in [
         ("conflict", text(conflict, "conflict_id")),
         ("key", text(conflict, "config_key")),
@@ -83,20 +86,25 @@ pub(super) fn conflict(conflict: &Fields) -> String {
         ("status", text(conflict, "status")),
         ("since", text(conflict, "open_since")),
         ("assigned", text(conflict, "assigned_to")),
-        ("shown", value(conflict, "shown_value")),
+        (shown, value(conflict, "shown_value")),
     ] {
-        let _ = writeln!(told, "{name:8}  {}", without_control(&value));
+        let _ = writeln!(told, "{name:9}  {}", without_control(&value));
     }
     for (name, field) in [("before", "supersedes"), ("after", "superseded_by")] {
         if let Some(id) = read::<String>(conflict, field) {
-            let _ = writeln!(told, "{name:8}  {}", without_control(&id));
+            let _ = writeln!(told, "{name:9}  {}", without_control(&id));
         }
     }
-    if let Some(resolution) = read::<Fields>(conflict, "resolution") {
-        let (user, at) = (text(&resolution, "user_id"), text(&resolution, "resolved_at"));
-        let _ = writeln!(told, "{:8}  {}", "decided", without_control(&format!("by {user} at {at}")));
-    }
     let changes: Vec<Fields> = read(conflict, "competing_changes").unwrap_or_default();
+    if let Some(resolution) = read::<Fields>(conflict, "resolution") {
+        for (name, value) in decision(&resolution, &changes) {
+            let _ = writeln!(told, "{name:9}  {}", without_control(&value));
+        }
+        if conflict.contains_key("superseded_by") {
+            let _ =
+                writeln!(told, "{:9}  not any more: another change came that did not know of it", "holds");
+        }
+    }
     let mut table = Table::new(&["USE", "USER", "WHEN", "EVENT", "VALUE"]);
     for (i, change) in changes.iter().enumerate() {
         let number = (i + 1).to_string();
@@ -110,6 +118,31 @@ pub(super) fn conflict(conflict: &Fields) -> String {
         table.row(cells.map(|cell| without_control(&cell)));
     }
     let _ = write!(told, "\n{table}");
+    told
+}
+
+/// Who decided, when, how and why.
+fn decision(resolution: &Fields, changes: &[Fields]) -> Vec<(&'static str, String)> {
+    let (user, at) = (text(resolution, "user_id"), text(resolution, "resolved_at"));
+    let mut told = vec![("decided", format!("by {user} at {at}"))];
+    let how: Fields = read(resolution, "how").unwrap_or_default();
+    let place = |id: &String| changes.iter().position(|change| text(change, "event_id") == *id);
+    let chosen = match (read::<String>(&how, "use"), read::<String>(&how, "strategy")) {
+        (Some(id), _) => Some(place(&id).map_or(id, |at| {
+            let (number, user) = (at + 1, text(&changes[at], "user_id"));
+            format!("change {number}, of {user} (--use {number})")
+        })),
+        (None, Some(strategy)) => {
+            Some(format!("what {strategy} makes of the changes (--strategy {strategy})"))
+        }
+        (None, None) => match read::<String>(&how, "value").as_deref() {
+            Some("deleted") => Some("the key is removed (--delete)".to_owned()),
+            Some("given") => Some("another value (--value)".to_owned()),
+            _ => None,
+        },
+    };
+    told.extend(chosen.map(|chosen| ("how", chosen)));
+    told.extend(read::<String>(&how, "reason").map(|reason| ("reason", reason)));
     told
 }
 
@@ -179,10 +212,10 @@ mod tests {
             ],
         })));
         for part in [
-            "assigned  ann",
-            r#"shown     {"a":1}"#,
-            "before    4e0b",
-            "tenant    -",
+            "assigned   ann",
+            r#"shown      {"a":1}"#,
+            "before     4e0b",
+            "tenant     -",
             "(removed)",
             "(too large)",
             "…",
@@ -194,6 +227,38 @@ mod tests {
         for (number, user) in steps {
             assert!(told.lines().any(|line| line.starts_with(&format!("{number}    {user}"))), "{told}");
         }
+    }
+
+    #[test]
+    fn a_decision_is_told_with_how_and_why_and_whether_it_holds() {
+        let case = |how: Value, more: Value| {
+            let mut case = json!({
+                "status": "resolved", "shown_value": 4, "resolution": { "user_id": "zoe", "resolved_at": "T", "how": how },
+                "competing_changes": [{ "event_id": "e1", "user_id": "bob" }, { "event_id": "e2", "user_id": "eve" }],
+            });
+            case.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            conflict(&fields(&case))
+        };
+        let told = case(json!({ "use": "e2", "reason": "agreed" }), json!({}));
+        for part in [
+            "was shown  4",
+            "decided    by zoe at T",
+            "how        change 2, of eve (--use 2)",
+            "reason     agreed",
+        ] {
+            assert!(told.contains(part), "`{part}` in\n{told}");
+        }
+        assert!(!told.contains("holds"), "{told}");
+        for (how, part) in [
+            (json!({ "use": "gone" }), "how        gone"),
+            (json!({ "strategy": "merge_strategies" }), "--strategy merge_strategies"),
+            (json!({ "value": "given" }), "--value"),
+            (json!({ "value": "deleted" }), "--delete"),
+        ] {
+            let told = case(how, json!({ "status": "superseded", "superseded_by": "5f1c" }));
+            assert!(told.contains(part) && told.contains("holds      not any more"), "`{part}` in\n{told}");
+        }
+        assert!(!case(Value::Null, json!({})).contains("how "), "nobody said");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `lockstep dlq list`.
 
+use super::super::flags::count;
 use super::super::output::{print, print_json, without_control};
 use super::super::table::Table;
 use super::{Common, Queue, QueueError};
@@ -16,7 +17,7 @@ pub(super) struct List {
     #[arg(long, value_name = "PIPELINE")]
     pipeline: Option<String>,
     /// At most so many
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = count)]
     limit: usize,
     /// Only those after this number, to go on from an earlier list
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]

@@ -7,8 +7,8 @@ mod retry;
 mod drop;
 
 use super::live::Live;
-use super::output::{complain, refuse};
-use super::{FAILED, REFUSED};
+use super::output::refuse;
+use super::{FAILED, REFUSED, problem};
 use clap::{Args, Subcommand};
 use queue::{Queue, QueueError};
 
@@ -23,7 +23,8 @@ data folder.
 Exit codes:
   0  done; for retry: every record was delivered
   1  some of it was not done, and stderr says why
-  2  there is no host and no data folder to ask, or the settings are refused
+  2  there is no host and no data folder to ask, the folder does not open with the keys of the settings, or the settings or \
+arguments are refused
 
 Examples:
   lockstep dlq list --pipeline orders
@@ -99,7 +100,7 @@ impl Common {
         };
         let done = Queue::open(&self.live, &config.settings).and_then(|queue| work(&queue));
         done.unwrap_or_else(|error| {
-            complain(&error);
+            problem::tell(&error, &error.problem());
             if error.is_refusal() { REFUSED } else { FAILED }
         })
     }

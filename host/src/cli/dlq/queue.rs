@@ -1,6 +1,7 @@
 //! The dead letters of one host: asked from the host if it runs, read from its data folder if not.
 
 use super::super::live::{CommandError, Live, at_folder};
+use super::super::problem::{self, Problem};
 use crate::admin::{self, Client, ClientError, Filter, Page};
 use crate::audit::{Audit, AuditOptions};
 use crate::config::HostSettings;
@@ -9,6 +10,7 @@ use crate::runtime::DeadLetters;
 use crate::store::{Store, StoreError};
 use serde_json::Value;
 use std::cell::OnceCell;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 pub(super) enum Queue {
@@ -58,7 +60,20 @@ impl QueueError {
             Self::NoHost(_) | Self::NeedsHost => true,
             Self::Host(error) => error.is_refusal(),
             Self::Client(error) => !matches!(error, ClientError::Refused { .. }),
-            Self::NotFound(_) | Self::Strange(_) | Self::Store(_) => false,
+            Self::Store(error) => problem::is_left_alone(error),
+            Self::NotFound(_) | Self::Strange(_) => false,
+        }
+    }
+
+    /// The same for programs.
+    pub fn problem(&self) -> Problem<'_> {
+        match self {
+            Self::NoHost(_) | Self::NeedsHost => Problem::of("no_host", self),
+            Self::NotFound(_) => Problem::of("not_found", self),
+            Self::Strange(_) => Problem::of("strange_answer", self),
+            Self::Host(error) => error.problem(),
+            Self::Client(error) => Problem::of_client(error),
+            Self::Store(error) => Problem::of_store(error),
         }
     }
 }
@@ -110,8 +125,8 @@ impl Queue {
         let mut found = Vec::new();
         let mut next = Some(after);
         while let Some(after) = next.filter(|_| found.len() < limit) {
-            let filter =
-                Filter { pipeline: pipeline.map(str::to_owned), after, limit: Some(limit - found.len()) };
+            let limit = NonZeroUsize::new(limit - found.len());
+            let filter = Filter { pipeline: pipeline.map(str::to_owned), after, limit };
             let page = self.page(&filter)?;
             found.extend(page.dead_letters);
             next = page.next;

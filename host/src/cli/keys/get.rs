@@ -53,8 +53,9 @@ impl Get {
         let at = self.at.as_ref().map(ToString::to_string);
         let path = query(&path, &[("tenant", self.common.tenant.clone()), ("at", at)]);
         let hint = |error: ClientError| match error {
-            ClientError::Refused { status: 404, message, .. } => {
-                CommandError::Failed(format!("{message}; `lockstep keys` lists what there is"))
+            ClientError::Refused { status: status @ 404, code, message, details } => {
+                let message = format!("{message}; `lockstep keys` lists what there is");
+                CommandError::from(ClientError::Refused { status, code, message, details })
             }
             error => error.into(),
         };

@@ -1,8 +1,9 @@
 //! `lockstep history`: what a key had, the newest first.
 
 use super::super::DONE;
+use super::super::flags::count;
 use super::super::live::CommandError;
-use super::super::output::{print, print_json};
+use super::super::output::{print, print_json, without_control};
 use super::super::table::Table;
 use super::{Common, ShownChange, query};
 use crate::admin::{Client, escaped};
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 const AFTER_HELP: &str = "\
-SOURCE is the host that first took a change in. A conflict is a change that stands beside others, which its author had \
+WHEN is what the author says, and COMMITTED when the host committed it, by its own clock: `--at`, `--from`, `--to` and \
+`rollback --to` mean that with a time, and with --json it is `committed_at`. SOURCE is the host that first took a change in. A conflict is a change that stands beside others, which its author had \
 not seen: what is shown was made of all of them by the strategy, and `lockstep get --at REVISION --json` shows each. Long \
 values are cut; with --json, they are whole.
 
@@ -34,7 +36,7 @@ pub(in crate::cli) struct History {
     /// The key, for example app.database.host
     key: String,
     /// At most so many
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = count)]
     limit: usize,
     /// Only those before this revision, to go on from an earlier list
     #[arg(long, value_name = "REVISION")]
@@ -86,12 +88,13 @@ impl History {
 }
 
 fn table(changes: &[Box<RawValue>]) -> Table {
-    let mut table = Table::new(&["REVISION", "WHEN", "WHO", "SOURCE", "STRATEGY", "WHAT"]);
+    let mut table = Table::new(&["REVISION", "WHEN", "COMMITTED", "WHO", "SOURCE", "STRATEGY", "WHAT"]);
     let changes = changes.iter().filter_map(|change| serde_json::from_str(change.get()).ok());
     for change in changes {
         let change: ShownChange = change;
-        let (revision, when) = (change.revision.to_string(), change.when().to_owned());
-        table.row([revision, when, change.who(), change.source(), change.how(), change.what_in_short()]);
+        let (revision, when) = (change.revision.to_string(), without_control(change.when()));
+        let (committed, who) = (without_control(change.committed()), change.who());
+        table.row([revision, when, committed, who, change.source(), change.how(), change.what_in_short()]);
     }
     table
 }

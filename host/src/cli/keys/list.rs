@@ -1,5 +1,6 @@
 //! `lockstep keys`: which keys there are.
 
+use super::super::flags::count;
 use super::super::live::CommandError;
 use super::super::output::{print, print_json};
 use super::super::table::Table;
@@ -33,7 +34,7 @@ pub(in crate::cli) struct Keys {
     #[arg(default_value = "")]
     prefix: String,
     /// At most so many
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count)]
     limit: Option<usize>,
     /// Only keys after this one, to go on from an earlier list
     #[arg(long, value_name = "KEY")]

@@ -23,6 +23,7 @@ pub(super) use set::{Delete, Set};
 pub(super) use shown::ShownChange;
 pub(super) use value::given_json;
 
+use super::flags::tenant;
 use super::live::Live;
 use crate::admin::escaped;
 use clap::Args;
@@ -31,7 +32,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub(super) struct Common {
     /// Whose configuration; without it, the configuration without a tenant
-    #[arg(long, value_name = "TENANT", env = "LOCKSTEP_TENANT", hide_env_values = true)]
+    #[arg(long, value_name = "TENANT", env = "LOCKSTEP_TENANT", hide_env_values = true, value_parser = tenant)]
     pub(super) tenant: Option<String>,
     /// Print JSON
     #[arg(long)]

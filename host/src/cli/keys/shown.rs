@@ -21,6 +21,9 @@ pub(in crate::cli) struct ShownChange {
     pub user_id: Option<String>,
     #[serde(default)]
     pub timestamp: Option<String>,
+    /// When the host committed it, by its own clock.
+    #[serde(default)]
+    pub committed_at: Option<String>,
     /// The host that first took it in.
     #[serde(default)]
     pub source_node: Option<String>,
@@ -115,6 +118,10 @@ impl ShownChange {
 
     pub fn when(&self) -> &str {
         self.timestamp.as_deref().unwrap_or("-")
+    }
+
+    pub fn committed(&self) -> &str {
+        self.committed_at.as_deref().unwrap_or("-")
     }
 
     pub fn who(&self) -> String {

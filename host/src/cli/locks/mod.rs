@@ -6,6 +6,7 @@ mod holding;
 
 use super::DONE;
 use super::ask::Group;
+use super::flags::{Tenants, tenant};
 use super::live::{CommandError, Live};
 use super::output::{print, print_json};
 use crate::admin::Client;
@@ -83,7 +84,7 @@ enum LocksCommand {
 #[derive(Debug, Args)]
 struct Common {
     /// Whose configuration; without it, the configuration without a tenant
-    #[arg(long, value_name = "TENANT", env = "LOCKSTEP_TENANT", hide_env_values = true)]
+    #[arg(long, value_name = "TENANT", env = "LOCKSTEP_TENANT", hide_env_values = true, value_parser = tenant)]
     tenant: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -94,11 +95,13 @@ struct Common {
 
 #[derive(Debug, Args)]
 struct List {
-    /// The leases of every tenant
-    #[arg(long, conflicts_with = "tenant")]
-    all_tenants: bool,
     #[command(flatten)]
-    common: Common,
+    tenants: Tenants,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    live: Live,
 }
 
 #[derive(Debug, Args)]
@@ -197,7 +200,7 @@ struct Release {
 impl Locks {
     pub(super) fn run(self) -> u8 {
         match self.command {
-            LocksCommand::List(command) => command.common.live.with_host(|client| command.list(client)),
+            LocksCommand::List(command) => command.live.with_host(|client| command.list(client)),
             LocksCommand::Info(command) => command.common.live.with_host(|client| command.show(client)),
             LocksCommand::Extend(command) => command.common.live.with_host(|client| command.extend(client)),
             LocksCommand::Release(command) => command.common.live.with_host(|client| command.release(client)),
@@ -214,13 +217,12 @@ impl Locks {
 
 impl List {
     fn list(&self, client: &Client) -> Result<u8, CommandError> {
-        let all = self.all_tenants.then_some(true);
         let answer = LOCKS
             .ask(client, "list")?
-            .with("tenant_id", self.common.tenant.clone())
-            .with("all_tenants", all)
+            .with("tenant_id", self.tenants.named()?)
+            .with("all_tenants", self.tenants.all_tenants.then_some(true))
             .call()?;
-        if self.common.json {
+        if self.json {
             return Ok(print_json(&answer));
         }
         let leases: Vec<Lease> = lease::read(answer)?;

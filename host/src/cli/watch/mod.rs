@@ -5,10 +5,11 @@
 
 mod follow;
 
+use super::flags::tenant;
 use super::live::{CommandError, Live};
 use super::output::{print_some, refuse};
 use crate::admin::Client;
-use clap::Args;
+use clap::{Args, value_parser};
 use follow::{Followed, Position};
 use lockstep_plugin_api::glob::{Glob, GlobError};
 use std::ops::ControlFlow;
@@ -53,10 +54,10 @@ pub(super) struct Watch {
     #[arg(long, conflicts_with = "since")]
     snapshot: bool,
     /// End after so many changes
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Whose configuration; without it, the configuration without a tenant
-    #[arg(long, value_name = "TENANT", env = "LOCKSTEP_TENANT", hide_env_values = true)]
+    #[arg(long, value_name = "TENANT", env = "LOCKSTEP_TENANT", hide_env_values = true, value_parser = tenant)]
     tenant: Option<String>,
     /// Print JSON lines
     #[arg(long)]
@@ -115,6 +116,9 @@ fn may_come_back(error: &CommandError) -> bool {
     match error {
         CommandError::NoHost(_) | CommandError::Unreachable(_) => true,
         CommandError::Client(error) => error.may_come_back(),
-        CommandError::NotChained(_) | CommandError::BadArgument(_) | CommandError::Failed(_) => false,
+        CommandError::NotChained(_)
+        | CommandError::BadArgument(_)
+        | CommandError::Store(_)
+        | CommandError::Failed(_) => false,
     }
 }

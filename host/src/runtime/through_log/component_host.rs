@@ -257,7 +257,9 @@ impl ComponentHost for LogHost {
         let caller = CallerParts { is_operator: false, name: (&*self.component).into() };
         let Some(run) = self.run.upgrade() else { return done.done(RErr(over())) };
         match run.through_log() {
-            Some(through) => through.host.operations.call(caller, &operation, &arguments, done),
+            Some(through) => {
+                through.host.operations.call(caller, &operation, &arguments, done);
+            }
             None => done.done(RErr(over())),
         }
     }

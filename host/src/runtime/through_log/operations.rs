@@ -56,6 +56,8 @@ pub struct OperationInfo {
     pub description: String,
     /// The JSON Schema of its arguments.
     pub arguments: Box<RawValue>,
+    /// Whether a call changes nothing, and leaves no entry in the audit.
+    pub only_reads: bool,
     pub pipeline: String,
     pub component: String,
 }
@@ -76,9 +78,16 @@ impl CallOperations {
 
     /// Starts an operation with its arguments as JSON and returns; `answer` hears what it answers, as JSON, from another
     /// thread. `Unsupported` if no component offers it now.
-    pub fn call(&self, name: &str, arguments: &str, answer: impl FnOnce(Result<String>) + Send + 'static) {
+    ///
+    /// Gives whether what was called only reads.
+    pub fn call(
+        &self,
+        name: &str,
+        arguments: &str,
+        answer: impl FnOnce(Result<String>) + Send + 'static,
+    ) -> bool {
         let caller = CallerParts { is_operator: true, name: super::ADMIN.into() };
-        self.0.call(caller, name, arguments, completion(answer));
+        self.0.call(caller, name, arguments, completion(answer))
     }
 }
 
@@ -122,6 +131,7 @@ impl Operations {
                 name: name.clone(),
                 description: operation.description().to_owned(),
                 arguments: RawValue::from_string(operation.arguments().to_owned()).unwrap_or_default(),
+                only_reads: operation.only_reads(),
                 pipeline: by.pipeline.clone(),
                 component: by.component.clone(),
             })
@@ -129,15 +139,16 @@ impl Operations {
         self.lock().iter().filter_map(info).collect()
     }
 
-    /// Starts an operation and returns; the answer comes through `done`.
-    pub fn call(&self, caller: CallerParts, name: &str, arguments: &str, done: CompletionBox) {
+    /// Starts an operation and returns whether it only reads; the answer comes through `done`.
+    pub fn call(&self, caller: CallerParts, name: &str, arguments: &str, done: CompletionBox) -> bool {
         let found = self.lock().get(name).and_then(|of_name| Some(of_name.first()?.operation.clone()));
-        match found {
-            Some(operation) => operation.call(caller, arguments, done),
-            None => done.done(RErr(Error::unsupported(format!(
-                "no running component offers the operation `{name}`"
-            )))),
-        }
+        let Some(operation) = found else {
+            let problem = format!("no running component offers the operation `{name}`");
+            done.done(RErr(Error::unsupported(problem)));
+            return false;
+        };
+        operation.call(caller, arguments, done);
+        operation.only_reads()
     }
 }
 

@@ -26,6 +26,7 @@ pub fn parts(operations: Operations) -> RVec<OperationParts> {
         description: operation.description.into(),
         arguments: operation.arguments.as_str().into(),
         is_of_plugin,
+        only_reads: operation.only_reads,
         task: OperationTask_TO::from_value(Adapter(operation), TD_Opaque),
     };
     operations.list.into_iter().map(parts).collect()

@@ -29,12 +29,12 @@ fn computations(context: Context) -> Operations {
                 async move { guide::answer(&context, arguments) }
             },
         )
-        .add(
+        .add_reading(
             "resolver.ot",
             "Applies, transforms, composes or inverts the given operations on a text or on JSON.",
             |_caller, request: transforming::Request| async move { Ok(request.answer()) },
         )
-        .add(
+        .add_reading(
             "resolver.merge",
             "Merges the given changes of one value.",
             |_caller, request: merging::Request| async move { Ok(request.answer()) },

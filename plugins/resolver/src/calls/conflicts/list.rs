@@ -2,10 +2,12 @@
 
 use crate::manual::{Case, Decision, Docket, Status, Time};
 use lockstep_plugin_api::{
+    names::tenant_problem,
     prelude::*,
     schemars::{self, JsonSchema},
 };
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
 use uuid::Uuid;
 
 /// How many are listed unless asked otherwise, and at most.
@@ -36,7 +38,7 @@ pub struct List {
     assigned_to: Option<String>,
     /// How many at most; 100 unless it is said, 1000 at most.
     #[serde(default)]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// What `next` of the page before said.
     #[serde(default)]
     after: Option<String>,
@@ -103,9 +105,12 @@ impl From<Case> for Summary {
 
 impl List {
     pub fn answer(self, context: &Context) -> Result<Listed> {
+        if let Some(problem) = self.tenant_id.as_deref().and_then(tenant_problem) {
+            return Err(Error::rejected("bad_tenant", format!("the tenant {problem}")));
+        }
         let keys = self.pattern.as_deref().map(Glob::new).transpose();
         let keys = keys.map_err(|error| Error::rejected("bad_pattern", error))?;
-        let limit = self.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+        let limit = self.limit.map_or(LIMIT, NonZeroUsize::get).min(MAX_LIMIT);
         let docket = Docket::new(context);
         let mut after = self.after.as_deref().map(read_place).transpose()?;
         let mut conflicts = Vec::new();

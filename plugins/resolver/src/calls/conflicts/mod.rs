@@ -19,12 +19,12 @@ pub fn add(operations: Operations, context: &Context, strategies: &Arc<Strategie
     let (previewing, resolving) = (context.clone(), context.clone());
     let strategies = strategies.clone();
     operations
-        .add(
+        .add_reading(
             "conflicts.list",
             "Lists the conflicts that wait for a decision, or those that are over.",
             move |_caller, asked: list::List| on_disk(&listing, move |context| asked.answer(context)),
         )
-        .add(
+        .add_reading(
             "conflicts.show",
             "Shows one conflict: who wants what, since when, and what became of it.",
             move |_caller, asked: look::Show| on_disk(&showing, move |context| asked.answer(context)),
@@ -36,7 +36,7 @@ pub fn add(operations: Operations, context: &Context, strategies: &Arc<Strategie
                 on_disk(&assigning, move |context| asked.answer(context, &caller))
             },
         )
-        .add(
+        .add_reading(
             "conflicts.preview",
             "Shows what each way to decide a conflict makes of the key; changes nothing.",
             move |_caller, asked: look::Preview| {
