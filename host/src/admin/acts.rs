@@ -2,7 +2,8 @@
 //!
 //! Invariant: such a request is answered when its entry is on disk. The exception: if the store refuses the entry, or has
 //! not taken it after three seconds, the answer goes out all the same, and the host's log has an error. No handler has to do
-//! anything for that; it may say what the request is about.
+//! anything for that; it may say what the request is about. What became of a request is in its entry as soon as it is
+//! known, whoever writes the entry and however late.
 
 use super::HostView;
 use super::access::Caller;
@@ -15,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use lockstep_plugin_api::names::MAX_KEY_BYTES;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,6 +47,8 @@ struct About {
     event_type: &'static str,
     target: String,
     details: Map<String, Value>,
+    /// What became of it, and the code of a refusal.
+    ending: (Outcome, Option<Cow<'static, str>>),
     /// The entry is in the commit of the act itself, or has been written.
     is_told: bool,
 }
@@ -53,7 +57,8 @@ impl Asked {
     fn new(audit: Audit, operator: Operator, request: &Request) -> Self {
         let event_type = if *request.method() == Method::DELETE { "admin_delete" } else { "admin_request" };
         let (target, details) = (cut(request.uri().path().to_owned()), Map::new());
-        let about = About { audit, operator, event_type, target, details, is_told: false };
+        let ending = (Outcome::NotKnown, None);
+        let about = About { audit, operator, event_type, target, details, ending, is_told: false };
         Self(Arc::new(Mutex::new(about)))
     }
 
@@ -79,9 +84,9 @@ impl Asked {
     /// Does what was asked, in a commit that holds the entry; whether it was done, and nothing more has to be written.
     pub fn within<E>(&self, act: impl FnOnce(Commit) -> Result<bool, E>) -> Result<bool, E> {
         // Not held while the disk is waited for: the request's end may want to say something, on the server's one thread.
-        let about = self.lock().clone();
+        let about = About { ending: (Outcome::Done, None), ..self.lock().clone() };
         let mut commit = Commit::default();
-        about.audit.add_act(&mut commit, &about.act(Outcome::Done, None));
+        about.audit.add_act(&mut commit, &about.act());
         let is_done = act(commit)?;
         self.lock().is_told |= is_done;
         Ok(is_done)
@@ -97,13 +102,13 @@ impl Asked {
         self.lock().is_told = true;
     }
 
-    /// Writes the entry, unless there is one.
-    fn tell(
-        &self,
-        outcome: Outcome,
-        code: Option<&str>,
-        told: impl FnOnce(Result<(), StoreError>) + Send + 'static,
-    ) {
+    /// What became of it is known.
+    fn ends(&self, outcome: Outcome, code: Option<Cow<'static, str>>) {
+        self.lock().ending = (outcome, code);
+    }
+
+    /// Writes the entry, unless there is one. If the store has no room for it, there is none yet.
+    fn tell(&self, told: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
         // Not held while the store is asked: it may answer on this thread, or its writer may want to say something.
         let about = {
             let mut about = self.lock();
@@ -113,19 +118,24 @@ impl Asked {
             }
             about.clone()
         };
-        about.audit.submit_act(&about.act(outcome, code), told);
+        let asked = self.clone();
+        about.audit.submit_act(&about.act(), move |result| {
+            if matches!(result, Err(StoreError::Busy)) {
+                asked.lock().is_told = false;
+            }
+            told(result);
+        });
     }
 
     /// The same, and waits for the disk. A store that has no room for the entry is asked again.
-    async fn tell_and_wait(&self, outcome: Outcome, code: Option<&str>) -> Result<(), StoreError> {
+    async fn tell_and_wait(&self) -> Result<(), StoreError> {
         loop {
             let (tell, told) = oneshot::channel();
-            self.tell(outcome, code, |result| drop(tell.send(result)));
+            self.tell(|result| drop(tell.send(result)));
             match told.await.unwrap_or(Err(StoreError::Closed)) {
-                Err(StoreError::Busy) => self.lock().is_told = false,
+                Err(StoreError::Busy) => tokio::time::sleep(ASK_AGAIN).await,
                 result => return result,
             }
-            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
@@ -135,9 +145,10 @@ impl Asked {
 }
 
 impl About {
-    fn act<'a>(&'a self, outcome: Outcome, code: Option<&'a str>) -> Act<'a> {
-        let Self { operator: Operator { by, remote }, event_type, target, details, .. } = self;
-        Act { event_type, target, by, remote, details, outcome, code }
+    fn act(&self) -> Act<'_> {
+        let Self { operator: Operator { by, remote }, event_type, target, details, ending, .. } = self;
+        let (outcome, code) = ending;
+        Act { event_type, target, by, remote, details, outcome: *outcome, code: code.as_deref() }
     }
 }
 
@@ -146,7 +157,7 @@ struct Pending(Asked);
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.tell(Outcome::NotKnown, None, complain);
+        self.0.tell(complain);
     }
 }
 
@@ -165,8 +176,8 @@ pub(super) async fn audited(State(host): State<Arc<HostView>>, mut request: Requ
         pending.0.is_told();
     }
     let code = response.extensions().get::<Code>().map(|code| code.0.clone());
-    let told = pending.0.tell_and_wait(outcome(response.status()), code.as_deref());
-    match tokio::time::timeout(MAX_WAIT, told).await {
+    pending.0.ends(outcome(response.status()), code);
+    match tokio::time::timeout(MAX_WAIT, pending.0.tell_and_wait()).await {
         Ok(result) => complain(result),
         Err(_) => error!("an answer goes out before its entry in the audit is on disk"),
     }
@@ -199,5 +210,59 @@ fn outcome(status: StatusCode) -> Outcome {
 fn complain(written: Result<(), StoreError>) {
     if let Err(error) = written {
         error!(%error, "what an operator did is not in the audit");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{self, AuditOptions, Filter};
+    use crate::config::HostSettings;
+    use crate::store::{Namespace, Store, StoreOptions};
+    use axum::body::Body;
+    use std::sync::mpsc;
+
+    fn filler() -> Commit {
+        Commit::default().put(Namespace::State, "filler", "")
+    }
+
+    /// Keeps the store's writer, and its queue full, until the sender is let go.
+    #[expect(clippy::disallowed_methods, reason = "a test's channels hold what the test sends")]
+    fn keep_busy(store: &Store) -> mpsc::Sender<()> {
+        let ((entered, held), (go, hold)) = (mpsc::channel(), mpsc::channel::<()>());
+        store.submit(filler(), move |_| {
+            entered.send(()).expect("the test waits");
+            let _ = hold.recv();
+        });
+        held.recv().expect("the writer is held");
+        store.submit(filler(), |_| {});
+        go
+    }
+
+    #[test]
+    fn what_became_of_a_request_is_written_down_also_where_the_answer_did_not_wait_for_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = StoreOptions { queue_commits: 1, ..StoreOptions::default() };
+        let store = Store::open(folder.path(), options).expect("a store");
+        let audit =
+            Audit::open(store.clone(), AuditOptions::new(&HostSettings::default())).expect("an audit");
+        let operator = Operator { by: "uid 7".into(), remote: "socket, pid 8".into() };
+        let request = Request::post("/v1/changes").body(Body::empty()).expect("a request");
+        let pending = Pending(Asked::new(audit, operator, &request));
+        let go = keep_busy(&store);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            pending.0.ends(Outcome::Refused, Some("locked".into()));
+            let told = pending.0.tell_and_wait();
+            assert!(tokio::time::timeout(Duration::from_millis(100), told).await.is_err(), "no room for it");
+        });
+        drop(go);
+        store.commit(filler()).expect("there is room again");
+        drop(pending);
+        store.commit(filler()).expect("what was before it is written");
+        let listed = audit::list(&store, &Filter::default(), 9).expect("readable").records;
+        assert_eq!(listed.len(), 1);
+        let entry: Value = serde_json::from_str(&listed[0].entry).expect("JSON");
+        assert_eq!((&entry["outcome"], &entry["code"]), (&"refused".into(), &"locked".into()), "{entry}");
     }
 }

@@ -25,19 +25,21 @@ impl Files {
     /// The next file; `progress` hears how many of its entries it was so far.
     ///
     /// # Errors
-    /// What is wrong with it, and where, also if it does not go on from the one before it.
+    /// What is wrong with it, and where, also if it does not go on from the one before it. After a gap between the two, and
+    /// only then, more files may be added: what follows is a chain from this file's anchor.
     pub fn add(&mut self, file: impl BufRead, progress: impl FnMut(u64)) -> Result<(), FileProblem> {
         let before = self.chain.as_ref().map(|chain| chain.head);
         let noted = self.noted.iter().copied().chain(before).collect();
         let found = verify_file(file, noted, progress)?;
-        if let Some(before) = before {
-            goes_on(&found, before)?;
-        }
+        let gap = match before {
+            Some(before) => gap_after(&found, before)?,
+            None => None,
+        };
         self.noted.retain(|noted| found.forgotten.contains(noted) || found.ahead.contains(noted));
-        let anchors = self.chain.iter().map(|chain| chain.anchor).chain([found.anchor]);
-        let anchor = anchors.min_by_key(|anchor| anchor.number).expect("there is this one");
-        self.chain = Some(Verified { anchor, ..found });
-        Ok(())
+        let anchors = self.chain.iter().filter(|_| gap.is_none()).map(|chain| chain.anchor);
+        let anchor = anchors.chain([found.anchor]).min_by_key(|anchor| anchor.number);
+        self.chain = Some(Verified { anchor: anchor.expect("there is this file's"), ..found });
+        gap.map_or(Ok(()), Err)
     }
 
     /// What they are together; none if there was no file.
@@ -52,13 +54,11 @@ impl Files {
     }
 }
 
-/// Whether a file has the head of the one before it.
-fn goes_on(found: &Verified, before: Link) -> Result<(), FileProblem> {
-    if found.forgotten.contains(&before) {
-        return Err(FileProblem::Gap { before: before.number, anchor: found.anchor.number });
-    }
+/// What cannot be told of entries between a file and the one before it, if the two do not meet.
+fn gap_after(found: &Verified, before: Link) -> Result<Option<FileProblem>, FileProblem> {
     if found.ahead.contains(&before) {
         return Err(FileProblem::Behind { before: before.number, head: found.head.number });
     }
-    Ok(())
+    let has_gap = found.forgotten.contains(&before);
+    Ok(has_gap.then_some(FileProblem::Gap { before: before.number, anchor: found.anchor.number }))
 }

@@ -27,7 +27,7 @@ pub struct Filter {
     pub key: Option<Glob>,
     pub tenant: Option<String>,
     pub event_type: Option<Glob>,
-    /// Those not older than this, in microseconds since 1970.
+    /// Those not older than this, in microseconds since 1970; of those before 1,000 older ones in a row, none.
     pub since_us: Option<i64>,
     /// Those with a smaller number.
     pub before: Option<u64>,
@@ -93,8 +93,10 @@ pub fn list(store: &Store, filter: &Filter, limit: usize) -> Result<Listed, Stor
 impl Listing<'_> {
     /// Takes the next entry, if it is one of those that are listed; true if it was the last that there is room for.
     fn is_full_at(&mut self, number: u64, record: Option<AuditRecord>) -> bool {
-        let is_recent = record.as_ref().is_some_and(|record| self.filter.is_recent(record));
-        self.n_old = if is_recent { 0 } else { self.n_old + 1 };
+        // What cannot be read is neither old nor recent.
+        if let Some(record) = &record {
+            self.n_old = if self.filter.is_recent(record) { 0 } else { self.n_old + 1 };
+        }
         let Some(record) = record.filter(|record| self.filter.passes(record)) else {
             self.before = number;
             return false;

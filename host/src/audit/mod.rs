@@ -11,6 +11,7 @@
 
 mod change;
 mod operator;
+mod sealed_parts;
 mod redact;
 mod old_form;
 mod retention;

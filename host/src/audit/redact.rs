@@ -1,15 +1,19 @@
 //! Values that the audit does not show: sealed ones, and those of keys that `audit.redact` lists.
 //!
 //! Invariant: what comes out is JSON on one line, whatever went in, and of an entry about a listed key only fields that are
-//! known to hold no value stay, nor a name that was made of one. A component that says more has to be read where it says it.
+//! known to hold no value stay, nor a name that was made of one. What stays is as it was written, to the letter. A component
+//! that says more has to be read where it says it.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use lockstep_plugin_api::glob::Glob;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use uuid::Uuid;
+
+use super::sealed_parts::sealed_parts;
 
 /// Fields that name things, count them or say when and why. They stay while they hold no object.
 const PLAIN: [&str; 38] = [
@@ -56,11 +60,13 @@ const PLAIN: [&str; 38] = [
 /// Named after changes that have a place of their own, never after values.
 const CONFLICT_ID: &str = "conflict_id";
 
-/// Lists whose items are looked into by the same rule.
-const LISTS: [&str; 1] = ["conflicts"];
+/// The list whose items are looked into by the same rule; there is none in them.
+const CONFLICTS: &str = "conflicts";
 
-/// What is left of a value.
-const REDACTED: &str = "$redacted";
+/// What is left of a value, and of an entry that is no JSON.
+const LISTED: &str = r#"{"$redacted":"listed"}"#;
+const SEALED: &str = r#"{"$redacted":"sealed"}"#;
+const UNREADABLE: &str = r#"{"$redacted":"unreadable"}"#;
 
 pub(super) struct Redaction {
     listed: Vec<Glob>,
@@ -72,6 +78,12 @@ struct About<'a> {
     #[serde(borrow, default)]
     config_key: Option<Cow<'a, str>>,
 }
+
+/// An object's fields in their order, also those that come twice.
+struct Fields<'a>(Vec<(Text<'a>, &'a RawValue)>);
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Redaction {
     /// # Panics
@@ -88,20 +100,15 @@ impl Redaction {
 
     /// The entry without such values.
     pub fn apply(&self, entry: String) -> String {
-        let unreadable = || json!({ REDACTED: "unreadable" }).to_string();
+        if serde_json::from_str::<IgnoredAny>(&entry).is_err() {
+            return UNREADABLE.to_owned();
+        }
         let is_listed = !self.listed.is_empty() && self.is_about_listed(&entry);
-        // The second is how JSON may spell any letter of it.
-        let may_be_sealed = entry.contains("$enc") || entry.contains("\\u");
-        if !is_listed && !may_be_sealed {
-            let is_json = serde_json::from_str::<IgnoredAny>(&entry).is_ok();
-            return if is_json { on_one_line(entry) } else { unreadable() };
-        }
-        let Ok(mut value) = serde_json::from_str(&entry) else { return unreadable() };
-        hide_sealed(&mut value);
+        let mut shown = without_sealed(on_one_line(entry));
         if is_listed {
-            hide_listed(&mut value);
+            shown = without_listed(&shown, true);
         }
-        value.to_string()
+        shown
     }
 
     /// An entry that cannot be read is taken for one.
@@ -121,31 +128,47 @@ fn on_one_line(entry: String) -> String {
     }
 }
 
-/// A sealed value is an object whose only field is `$enc`, itself an object.
-fn hide_sealed(value: &mut Value) {
-    match value {
-        Value::Object(fields) if fields.len() == 1 && fields.get("$enc").is_some_and(Value::is_object) => {
-            *value = json!({ REDACTED: "sealed" });
-        }
-        Value::Object(fields) => fields.values_mut().for_each(hide_sealed),
-        Value::Array(items) => items.iter_mut().for_each(hide_sealed),
-        _ => {}
+fn without_sealed(entry: String) -> String {
+    // The second is how JSON may spell any letter of the first.
+    if !entry.contains("$enc") && !entry.contains("\\u") {
+        return entry;
     }
+    let mut shown = String::new();
+    let mut at = 0;
+    for part in sealed_parts(&entry) {
+        shown += &entry[at..part.start];
+        shown += SEALED;
+        at = part.end;
+    }
+    shown + &entry[at..]
 }
 
-fn hide_listed(value: &mut Value) {
-    let Value::Object(fields) = value else {
-        *value = json!({ REDACTED: "listed" });
-        return;
-    };
-    for (name, value) in fields {
-        match value {
-            Value::Array(items) if LISTS.contains(&name.as_str()) => items.iter_mut().for_each(hide_listed),
-            _ if name == CONFLICT_ID && value.is_string() => {}
-            value if PLAIN.contains(&name.as_str()) && is_plain(value) => hide_derived(value),
-            Value::Null => {}
-            value => *value = json!({ REDACTED: "listed" }),
-        }
+/// An object without the values of fields that may hold what is not to be shown; what is no object is not shown.
+fn without_listed(entry: &str, may_have_conflicts: bool) -> String {
+    let Ok(Fields(fields)) = serde_json::from_str(entry) else { return LISTED.to_owned() };
+    let fields = fields.iter().map(|(name, value)| {
+        let value = match name.0.as_ref() {
+            CONFLICTS if may_have_conflicts => conflicts(value.get()),
+            name => shown(name, value.get()),
+        };
+        format!("{}:{value}", serde_json::to_string(&name.0).expect("text is JSON"))
+    });
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+}
+
+fn conflicts(value: &str) -> Cow<'_, str> {
+    let Some(items) = items(value) else { return shown(CONFLICTS, value) };
+    let shown = items.iter().map(|item| without_listed(item.get(), false));
+    format!("[{}]", shown.collect::<Vec<_>>().join(",")).into()
+}
+
+/// What is shown of a field's value.
+fn shown<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
+    let is_kept = value == "null" || name == CONFLICT_ID && value.starts_with('"');
+    match PLAIN.contains(&name) && is_plain(value) {
+        _ if is_kept => value.into(),
+        true => without_derived(value),
+        false => LISTED.into(),
     }
 }
 
@@ -154,96 +177,51 @@ pub(super) fn is_derived(event_id: &str) -> bool {
     Uuid::parse_str(event_id).is_ok_and(|id| id.get_version_num() == 5)
 }
 
-fn hide_derived(value: &mut Value) {
-    match value {
-        Value::String(text) if is_derived(text) => *value = json!({ REDACTED: "listed" }),
-        Value::Array(items) => items.iter_mut().for_each(hide_derived),
-        _ => {}
+/// A plain value without such names.
+fn without_derived(value: &str) -> Cow<'_, str> {
+    if let Some(items) = items(value) {
+        let shown = items.iter().map(|item| without_derived(item.get()));
+        return format!("[{}]", shown.collect::<Vec<_>>().join(",")).into();
+    }
+    let text = value.starts_with('"').then(|| serde_json::from_str::<Text<'_>>(value));
+    match text {
+        Some(Ok(text)) if !is_derived(&text.0) => value.into(),
+        Some(_) => LISTED.into(),
+        None => value.into(),
     }
 }
 
-fn is_plain(value: &Value) -> bool {
-    match value {
-        Value::Object(_) => false,
-        Value::Array(items) => items.iter().all(Value::is_string),
-        _ => true,
+/// No object, and no list of anything but strings.
+fn is_plain(value: &str) -> bool {
+    match items(value) {
+        Some(items) => items.iter().all(|item| item.get().starts_with('"')),
+        None => !value.starts_with('{'),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Those of a list.
+fn items(value: &str) -> Option<Vec<&RawValue>> {
+    value.starts_with('[').then(|| serde_json::from_str(value).ok())?
+}
 
-    fn apply(listed: &[&str], entry: Value) -> Value {
-        let listed: Vec<_> = listed.iter().map(|glob| (*glob).to_owned()).collect();
-        serde_json::from_str(&Redaction::new(&listed).apply(entry.to_string())).expect("JSON")
-    }
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Fields<'de>;
 
-    fn resolution(key: &str, value: Value) -> Value {
-        json!({
-            "event_type": "conflict_resolved", "config_key": key, "resolution_strategy": "merge_strategies",
-            "competing_changes_count": 2, "resolution_method": "numeric_average", "resolved_value": value,
-            "original_values": [1, 2], "min_value": 1, "max_value": 2, "discarded_changes": ["a"],
-            "conflicts": [{ "path": "", "kind": "edit_edit", "base": 7, "values": [1, 2] }],
-            "timestamp": "2026-01-01T00:00:00.000000Z",
-        })
-    }
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
 
-    #[test]
-    fn what_is_neither_sealed_nor_listed_stays_to_the_letter() {
-        let entry = r#"{"config_key":"app.x","resolved_value":1.10,"resolution_method":"last_write_wins"}"#;
-        let redaction = Redaction::new(&["secrets.*".to_owned()]);
-        assert_eq!(redaction.apply(entry.to_owned()), entry);
-    }
-
-    #[test]
-    fn a_listed_keys_entry_keeps_everything_but_values() {
-        let shown = apply(&["secrets.*"], resolution("secrets.pin", json!(1.5)));
-        let listed = json!({ "$redacted": "listed" });
-        for field in ["resolved_value", "original_values", "min_value", "max_value"] {
-            assert_eq!(shown[field], listed, "{field}");
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
         }
-        let conflict = json!({ "path": "", "kind": "edit_edit", "base": listed, "values": listed });
-        assert_eq!(shown["conflicts"], json!([conflict]));
-        for field in ["event_type", "config_key", "resolution_method", "timestamp", "discarded_changes"] {
-            assert_eq!(shown[field], resolution("secrets.pin", json!(1))[field], "{field}");
-        }
-        let odd =
-            apply(&["*"], json!({ "config_key": "k", "reason": { "hidden": 1 }, "mine": "x", "no": null }));
-        assert_eq!(odd, json!({ "config_key": "k", "reason": listed, "mine": listed, "no": null }));
-        assert_eq!(apply(&["*"], json!({ "mine": 1 })), json!({ "mine": 1 }), "about no key");
-    }
-
-    #[test]
-    fn a_name_that_was_made_of_a_listed_keys_message_is_hidden_wherever_it_stands() {
-        let derived = lockstep_plugin_api::wire::derived_event_id(&[b"hunter2"]).as_str().to_owned();
-        let given = Uuid::now_v7().to_string();
-        let entry = json!({
-            "config_key": "secrets.pin", "winning_change": derived, "shown_change": given,
-            "discarded_changes": [derived, given], "conflict_id": derived,
-        });
-        let listed = json!({ "$redacted": "listed" });
-        let shown = apply(&["secrets.*"], entry.clone());
-        assert_eq!(
-            shown,
-            json!({
-                "config_key": "secrets.pin", "winning_change": listed, "shown_change": given,
-                "discarded_changes": [listed, given], "conflict_id": derived,
-            })
-        );
-        assert_eq!(apply(&["other.*"], entry.clone()), entry);
-    }
-
-    #[test]
-    fn a_sealed_value_is_hidden_wherever_it_is() {
-        let sealed = json!({ "$enc": { "v": 1, "ct": "c2VjcmV0" } });
-        let shown = apply(&[], resolution("app.x", sealed.clone()));
-        assert_eq!(shown["resolved_value"], json!({ "$redacted": "sealed" }));
-        assert_eq!(shown["original_values"], json!([1, 2]));
-        let nested = apply(&[], json!({ "conflicts": [{ "values": [sealed, 1] }], "x": { "$enc": 1 } }));
-        let hidden = json!([{ "values": [{ "$redacted": "sealed" }, 1] }]);
-        assert_eq!(nested, json!({ "conflicts": hidden, "x": { "$enc": 1 } }));
-        let spelled = r#"{"resolved_value":{"\u0024enc":{"ct":"c2VjcmV0"}}}"#.to_owned();
-        assert!(!Redaction::new(&[]).apply(spelled).contains("c2VjcmV0"));
+        deserializer.deserialize_map(Reader)
     }
 }

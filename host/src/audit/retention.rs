@@ -97,9 +97,12 @@ impl Work {
         let oldest_us = (self.now_us)().saturating_sub(age_us);
         let page = self.oldest()?;
         let (mut through, mut n_bytes) = (None, 0);
-        // What cannot be read goes with the next one that can.
-        for record in page.records.into_iter().filter_map(|(_, record)| record) {
-            let n_kept = (page.chain.head.number + 1).saturating_sub(record.number);
+        let head = page.chain.head.number;
+        // What cannot be read goes with the next one that can. What somebody has put behind the head is none of the
+        // chain's, and for `verify` to tell.
+        let of_chain = page.records.into_iter().take_while(|(number, _)| *number <= head);
+        for record in of_chain.filter_map(|(_, record)| record) {
+            let n_kept = head + 1 - record.number;
             let is_due = n_kept > self.limits.entries
                 || page.chain.n_bytes.saturating_sub(n_bytes) > self.limits.bytes
                 || record.at_us < oldest_us;

@@ -193,8 +193,14 @@ impl Chain {
         changes.records.insert(record_key(record.number), Some(record.to_bytes()));
     }
 
+    /// Whether it has, or had, the place that a trim names.
+    pub(super) fn reaches(&self, trim: &AuditTrim) -> bool {
+        trim.through.number <= self.head.number
+    }
+
+    /// What is given up already stays given up.
     pub(super) fn trim(&mut self, trim: &AuditTrim, changes: &mut Changes) {
-        if !(self.anchor.number..=self.head.number).contains(&trim.through.number) {
+        if trim.through.number <= self.anchor.number {
             return;
         }
         for number in self.anchor.number + 1..=trim.through.number {

@@ -254,7 +254,7 @@ impl WriteFailure {
     }
 
     /// Where nothing is done about it but to tell.
-    pub fn outside_of_the_writer(self, dir: &Path) -> StoreError {
+    pub fn into_error(self, dir: &Path) -> StoreError {
         match self {
             Self::Write(error) => engine_error("write", dir, error),
             Self::Unsealed(error) => StoreError::io("seal values for", dir, error),

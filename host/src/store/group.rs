@@ -6,7 +6,9 @@
 use super::chain::{Chain, chain_key};
 use super::commit::{Check, Commit, Committed, NewEntry, Trim, stored_key};
 use super::engine::Changes;
-use super::entries::{Newest, Tally, current_key, newest_key, stored_bytes, stored_entry, tally_key};
+use super::entries::{
+    Newest, Tally, current_key, damaged, newest_key, stored_bytes, stored_entry, tally_key,
+};
 use super::error::StoreError;
 use super::shared::Shared;
 
@@ -35,6 +37,10 @@ impl<'a> Group<'a> {
     /// Refused if a check fails, or if what it needs to know cannot be read.
     pub fn stage(&mut self, commit: Commit) -> Result<Committed, StoreError> {
         commit.checks.iter().try_for_each(|check| self.check(check))?;
+        if commit.audit_trim.as_ref().is_some_and(|trim| !self.chain.reaches(trim)) {
+            // Whoever asks has read it there. Taken for done, it would be asked for without end.
+            return Err(damaged(&self.shared.dir, "an entry of its audit lies behind the head"));
+        }
         let newest = commit.entries.iter().map(|entry| self.committed_newest(entry));
         let newest = newest.collect::<Result<Vec<_>, _>>()?;
         // Nothing fails from here on.

@@ -98,7 +98,7 @@ impl Writer {
     }
 
     fn forget(&self, engine: &Engine, before: u32, keyring: &Keyring) -> Result<(), StoreError> {
-        engine.sync().map_err(|failure| failure.outside_of_the_writer(&self.shared.dir))?;
+        engine.sync().map_err(|failure| failure.into_error(&self.shared.dir))?;
         keyring.forget_before(before)
     }
 }

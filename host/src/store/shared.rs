@@ -25,7 +25,8 @@ pub enum Health {
     /// The engine has stopped, mostly because its own upkeep found the disk full, or a sealed store's key file cannot be
     /// written; each commit tries anew.
     Recovering,
-    /// Commits are refused with [`StoreError::Failed`] until the host is restarted. Reads go on.
+    /// Commits are refused with [`StoreError::Failed`] until the host is restarted. Reads go on, unless the disk has failed
+    /// while the engine was being opened again.
     Failed,
 }
 

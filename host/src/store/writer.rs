@@ -3,6 +3,7 @@
 //! Invariant: a commit answered with an error other than [`StoreError::Failed`] has left nothing behind, even if
 //! parts of its batch reached the journal before the disk was full.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -136,6 +137,7 @@ impl Writer {
     fn ensure_open(&mut self) -> Result<(), StoreError> {
         match self.shared.with_engine(|_| Ok(())) {
             Ok(()) => Ok(()),
+            Err(_) if self.shared.health() == Health::Failed => Err(StoreError::Failed),
             Err(_) => self.reopen().inspect_err(|error| self.degrade(error)),
         }
     }
@@ -218,11 +220,7 @@ impl Writer {
                 self.degrade(&error);
                 Err(error)
             }
-            // After a failed fsync the kernel may show pages that are not on the disk. Only a human can say more.
-            Err(WriteFailure::Write(error)) => {
-                tracing::error!(%error, "the store cannot write; restart the host when the disk is sound");
-                Err(self.fail())
-            }
+            Err(WriteFailure::Write(error)) => Err(self.fail_of(&error)),
         }
     }
 
@@ -247,8 +245,9 @@ impl Writer {
         let mut slot = self.shared.engine_mut();
         drop(slot.take());
         let engine = Engine::open(&self.shared.dir, self.shared.form.clone(), self.shared.options)?;
-        if !self.undo.is_empty() && engine.write(&self.undo).is_err() {
-            return Err(StoreError::DiskFull { path: self.shared.dir.clone() });
+        if !self.undo.is_empty() {
+            // What was refused may be in this engine, so it is shown to nobody before that is undone.
+            engine.write(&self.undo).map_err(|failure| self.not_undone(failure))?;
         }
         self.undo = Changes::default();
         *slot = Some(engine);
@@ -256,7 +255,17 @@ impl Writer {
         Ok(())
     }
 
+    fn not_undone(&self, failure: WriteFailure) -> StoreError {
+        match failure {
+            WriteFailure::Write(error) if !engine::is_full(&error) => self.fail_of(&error),
+            failure => failure.into_error(&self.shared.dir),
+        }
+    }
+
     fn degrade(&self, error: &StoreError) {
+        if matches!(error, StoreError::Failed) {
+            return;
+        }
         if self.shared.health() == Health::Ok {
             tracing::error!(%error, "the store takes no commits");
         }
@@ -264,6 +273,12 @@ impl Writer {
             StoreError::DiskFull { .. } => Health::DiskFull,
             _ => Health::Recovering,
         });
+    }
+
+    /// After a failed fsync the kernel may show pages that are not on the disk. Only a human can say more.
+    fn fail_of(&self, error: &dyn fmt::Display) -> StoreError {
+        tracing::error!(%error, "the store cannot write; restart the host when the disk is sound");
+        self.fail()
     }
 
     fn fail(&self) -> StoreError {

@@ -1,14 +1,16 @@
-//! A program that prints a key: run for a bounded time, with a bounded output, and ended with all that it has started.
+//! A program that prints a key: run for a bounded time, with a bounded output, and ended with what it has started.
+//!
+//! Invariant: whatever it does, the caller has an answer in time, and nothing is left of it here: no thread, no open file.
 
 use std::{
     io::{self, Read},
     os::unix::process::CommandExt,
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use zeroize::Zeroizing;
 
@@ -31,7 +33,8 @@ pub enum ProgramProblem {
 /// What a program prints, at most `most_bytes`, if it ends well within `limit`. What it does with stderr is for the caller
 /// to say; stdin is empty.
 ///
-/// Whatever it has started in its process group is ended with it, in any case.
+/// Whatever it has started in its process group is ended with it, in any case. What has left the group (`setsid`) goes on, as
+/// what a daemon starts does; if it keeps the program's output open, the program is [`Late`](ProgramProblem::Late).
 ///
 /// # Errors
 /// Why it gave nothing, without what it printed.
@@ -57,30 +60,30 @@ pub fn printed(
     }
 }
 
-/// Read on a thread of its own: a program may keep its output open and say nothing. The thread ends with the output: at the
-/// latest when the group is ended.
+/// Never waits in a read: a program may keep its output open and say nothing, and so may what has left its group. One byte
+/// more is read than it may print, into memory that is not moved meanwhile.
 fn output_of(
     child: &mut Child,
     until: Instant,
     most_bytes: usize,
 ) -> Result<Zeroizing<Vec<u8>>, ProgramProblem> {
-    let output = child.stdout.take().expect("its output is piped");
-    let (tell, told) = mpsc::sync_channel(1);
-    let read = move || drop(tell.send(read_some(output, most_bytes)));
-    thread::Builder::new().name("key-program".to_owned()).spawn(read).map_err(ProgramProblem::NotRun)?;
-    let left = until.saturating_duration_since(Instant::now());
-    match told.recv_timeout(left) {
-        Ok(Ok(output)) if output.len() > most_bytes => Err(ProgramProblem::TooMuch),
-        Ok(read) => read.map_err(ProgramProblem::NotRun),
-        Err(_) => Err(ProgramProblem::Late),
+    let mut output = child.stdout.take().expect("its output is piped");
+    ioctl_fionbio(&output, true).map_err(|error| ProgramProblem::NotRun(error.into()))?;
+    let mut bytes = Zeroizing::new(vec![0; most_bytes + 1]);
+    let mut n_bytes = 0;
+    while n_bytes <= most_bytes {
+        match output.read(&mut bytes[n_bytes..]) {
+            Ok(0) => {
+                bytes.truncate(n_bytes);
+                return Ok(bytes);
+            }
+            Ok(n) => n_bytes += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => look_again(until)?,
+            Err(error) => return Err(ProgramProblem::NotRun(error)),
+        }
     }
-}
-
-/// One byte more than it may be, into memory that is not moved meanwhile.
-fn read_some(output: ChildStdout, most_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(most_bytes + 64));
-    output.take(most_bytes as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Err(ProgramProblem::TooMuch)
 }
 
 /// Leaves it there as ended: until it is waited for, its group's number is given to nobody else.
@@ -90,11 +93,16 @@ fn wait_for(child: &Child, until: Instant) -> Result<(), ProgramProblem> {
         .map_err(|error| ProgramProblem::NotRun(error.into()))?
         .is_none()
     {
-        if Instant::now() >= until {
-            return Err(ProgramProblem::Late);
-        }
-        thread::sleep(LOOK);
+        look_again(until)?;
     }
+    Ok(())
+}
+
+fn look_again(until: Instant) -> Result<(), ProgramProblem> {
+    if Instant::now() >= until {
+        return Err(ProgramProblem::Late);
+    }
+    thread::sleep(LOOK);
     Ok(())
 }
 
@@ -163,5 +171,17 @@ mod tests {
             }
         }
         fs::remove_dir_all(folder).expect("removed");
+    }
+
+    #[test]
+    fn what_has_left_the_programs_group_holds_up_nobody() {
+        let began = Instant::now();
+        let said = run("setsid sleep 5 & echo key", Duration::from_millis(500));
+        assert!(matches!(said, Err(ProgramProblem::Late)), "{said:?}");
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        let threads = fs::read_dir("/proc/self/task").expect("its threads").flatten();
+        let names = threads.map(|thread| fs::read_to_string(thread.path().join("comm")).unwrap_or_default());
+        assert!(names.into_iter().all(|name| !name.starts_with("key-program")), "a thread waits for it");
+        assert_eq!(run("setsid sleep 5 > /dev/null & echo key", LONG).expect("printed"), b"key\n");
     }
 }

@@ -104,8 +104,7 @@ fn answer(config_key: &str, epoch: &str, became: Became) -> Result<Done, Box<Res
             (done.revision, done.epoch) = (Some(revision), Some(epoch.to_owned()));
             done.repeated = became.is_repeat;
             done.details = details.and_then(|details| details.read().ok()).unwrap_or_default();
-            done.details.retain(|name, _| !OWN_FIELDS.contains(&name.as_str()));
-            Ok(done)
+            Ok(done.without_details(&OWN_FIELDS))
         }
         // A transform dropped it: its author has nothing to mend, and there is no revision.
         OutcomeResult::Written => Ok(Done::new(config_key)),
@@ -118,6 +117,12 @@ fn answer(config_key: &str, epoch: &str, became: Became) -> Result<Done, Box<Res
 }
 
 impl Done {
+    /// Takes away what a transform says under names that mean something else in an answer.
+    pub(super) fn without_details(mut self, names: &[&str]) -> Self {
+        self.details.retain(|name, _| !names.contains(&name.as_str()));
+        self
+    }
+
     /// Without a revision.
     pub(super) fn new(config_key: &str) -> Self {
         let (config_key, details) = (config_key.to_owned(), BTreeMap::new());

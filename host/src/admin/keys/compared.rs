@@ -3,7 +3,7 @@
 use super::super::answer::Refusal;
 use super::room::Room;
 use super::version::{ShownVersion, Version};
-use crate::history::{Difference, Operation, Tree, differences, patch};
+use crate::history::{Difference, Operation, TooLarge, Tree, differences, patch};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -14,6 +14,16 @@ pub(super) struct Compared {
     pub changes: Box<RawValue>,
     /// The same as a JSON patch.
     pub patch: Box<RawValue>,
+}
+
+/// The same where something was to be done about it: there is an answer, also if there is too much to tell.
+#[derive(Serialize)]
+pub(super) struct Outline {
+    #[serde(flatten)]
+    told: Option<Compared>,
+    /// What is different is not told, for it is too much.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    too_large: bool,
     #[serde(skip)]
     pub is_empty: bool,
 }
@@ -46,15 +56,25 @@ impl Compared {
     /// Refused if there is too much to tell.
     pub fn of(from: &Version, to: &Version) -> Result<Self, Refusal> {
         let (from, to) = (from.tree(), to.tree());
-        let found = differences(from.as_ref(), to.as_ref())?;
+        Ok(Self::told(&differences(from.as_ref(), to.as_ref())?)?)
+    }
+
+    fn told(found: &[Difference<'_>]) -> Result<Self, TooLarge> {
         let changes: Vec<_> = found.iter().map(ShownDifference::of).collect();
-        let operations: Vec<Operation<'_>> = patch(&found);
+        let operations: Vec<Operation<'_>> = patch(found);
         let mut room = Room::default();
-        Ok(Self {
-            changes: room.write(&changes)?,
-            patch: room.write(&operations)?,
-            is_empty: found.is_empty(),
-        })
+        Ok(Self { changes: room.write(&changes)?, patch: room.write(&operations)? })
+    }
+}
+
+impl Outline {
+    pub fn of(from: &Version, to: &Version) -> Self {
+        let (from, to) = (from.tree(), to.tree());
+        let found = differences(from.as_ref(), to.as_ref());
+        // Where it is too much to be found, there is something.
+        let is_empty = found.as_ref().is_ok_and(Vec::is_empty);
+        let told = found.and_then(|found| Compared::told(&found)).ok();
+        Self { too_large: told.is_none(), told, is_empty }
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::acts;
 use super::super::answer::{Refusal, apart};
 use super::super::changes::{Asked, Base, Done, Fence, Op, enter, without_value};
 use super::super::log_view::check_names;
-use super::compared::Compared;
+use super::compared::Outline;
 use super::moment::Moment;
 use super::version::{Version, Versions};
 use super::{KeyAsked, asked};
@@ -24,6 +24,10 @@ use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// What the answer says itself beside what every change is answered with: no transform does it in its place.
+const OWN_FIELDS: [&str; 7] =
+    ["rollback_to", "base_revision", "changed", "dry_run", "changes", "patch", "too_large"];
 
 /// As it is asked for.
 #[derive(Deserialize)]
@@ -55,7 +59,7 @@ struct Plan {
     to: u64,
     now: Version,
     then: Version,
-    compared: Compared,
+    outline: Outline,
 }
 
 pub(in crate::admin) async fn rollback(
@@ -116,13 +120,14 @@ struct Answer<'p> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
     #[serde(flatten)]
-    compared: &'p Compared,
+    outline: &'p Outline,
 }
 
 impl<'p> Answer<'p> {
     fn of(done: Done, changed: bool, dry_run: bool, plan: &'p Plan) -> Self {
-        let (base_revision, compared) = (plan.now.revision, &plan.compared);
-        Self { done, rollback_to: plan.to, base_revision, changed, dry_run, compared }
+        let (base_revision, outline) = (plan.now.revision, &plan.outline);
+        let done = done.without_details(&OWN_FIELDS);
+        Self { done, rollback_to: plan.to, base_revision, changed, dry_run, outline }
     }
 }
 
@@ -135,17 +140,18 @@ impl Plan {
             let message = format!("`{key}` was changed in between: its newest revision is {newest}");
             return Err(Refusal::of_code("conflict", message).with_details(json!({ "revision": newest })));
         }
-        let compared = Compared::of(&now, &then)?;
+        // The way back is open also where there is too much to tell of it.
+        let outline = Outline::of(&now, &then);
         let to = match to {
             Moment::Revision { revision, .. } => *revision,
             Moment::Time(_) => then.revision.unwrap_or_default(),
         };
-        Ok(Self { to, now, then, compared })
+        Ok(Self { to, now, then, outline })
     }
 
     /// Whether there is something to do. Where changes stand against each other, there is: they are ended.
     fn is_needed(&self) -> bool {
-        !self.compared.is_empty || self.now.n_standing() > 1
+        !self.outline.is_empty || self.now.n_standing() > 1
     }
 }
 

@@ -13,11 +13,18 @@ use lockstep_plugin_api::source::OutcomeResult;
 use lockstep_plugin_api::{Error, Json, Record};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// What no number of a programming language holds.
 const ODD: &str = r#"{"resolution":{"n":1e400,"m":123456789012345678901234567890}}"#;
+
+/// Details named as an answer's own fields are.
+static EVERYTHING: LazyLock<Value> = LazyLock::new(|| {
+    json!({ "resolution_method": "last_write_wins", "revision": "canary", "rollback_to": "canary",
+        "base_revision": "canary", "changed": "canary", "dry_run": "canary", "changes": "canary",
+        "patch": "canary", "too_large": "canary" })
+});
 
 pub(super) fn view(store: &Store) -> LogView {
     let log = Log::open(store.clone(), LogOptions::new(&HostSettings::default())).expect("a log");
@@ -58,6 +65,10 @@ impl LogPipeline for StandIn {
             _ => self.0.submit(Commit::default(), vec![record], move |committed| {
                 let details =
                     json!({ "resolution_method": "last_write_wins", "session": session, "revision": 0 });
+                let details = match details["session"] == "says-everything" {
+                    true => EVERYTHING.clone(),
+                    false => details,
+                };
                 let details = Json::write(&details).ok();
                 told(
                     match committed {

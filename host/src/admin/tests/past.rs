@@ -173,7 +173,32 @@ fn a_value_whose_paths_would_fill_the_memory_is_refused() {
     for path in ["/v1/keys/app.x/blame", "/v1/keys/app.x/diff"] {
         assert_eq!(refused(&served, path, ""), (413, "too_large".to_owned()), "{path}");
     }
-    assert_eq!(refused(&served, "/v1/keys/app.x/rollback", r#"{"to":1}"#), (413, "too_large".to_owned()));
+    let path = "/v1/keys/app.x/rollback";
+    let tried = post(&served, path, &json!({ "to": 1, "dry_run": true }));
+    assert_eq!((&tried["changed"], &tried["too_large"], served.log.head()), (&json!(true), &json!(true), 2));
+    let done = post(&served, path, &json!({ "to": 1 }));
+    assert_eq!(
+        (&done["revision"], &done["changed"], &done["too_large"]),
+        (&json!(3), &json!(true), &json!(true))
+    );
+    assert!(done.get("changes").is_none() && done.get("patch").is_none());
+    assert_eq!(post(&served, path, &json!({ "to": 1 }))["changed"], false);
+    assert!(get(&served, "/v1/keys/app.x")["new_value"] == of(1), "the way back is not closed");
+}
+
+#[test]
+fn what_a_transform_says_takes_no_field_of_the_answers_own() {
+    let served = with_values(&[json!({"a": 1}), json!({"a": 2})]);
+    let path = "/v1/keys/app.x/rollback";
+    let body = r#"{"to":1,"session":"says-everything"}"#;
+    let done: Box<serde_json::value::RawValue> = served.socket().post_as(path, body).expect("done");
+    for name in
+        ["rollback_to", "base_revision", "changed", "dry_run", "changes", "patch", "revision", "too_large"]
+    {
+        let n = done.get().matches(&format!("\"{name}\":")).count();
+        assert!(n <= 1 && !done.get().contains("canary"), "{n} times `{name}`: {done}");
+    }
+    assert!(done.get().contains("resolution_method"), "{done}");
 }
 
 #[test]

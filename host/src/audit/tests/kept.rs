@@ -58,6 +58,27 @@ fn what_cannot_be_read_is_given_up_with_the_next_that_can_however_large_it_is() 
 }
 
 #[test]
+fn entries_that_somebody_put_behind_the_head_do_not_keep_retention_busy() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, audit) = open(dir.path(), options());
+    (0..10).for_each(|n| write(&audit, &store, [json!({ "n": n })]));
+    drop(audit);
+    let bytes = store.get(Namespace::Audit, &10_u64.to_be_bytes()).expect("readable").expect("an entry");
+    let forged = Commit::default().put(Namespace::Audit, 15_u64.to_be_bytes(), bytes);
+    store.commit(forged).expect("written behind the audit's back");
+    let limits = Limits { entries: 3, bytes: 1, age: Duration::ZERO };
+    let options = AuditOptions { limits, now_us: || i64::MAX, ..options() };
+    let audit = Audit::open(store.clone(), options).expect("an audit");
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let forgetting = audit.clone();
+    std::thread::spawn(move || tell.send(forgetting.forget_old()));
+    told.recv_timeout(Duration::from_secs(20)).expect("it comes to an end").expect("forgotten");
+    assert_eq!((audit.chain().anchor.number, audit.chain().n_entries()), (10, 0));
+    let found = walk(&store, &[]).expect_err("it is still found");
+    assert_eq!((found.number, found.problem), (15, Problem::BehindHead));
+}
+
+#[test]
 fn a_walk_goes_on_while_entries_come_and_go() {
     let dir = tempfile::tempdir().expect("a folder");
     let limits = Limits { entries: 100, bytes: 1 << 30, age: Duration::from_secs(3600) };
@@ -197,6 +218,21 @@ fn a_list_is_the_newest_first_of_what_a_filter_lets_pass() {
     assert_eq!(numbers(late, 9), (vec![], None));
     let early = Filter { since_us: Some(1_700_000_000_000_000), ..Filter::default() };
     assert_eq!(numbers(early, 9).0.len(), 9);
+}
+
+#[test]
+fn entries_that_cannot_be_read_do_not_end_a_list() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, audit) = open(dir.path(), options());
+    write(&audit, &store, (0..2500).map(|n| json!({ "n": n })));
+    let garble = |commit: Commit, n: u64| commit.put(Namespace::Audit, n.to_be_bytes(), "");
+    store.commit((6..2500).fold(Commit::default(), garble)).expect("written");
+    for since_us in [None, Some(1_700_000_000_000_000)] {
+        let filter = Filter { since_us, ..Filter::default() };
+        let listed = list(&store, &filter, 100).expect("readable");
+        let numbers: Vec<_> = listed.records.iter().map(|record| record.number).collect();
+        assert_eq!((numbers, listed.next), (vec![2500, 5, 4, 3, 2, 1], None));
+    }
 }
 
 #[test]

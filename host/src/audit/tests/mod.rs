@@ -2,6 +2,7 @@
 
 mod files;
 mod kept;
+mod redacted;
 mod tampered;
 
 use std::io::BufReader;

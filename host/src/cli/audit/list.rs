@@ -11,7 +11,8 @@ use crate::config::quantity::duration;
 use clap::Args;
 use lockstep_plugin_api::glob::{Glob, GlobError};
 use lockstep_plugin_api::time;
-use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -24,7 +25,7 @@ pub(super) struct List {
     /// Only those of this type, or of the types that this glob matches: `config_*`, `lock_*`, `admin_*`
     #[arg(long = "type", value_name = "GLOB", value_parser = glob)]
     event_type: Option<Glob>,
-    /// Only those from this time on, `2026-01-31T12:00:00Z`, or from so long ago, `10m`
+    /// Only those from this time on, `2026-01-31T12:00:00Z`, or from so long ago, `10m`; ends where 1,000 in a row are older
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<i64>,
     /// Only those before this number, to go on from an earlier list
@@ -95,17 +96,20 @@ impl List {
     }
 }
 
+/// An entry by name, its values as they were written.
+type Fields<'e> = BTreeMap<String, &'e RawValue>;
+
 fn table(entries: &[AuditShown]) -> Table {
     let mut table = Table::new(&["NUMBER", "TIME", "TYPE", "TENANT", "KEY", "WHO", "WHAT"]);
     for shown in entries {
-        let entry: Value = serde_json::from_str(shown.entry.get()).unwrap_or_default();
-        let text = |name: &str| plain(&entry[name]);
+        let entry: Fields<'_> = serde_json::from_str(shown.entry.get()).unwrap_or_default();
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         table.row([
             shown.id.to_string(),
             shown.time.clone(),
-            text("event_type").unwrap_or_else(|| "-".to_owned()),
-            text("tenant_id").unwrap_or_else(|| "-".to_owned()),
-            text("config_key").unwrap_or_else(|| "-".to_owned()),
+            or_dash(plain(&entry, "event_type")),
+            or_dash(plain(&entry, "tenant_id")),
+            or_dash(plain(&entry, "config_key")),
             who(&entry),
             what(&entry),
         ]);
@@ -114,9 +118,9 @@ fn table(entries: &[AuditShown]) -> Table {
 }
 
 /// The name that was given, and who it was as far as the host knows.
-fn who(entry: &Value) -> String {
-    let name = plain(&entry["admin_user_id"]).or_else(|| plain(&entry["user_id"]));
-    match (name, plain(&entry["by"])) {
+fn who(entry: &Fields<'_>) -> String {
+    let name = plain(entry, "admin_user_id").or_else(|| plain(entry, "user_id"));
+    match (name, plain(entry, "by")) {
         (Some(name), Some(by)) => format!("{name} ({by})"),
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => "-".to_owned(),
@@ -124,7 +128,7 @@ fn who(entry: &Value) -> String {
 }
 
 /// What else tells entries of a type apart, without saying the key again; `--json` has all of it.
-fn what(entry: &Value) -> String {
+fn what(entry: &Fields<'_>) -> String {
     const FIELDS: [&str; 9] = [
         "target",
         "revision",
@@ -136,23 +140,24 @@ fn what(entry: &Value) -> String {
         "outcome",
         "code",
     ];
-    let is_key = |name: &&&str| **name == "target" && entry["target"] == entry["config_key"];
-    let field = |name: &&str| Some(format!("{name}={}", plain(&entry[*name])?));
+    let is_key = |name: &&&str| **name == "target" && plain(entry, "target") == plain(entry, "config_key");
+    let field = |name: &&str| Some(format!("{name}={}", plain(entry, name)?));
     FIELDS.iter().filter(|name| !is_key(name)).filter_map(field).collect::<Vec<_>>().join(" ")
 }
 
-fn plain(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-        other => Some(other.to_string()),
+/// A text without its quotes, and whatever else it is as JSON on one line.
+fn plain(entry: &Fields<'_>, name: &str) -> Option<String> {
+    let value = entry.get(name)?.get();
+    match serde_json::from_str::<Option<String>>(value) {
+        Ok(text) => text.filter(|text| !text.is_empty()),
+        // In JSON a line ends between two parts only.
+        Err(_) => Some(value.replace(['\n', '\r', '\t'], " ")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn since_is_a_time_or_a_while_ago() {
@@ -178,9 +183,27 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_with_what_no_number_holds_is_shown_like_every_other() {
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        for value in ["1e400", "123456789012345678901234567890", "{\"a\":\n1.10}", deep.as_str()] {
+            let entry = format!(
+                r#"{{"event_type":"conflict_resolved","config_key":"app.x","tenant_id":"acme","user_id":"ann","resolved_value":{value}}}"#
+            );
+            let entry = RawValue::from_string(entry).expect("JSON");
+            let shown = AuditShown { id: 7, time: "T".to_owned(), hash: String::new(), entry };
+            let told = table(&[shown]).to_string();
+            let row: Vec<_> = told.lines().nth(1).expect("a row").split_whitespace().collect();
+            assert_eq!(row[..6], ["7", "T", "conflict_resolved", "acme", "app.x", "ann"], "{told}");
+            assert!(row[6].starts_with("resolved_value=") && told.lines().count() == 2, "{told}");
+            assert!(value.len() > 100 || told.contains(&value.replace('\n', " ")), "{told}");
+        }
+    }
+
+    #[test]
     fn who_is_the_name_that_was_given_and_what_the_host_knows() {
-        assert_eq!(who(&json!({ "user_id": "ann", "by": "uid 1000" })), "ann (uid 1000)");
-        assert_eq!(who(&json!({ "user_id": "ann", "admin_user_id": "root" })), "root");
-        assert_eq!(who(&json!({})), "-");
+        let of = |entry: &str| who(&serde_json::from_str(entry).expect("an object"));
+        assert_eq!(of(r#"{"user_id":"ann","by":"uid 1000"}"#), "ann (uid 1000)");
+        assert_eq!(of(r#"{"user_id":"ann","admin_user_id":"root","by":null}"#), "root");
+        assert_eq!(of(r#"{"user_id":""}"#), "-");
     }
 }

@@ -67,6 +67,13 @@ fn files_are_one_chain_and_a_head_is_looked_for_in_all_of_them() {
     assert_eq!(exit(&format!("verify --file DIR/a --file DIR/b --head {eleven}")), 1, "cut off");
     assert_eq!(exit("verify --file DIR/b --file DIR/a"), 1, "the other way round");
     assert_eq!(exit("verify --file DIR/b --file DIR/c"), 3, "nobody knows what was between them");
+    assert_eq!(exit("verify --file DIR/b --file DIR/c --file DIR/c"), 3, "whatever comes after it");
+    assert_eq!(exit(&format!("verify --file DIR/b --file DIR/c --head {eleven}")), 3, "the head is there");
+    assert_eq!(exit("verify --file DIR/a --file DIR/c --file DIR/b"), 1, "a break after a gap");
+    let altered = fs::read_to_string(dir.path().join("c")).expect("written").replace("updated", "deleted");
+    fs::write(dir.path().join("altered"), altered).expect("written");
+    assert_eq!(exit("verify --file DIR/b --file DIR/c --file DIR/altered"), 1, "one that was altered");
+    assert_eq!(exit("verify --file DIR/a --file DIR/c --file DIR/nothing"), 2);
     assert_eq!(exit(&format!("verify --file DIR/b --head {}", Link { number: 1, ..four })), 3);
     assert_eq!(exit("verify --file DIR/nothing"), 2);
 }

@@ -60,17 +60,23 @@ impl Verify {
 
     fn verify_files(&self) -> Result<u8, CommandError> {
         let mut files = Files::new(self.head.into_iter().collect());
+        // A break is graver: it is looked for in what comes after a gap, too.
+        let mut first_gap = None;
         for path in &self.file {
             let file = File::open(path)
                 .map_err(|error| CommandError::BadArgument(format!("{}: {error}", path.display())))?;
             let mut told = 0;
             let added = files.add(BufReader::new(file), |checked| tell_progress(checked, &mut told));
-            if let Err(problem) = added {
-                return Ok(self.show(&verdict_of(path, &problem)));
+            match added {
+                Ok(()) => {}
+                Err(gap @ FileProblem::Gap { .. }) => {
+                    first_gap.get_or_insert(verdict_of(path, &gap));
+                }
+                Err(problem) => return Ok(self.show(&verdict_of(path, &problem))),
             }
         }
         let verdict = match files.end() {
-            Ok(verified) => verified.as_ref().map(verdict),
+            Ok(verified) => first_gap.or(verified.as_ref().map(verdict)),
             Err(broken) => Some(broken_at(&broken)),
         };
         Ok(verdict.map_or(DONE, |verdict| self.show(&verdict)))

@@ -75,7 +75,11 @@ struct Answer {
     revision: Option<u64>,
     rollback_to: u64,
     changed: bool,
+    #[serde(default)]
     changes: Vec<ShownDifference>,
+    /// What it changes is more than the host tells.
+    #[serde(default)]
+    too_large: bool,
     /// Somebody has changed the key at the same moment.
     #[serde(default)]
     resolution: Option<Box<RawValue>>,
@@ -109,6 +113,7 @@ impl Rollback {
         match answer.repeated {
             // What is different now is not what it changed then.
             true => tell_repeat(true),
+            false if answer.too_large => eprintln!("what it changes is too much to be told part by part"),
             false => eprint!("{}", table(&answer.changes)),
         }
         Ok(print(&format!("{}\n", self.what_became(&answer))))
@@ -138,7 +143,7 @@ impl Rollback {
         match (answer.changed, self.dry_run) {
             (false, _) if answer.repeated => told(answer.revision, None),
             (false, _) => format!("nothing to do: `{}` has what it had at revision {to}", self.key),
-            (true, true) if answer.changes.is_empty() => {
+            (true, true) if answer.changes.is_empty() && !answer.too_large => {
                 format!("would end the conflict of `{}` by what it shows", self.key)
             }
             (true, true) => "nothing was changed".to_owned(),

@@ -133,7 +133,7 @@ impl DataFolder<'_> {
         let mut place = Some(to.end()?);
         while let Some(after) = place {
             let step = from.step(&after, STEP, |_| true)?;
-            to.write(&step.changes).map_err(|failure| failure.outside_of_the_writer(self.dir))?;
+            to.write(&step.changes).map_err(|failure| failure.into_error(self.dir))?;
             n_values += step.n_values;
             place = step.next;
             if told.elapsed() > TELL {

@@ -93,6 +93,23 @@ fn what_is_forgotten_leaves_its_last_place_as_the_anchor() {
 }
 
 #[test]
+fn what_lies_behind_the_head_is_no_place_to_trim_to() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    store.commit(audit(&["1", "2"])).expect("committed");
+    let before = store.audit_chain();
+    let behind = AuditTrim { through: Link { number: 3, ..before.head }, n_bytes: 0 };
+    let refused = Commit { audit_trim: Some(behind), ..audit(&["3"]) };
+    assert!(matches!(store.commit(refused), Err(StoreError::Damaged { .. })));
+    assert_eq!((store.audit_chain(), chained(&store)), (before, numbered(1, &["1", "2"])));
+    let all =
+        Commit { audit_trim: Some(AuditTrim { through: before.head, n_bytes: 0 }), ..Commit::default() };
+    for _ in 0..2 {
+        store.commit(all.clone()).expect("done, or done before");
+    }
+}
+
+#[test]
 fn a_page_holds_so_many_entries_and_bytes_and_at_least_one_from_either_end() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());

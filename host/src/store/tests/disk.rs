@@ -132,6 +132,11 @@ impl Disk {
         self.lock().full = Some(Full { applies: |_| true, bytes_left: 0, error: libc::EIO });
     }
 
+    /// The same, but only those to some files.
+    pub fn break_some(&self, applies: fn(&Path) -> bool) {
+        self.lock().full = Some(Full { applies, bytes_left: 0, error: libc::EIO });
+    }
+
     pub fn free(&self) {
         self.lock().full = None;
     }

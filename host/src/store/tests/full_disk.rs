@@ -125,6 +125,27 @@ pub fn a_store_that_could_not_be_opened_again_opens_for_the_next_commit() {
 }
 
 #[test]
+pub fn a_disk_that_breaks_before_a_refused_group_was_undone_is_not_taken_for_a_full_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let watched = Watched::new(dir.path());
+    let store = open(dir.path());
+    store.commit(state("kept", "1")).expect("commit");
+    watched.disk.fill(0, journal);
+    let error = store.commit(state("kept", "2")).expect_err("no space");
+    assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
+    watched.disk.break_some(journal);
+    let error = store.commit(state("kept", "2")).expect_err("the disk is broken");
+    assert!(matches!(error, StoreError::Failed), "{error}");
+    watched.disk.free();
+    let error = store.commit(state("kept", "2")).expect_err("what the disk holds is not known");
+    assert!(matches!(error, StoreError::Failed) && store.health() == Health::Failed, "{error}");
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(value(&store, "kept").as_deref(), Some("1"), "the disk was sound at the end");
+    store.commit(state("kept", "2")).expect("a restart opens it anew");
+}
+
+#[test]
 pub fn a_broken_disk_stops_commits_until_a_restart_and_reads_go_on() {
     let dir = tempfile::tempdir().expect("a folder");
     let watched = Watched::new(dir.path());
