@@ -5,6 +5,7 @@ use super::{keeping::settle, known::Due, *};
 use crate::{
     event::What,
     lease::Lease,
+    request::Whose,
     writes::{FenceWrite, Writes, token_to_stored},
 };
 use ::redis::{Client, Cmd, cmd};
@@ -251,5 +252,13 @@ fn no_announcement_overtakes_another() {
         let message: String = heard.get_message().expect("a message").get_payload().expect("text");
         let lease: Value = serde_json::from_str(message.lines().nth(2).expect("a lease")).expect("JSON");
         assert_eq!(lease["token"], token);
+    }
+}
+
+#[test]
+fn where_nothing_is_locked_the_list_is_empty() {
+    let site = site();
+    for of in [Whose::Tenant(None), Whose::Everybodys] {
+        assert_eq!(site.ask(Request::List { of }).expect("listed"), json!([]));
     }
 }
