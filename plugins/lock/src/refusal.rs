@@ -32,6 +32,8 @@ pub enum Refusal {
     Away,
     #[error("the server that keeps the locks refuses: {0}")]
     Denied(String),
+    #[error("what Redis holds at `{name}` is no part of a lock of hosts; see what it is, and delete it there")]
+    Malformed { name: String },
 }
 
 impl Refusal {
@@ -53,6 +55,7 @@ impl Refusal {
             Self::TooMany { .. } => "too_large",
             Self::BaseRequired => "base_required",
             Self::OperatorsOnly => "forbidden",
+            Self::Malformed { .. } => "bad_lock",
             Self::Unavailable | Self::Away | Self::Denied(_) => "unavailable",
         }
     }

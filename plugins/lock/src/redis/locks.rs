@@ -233,6 +233,7 @@ pub fn refusal(fault: &Fault) -> Refusal {
             warn!(reason = %fault, "the server that keeps the locks refuses a request");
             Refusal::Denied(code.clone())
         }
+        Fault::Malformed(name) => Refusal::Malformed { name: name.clone() },
     }
 }
 

@@ -110,9 +110,10 @@ impl Redis {
         let pool_size = settings.server.pool_size;
         let pool = Pool::new(Server::open(settings.server, context)?, pool_size);
         let (alive, stopped) = watch::channel(());
-        let (announcer, unsent) = Announcer::new(context.clone(), Uuid::new_v4().to_string());
+        let me = Uuid::new_v4().to_string();
+        let (announcer, unsent) = Announcer::new(context.clone(), me.clone());
         let locks = Locks {
-            remote: Remote::new(pool, settings.names, context.counter("lock_redis_operations")),
+            remote: Remote::new(pool, settings.names, me, context.counter("lock_redis_operations")),
             registry: Registry::open(context, rules)?,
             waiting: Default::default(),
             turns: Default::default(),
@@ -148,7 +149,7 @@ impl Redis {
         let found = told.recv().map_err(|_| Error::fatal("the question about the locks was given up"))?;
         let found = found.map_err(|fault| match fault {
             Fault::Away(why) => Error::not_connected(why),
-            refused @ Fault::Refused { .. } => {
+            refused => {
                 Error::not_connected(format!("the server refuses to show locks: {refused}"))
             }
         })?;

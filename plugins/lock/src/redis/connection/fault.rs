@@ -14,6 +14,8 @@ pub enum Fault {
         code: String,
         detail: String,
     },
+    /// What lies at this name is nothing that a host writes.
+    Malformed(String),
 }
 
 /// Answers that speak of the state of the server and not of the command.
@@ -84,6 +86,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Away(why) => f.write_str(why),
             Self::Refused { code, detail } => write!(f, "{code}: {detail}"),
+            Self::Malformed(name) => write!(f, "what lies at `{name}` is nothing that a host writes"),
         }
     }
 }
