@@ -20,7 +20,7 @@ pub enum Refusal {
     SessionClosed,
     #[error("the token is not the registered one")]
     StaleFence,
-    #[error("the user holds or waits for as many locks as one user may")]
+    #[error("the user holds or waits for as many locks of the tenant as one user may")]
     TooMany { most: u32 },
     #[error("a change under a token says what it is based on: `base`, or `base_revision`")]
     BaseRequired,
@@ -39,7 +39,7 @@ pub enum Refusal {
 impl Refusal {
     /// Somebody else holds the lease.
     pub fn locked(lease: &Lease, now: Now) -> Self {
-        Self::Locked { locked_by: lease.user_id.clone(), expires_at_us: Some(now.wall_us_at(lease.ends)) }
+        Self::Locked { locked_by: lease.user_id.clone(), expires_at_us: Some(lease.shown_end_us(now)) }
     }
 
     /// Somebody else holds the lock of a change's key.

@@ -39,7 +39,7 @@ use answers::Found;
 use channel::{Announcer, announce, listen};
 use connection::{Fault, Pool, Server, ServerSettings};
 use keeping::keep;
-use locks::{Locks, after};
+use locks::Locks;
 use lockstep_plugin_api::prelude::*;
 use names::Names;
 use registry::Registry;
@@ -164,7 +164,7 @@ impl Redis {
             user_id: found.text.user_id().to_owned(),
             session: found.text.session().map(str::to_owned),
             token: found.text.token(),
-            expires_at_us: found.left.map(|left| after(now, left)),
+            expires_at_us: found.left.map(|left| found.text.ends_at_us(now, left)),
         }
     }
 

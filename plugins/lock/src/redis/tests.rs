@@ -315,6 +315,20 @@ fn what_is_no_text_in_the_place_of_a_lock_is_another_programs_lock() {
 }
 
 #[test]
+fn every_answer_about_a_lease_says_the_end_that_the_servers_text_has() {
+    let site = site();
+    site.acquire("s1", None).expect("free");
+    let text: String = site.server.ask(&Cmd::get("config_lock:global:app.x")).expect("a text");
+    let written = serde_json::from_str::<Value>(&text).expect("JSON")["expires_at"].clone();
+    for _ in 0..20 {
+        assert_eq!(site.ask(Request::Info { name: name() }).expect("shown")["expires_at"], written);
+    }
+    let refused = site.beside().acquire("s2", None).expect_err("held");
+    let details: Value = serde_json::from_str(refused.details().expect("details")).expect("JSON");
+    assert_eq!(details["expires_at"], written);
+}
+
+#[test]
 fn where_nothing_is_locked_the_list_is_empty() {
     let site = site();
     for of in [Whose::Tenant(None), Whose::Everybodys] {
