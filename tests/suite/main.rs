@@ -12,6 +12,7 @@ mod redis_once;
 mod redis_locks;
 mod cli;
 mod commands;
+mod held_commands;
 mod history;
 mod operational_transform;
 mod handshake;

@@ -7,6 +7,7 @@ mod output;
 mod table;
 mod live;
 mod ask;
+mod acting;
 mod run;
 mod validate;
 mod plugins;

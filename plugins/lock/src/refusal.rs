@@ -32,7 +32,9 @@ pub enum Refusal {
     Away,
     #[error("the server that keeps the locks refuses: {0}")]
     Denied(String),
-    #[error("what Redis holds at `{name}` is no part of a lock of hosts; see what it is, and delete it there")]
+    #[error(
+        "what Redis holds at `{name}` is no part of a lock of hosts; see what it is, and delete it there"
+    )]
     Malformed { name: String },
 }
 

@@ -19,7 +19,7 @@ The command ends when the change is on disk, or with why it was refused. With --
 was made from: the revision that `lockstep get --json` showed. If somebody else has changed the key since, it does not \
 overwrite silently.
 
-Under `lockstep locks run`, the change is made by the holder of the lock.
+Under `lockstep locks run`, or with --token, the change is made by the holder of the lock, whichever key it is of: when the lock is lost, it is refused. Without --base-revision it is then made from the newest revision, or from 0 where there is none, and refused as a conflict if somebody changes the key at the same moment.
 
 Exit codes:
   0  committed; the revision is on stdout
@@ -34,7 +34,7 @@ Examples:
 ";
 
 const DELETE_HELP: &str = "\
-The key has no value afterwards; its history stays.
+The key has no value afterwards; its history stays. Under a lock, it is as with `lockstep set`.
 
 Exit codes:
   0  committed; the revision is on stdout
@@ -122,6 +122,15 @@ impl Delete {
 }
 
 impl How {
+    /// What the change is made from. Under a lock that is the newest revision, if the author names none: hosts compare it, so
+    /// that a change whose lock was lost after this overwrites nobody's.
+    fn base(&self, client: &Client, key: &str) -> Result<Option<u64>, CommandError> {
+        match self.base_revision {
+            None if self.author.is_under_lock() => self.common.newest_revision(client, key).map(Some),
+            given => Ok(given),
+        }
+    }
+
     /// Without a value, the key is deleted.
     fn send(&self, client: &Client, key: &str, value: Option<&RawValue>) -> Result<u8, CommandError> {
         let change = Change {
@@ -129,7 +138,7 @@ impl How {
             new_value: value,
             op: value.is_none().then_some("delete"),
             tenant_id: self.common.tenant.as_deref(),
-            base_revision: self.base_revision,
+            base_revision: self.base(client, key)?,
             author: self.author.of_change(key)?,
         };
         let body = serde_json::to_string(&change).expect("every field is a scalar or JSON");

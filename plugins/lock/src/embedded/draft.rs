@@ -112,7 +112,9 @@ impl<'a> Draft<'a> {
             self.hand_on(name)?;
         }
         let held = self.lease(name);
-        if held.as_ref().is_none_or(|lease| lease.session != ask.session) && self.has_too_many(name, &ask.user_id) {
+        if held.as_ref().is_none_or(|lease| lease.session != ask.session)
+            && self.has_too_many(name, &ask.user_id)
+        {
             self.answers.push((call, Err(Refusal::TooMany { most: self.rules.max_per_user })));
             return Ok(());
         }

@@ -149,9 +149,7 @@ impl Redis {
         let found = told.recv().map_err(|_| Error::fatal("the question about the locks was given up"))?;
         let found = found.map_err(|fault| match fault {
             Fault::Away(why) => Error::not_connected(why),
-            refused => {
-                Error::not_connected(format!("the server refuses to show locks: {refused}"))
-            }
+            refused => Error::not_connected(format!("the server refuses to show locks: {refused}")),
         })?;
         let holders = found.into_iter().map(|found| found.map(|found| self.holder_of(found)));
         self.seen = names.into_iter().zip(holders).collect();
