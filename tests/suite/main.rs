@@ -13,6 +13,7 @@ mod redis_locks;
 mod cli;
 mod commands;
 mod refusals;
+mod held_commands;
 mod history;
 mod operational_transform;
 mod authored_operations;

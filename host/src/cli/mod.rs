@@ -8,6 +8,7 @@ mod problem;
 mod table;
 mod live;
 mod ask;
+mod acting;
 mod run;
 mod validate;
 mod plugins;

@@ -19,7 +19,18 @@ impl Now {
         let earlier = self.mono.saturating_sub(mono).as_micros() as i64;
         self.wall_us + later - earlier
     }
+
+    /// The same, as it was `said` when it was decided, so that every answer says the same: read one after the other, and by way
+    /// of a server that counts milliseconds, the clocks differ a little each time. What differs more is said anew: the wall
+    /// clock was set, or another host's goes otherwise.
+    pub fn wall_us_as_said(self, said: i64, mono: Duration) -> i64 {
+        let counted = self.wall_us_at(mono);
+        if counted.abs_diff(said) <= SAME_US { said } else { counted }
+    }
 }
+
+/// How much apart two times are that mean the same end.
+const SAME_US: u64 = 1_000_000;
 
 /// The real clocks.
 #[derive(Debug, Clone, Copy)]

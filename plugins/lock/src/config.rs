@@ -28,7 +28,7 @@ pub struct LockConfig {
     /// How long a lease lasts if whoever takes it does not say; 100 ms to 24 h, default 300 s.
     #[serde(default = "default_timeout")]
     pub default_timeout: Seconds,
-    /// How many locks one user may hold or wait for at a time, at this host. Default: 100.
+    /// How many locks one user of a tenant may hold or wait for at a time, at this host. Default: 100.
     #[serde(default = "max_locks_per_user")]
     max_locks_per_user: u32,
 }

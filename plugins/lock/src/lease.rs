@@ -62,6 +62,11 @@ impl Lease {
     pub fn ttl(&self) -> Duration {
         Duration::from_millis(self.ttl_ms)
     }
+
+    /// What the wall clock will show at its end, for people.
+    pub fn shown_end_us(&self, now: Now) -> i64 {
+        now.wall_us_as_said(self.expires_at_us, self.ends)
+    }
 }
 
 /// A lease as callers see it: the guide's fields, then ours.
@@ -92,14 +97,13 @@ pub enum Shown {
 }
 
 impl ShownLease {
-    /// What the wall clock will show at its end is said anew: the clock may have been set since it was granted.
     pub fn new(name: &LockName, lock_key: String, lease: &Lease, now: Now) -> Self {
         Self {
             config_key: name.key().to_owned(),
             user_id: lease.user_id.clone(),
             tenant_id: name.tenant().map(str::to_owned),
             acquired_at: format_us(lease.acquired_at_us),
-            expires_at: format_us(now.wall_us_at(lease.ends)),
+            expires_at: format_us(lease.shown_end_us(now)),
             heartbeat_ms: lease.heartbeat_ms,
             metadata: lease.metadata.clone(),
             lock_key,

@@ -13,6 +13,7 @@ mod check;
 mod refusal;
 mod request;
 mod arguments;
+mod owners;
 mod line;
 mod table;
 mod event;

@@ -1,6 +1,6 @@
 //! Who waits for which lock, first come first served.
 
-use crate::{name::LockName, request::Ask};
+use crate::{name::LockName, owners::Owners, request::Ask};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -23,7 +23,7 @@ pub struct Lines {
     waiters: HashMap<u64, Arc<Waiter>>,
     lines: HashMap<LockName, VecDeque<u64>>,
     deadlines: BTreeSet<(Duration, u64)>,
-    users: HashMap<String, usize>,
+    owners: Owners,
 }
 
 impl Lines {
@@ -31,7 +31,7 @@ impl Lines {
     pub fn join(&mut self, waiter: Arc<Waiter>) {
         self.lines.entry(waiter.name.clone()).or_default().push_back(waiter.call);
         self.deadlines.insert((waiter.until, waiter.call));
-        *self.users.entry(waiter.ask.user_id.clone()).or_default() += 1;
+        self.owners.add(&waiter.name, &waiter.ask.user_id, 1);
         self.waiters.insert(waiter.call, waiter);
     }
 
@@ -45,12 +45,7 @@ impl Lines {
                 self.lines.remove(&waiter.name);
             }
         }
-        if let Some(count) = self.users.get_mut(&waiter.ask.user_id) {
-            *count -= 1;
-            if *count == 0 {
-                self.users.remove(&waiter.ask.user_id);
-            }
-        }
+        self.owners.add(&waiter.name, &waiter.ask.user_id, -1);
     }
 
     /// The line of one lock, from its head.
@@ -73,8 +68,8 @@ impl Lines {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    pub fn n_of_user(&self, user_id: &str) -> usize {
-        self.users.get(user_id).copied().unwrap_or(0)
+    pub fn n_of_user(&self, name: &LockName, user_id: &str) -> i64 {
+        self.owners.of(name, user_id)
     }
 
     pub fn len(&self) -> usize {

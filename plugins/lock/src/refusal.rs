@@ -20,7 +20,7 @@ pub enum Refusal {
     SessionClosed,
     #[error("the token is not the registered one")]
     StaleFence,
-    #[error("the user holds or waits for as many locks as one user may")]
+    #[error("the user holds or waits for as many locks of the tenant as one user may")]
     TooMany { most: u32 },
     #[error("a change under a token says what it is based on: `base`, or `base_revision`")]
     BaseRequired,
@@ -32,12 +32,16 @@ pub enum Refusal {
     Away,
     #[error("the server that keeps the locks refuses: {0}")]
     Denied(String),
+    #[error(
+        "what Redis holds at `{name}` is no part of a lock of hosts; see what it is, and delete it there"
+    )]
+    Malformed { name: String },
 }
 
 impl Refusal {
     /// Somebody else holds the lease.
     pub fn locked(lease: &Lease, now: Now) -> Self {
-        Self::Locked { locked_by: lease.user_id.clone(), expires_at_us: Some(now.wall_us_at(lease.ends)) }
+        Self::Locked { locked_by: lease.user_id.clone(), expires_at_us: Some(lease.shown_end_us(now)) }
     }
 
     /// Somebody else holds the lock of a change's key.
@@ -53,6 +57,7 @@ impl Refusal {
             Self::TooMany { .. } => "too_large",
             Self::BaseRequired => "base_required",
             Self::OperatorsOnly => "forbidden",
+            Self::Malformed { .. } => "bad_lock",
             Self::Unavailable | Self::Away | Self::Denied(_) => "unavailable",
         }
     }

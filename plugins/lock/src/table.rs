@@ -2,7 +2,7 @@
 //!
 //! Invariant: it holds what is committed, never what a round is still deciding; that is a [`Draft`](crate::embedded::draft::Draft).
 
-use crate::{lease::Lease, line::Lines, name::LockName};
+use crate::{lease::Lease, line::Lines, name::LockName, owners::Owners};
 use lockstep_plugin_api::Bytes;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,7 +16,7 @@ pub struct Table {
     held: HashMap<LockName, Held>,
     ends: BTreeSet<(Duration, LockName)>,
     sessions: HashMap<String, BTreeSet<LockName>>,
-    users: HashMap<String, usize>,
+    owners: Owners,
     pub lines: Lines,
 }
 
@@ -40,15 +40,12 @@ impl Table {
         let Some(held) = held else { return };
         let lease = &held.lease;
         self.ends.insert((lease.ends, name.clone()));
-        // Looked up before it is inserted: a session and a user mostly have an entry, and need no new text.
+        // Looked up before it is inserted: a session mostly has an entry, and needs no new text.
         match self.sessions.get_mut(&lease.session) {
             Some(names) => drop(names.insert(name.clone())),
             None => drop(self.sessions.insert(lease.session.clone(), BTreeSet::from([name.clone()]))),
         }
-        match self.users.get_mut(&lease.user_id) {
-            Some(count) => *count += 1,
-            None => drop(self.users.insert(lease.user_id.clone(), 1)),
-        }
+        self.owners.add(name, &lease.user_id, 1);
         self.held.insert(name.clone(), held);
     }
 
@@ -60,12 +57,7 @@ impl Table {
                 self.sessions.remove(&lease.session);
             }
         }
-        if let Some(count) = self.users.get_mut(&lease.user_id) {
-            *count -= 1;
-            if *count == 0 {
-                self.users.remove(&lease.user_id);
-            }
-        }
+        self.owners.add(name, &lease.user_id, -1);
     }
 
     /// The leases that have ended, the earliest first.
@@ -78,9 +70,9 @@ impl Table {
         self.sessions.get(session).into_iter().flatten()
     }
 
-    /// How many locks a user holds or waits for.
-    pub fn n_of_user(&self, user_id: &str) -> usize {
-        self.users.get(user_id).copied().unwrap_or(0) + self.lines.n_of_user(user_id)
+    /// How many locks of a lock's tenant a user holds or waits for.
+    pub fn n_of_user(&self, name: &LockName, user_id: &str) -> i64 {
+        self.owners.of(name, user_id) + self.lines.n_of_user(name, user_id)
     }
 
     /// Every lease, in no order.

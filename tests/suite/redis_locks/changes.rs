@@ -95,13 +95,36 @@ fn a_change_under_a_token_says_what_it_is_based_on_and_is_compared_with_it() {
     assert_eq!(a.host.get("/v1/keys/app.x").json()["new_value"], 1);
     assert!(a.host.get("/v1/keys/app.x").json()["siblings"].is_null(), "nothing stands beside it");
 
-    // By the command line, as in a command of `locks run`.
-    let current = a.revision().to_string();
+    // By the command line, which looks by itself what is current, unless it is told.
     let token = token.to_string();
     let holder = ["--session", "s1", "--token", &token];
     let set = |more: &[&str]| a.site.run([&["set", "app.x", "7"], &holder[..], more].concat());
-    assert!(set(&[]).expect_code(1).stderr.contains("base"));
-    set(&["--base-revision", &current]).expect_code(0);
+    let old = read.to_string();
+    assert!(set(&["--base-revision", &old]).expect_code(1).stderr.contains("conflict"));
+    set(&["--base-revision", &a.revision().to_string()]).expect_code(0);
+    set(&[]).expect_code(0);
+}
+
+#[test]
+fn a_command_under_a_lock_changes_the_locked_key_and_others_while_the_lock_lasts() {
+    let redis = redis();
+    let a = node("a", &place(redis.port));
+    let lockstep = lockstep_test_support::host_binary();
+    let script = "set -e
+        $L set app.x 1; $L set app.x 2; $L delete app.x; $L set app.x 3
+        $L set app.other 1; $L set app.other 2
+        $L locks release app.x --force
+        for key in app.x app.other; do
+            if $L set $key 9 2> refused; then exit 5; fi
+            grep -q stale_fence refused
+        done";
+    let script = script.replace("$L", lockstep.to_str().expect("text"));
+    // The lock is not seen to be lost before the script has ended.
+    let run = ["locks", "run", "app.x", "--ttl", "60s", "--", "sh", "-c", &script];
+    let ran = a.site.run(run);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(a.host.get("/v1/keys/app.x").json()["new_value"], 3);
+    assert_eq!(a.host.get("/v1/keys/app.other").json()["new_value"], 2);
 }
 
 #[test]

@@ -63,12 +63,12 @@ impl Asked {
         let middle = format!("\"expires_at\":\"in {ttl}\"");
         self.run(
             ACQUIRE,
-            &[session, &owner, ttl, floor, request, &waiter, patience, "{\"a\":1.0,", &middle, &tail],
+            &[session, &owner, ttl, floor, request, &waiter, patience, "{\"a\":1.0,", &middle, &tail, "a"],
         )
     }
 
     fn release(&self, session: &str, token: &str, request: &str, whole: &str) -> Vec<String> {
-        self.run(RELEASE, &[session, token, request, whole, "channel", "said"])
+        self.run(RELEASE, &[session, token, request, whole, "channel", "said", ""])
     }
 
     /// The token that was given last.
@@ -150,7 +150,7 @@ fn a_text_of_another_program_is_left_alone() {
         ["foreign", "theirs", "-1"],
         "also for whoever had it"
     );
-    assert_eq!(asked.run(EXTEND, &["s1", &token, "60000", "x"])[0], "ended");
+    assert_eq!(asked.run(EXTEND, &["s1", &token, "60000", "x", "a"])[0], "ended");
     assert_eq!(asked.release("s1", &token, "r3", "0"), ["no"]);
     assert_eq!(asked.run(FORCE_RELEASE, &[&token, "0", "f1", "channel", ""]), ["stale"]);
     assert_eq!(asked.0.command::<String>(&["GET", LOCK]), "theirs");
@@ -166,16 +166,16 @@ fn extend_needs_session_and_token_and_makes_nothing_again() {
     asked.acquire("s1", "r1", "0", "0");
     let token = &asked.token().to_string();
     for (session, token) in [("s2", token.as_str()), ("s1", "2")] {
-        assert_eq!(asked.run(EXTEND, &[session, token, "1000", "x"]), ["no"]);
+        assert_eq!(asked.run(EXTEND, &[session, token, "1000", "x", "a"]), ["no"]);
     }
-    let held = asked.run(EXTEND, &["s1", token, "90000", "\"expires_at\":\"later\""]);
+    let held = asked.run(EXTEND, &["s1", token, "90000", "\"expires_at\":\"later\"", "a"]);
     assert_eq!((held[0].as_str(), held[3].as_str()), ("held", "90000"));
     assert!(held[1].contains("later") && held[4].parse::<u64>().expect("ms") > 80_000, "{held:?}");
-    let looked = asked.run(EXTEND, &["s1", token, "0", ""]);
+    let looked = asked.run(EXTEND, &["s1", token, "0", "", "a"]);
     assert_eq!(looked[..2], held[..2], "looking changes nothing");
     asked.expire();
-    assert_eq!(asked.run(EXTEND, &["s1", token, "60000", "x"])[0], "ended");
-    assert_eq!(asked.run(EXTEND, &["s1", token, "60000", "x"]), ["no"], "which is said once");
+    assert_eq!(asked.run(EXTEND, &["s1", token, "60000", "x", "a"])[0], "ended");
+    assert_eq!(asked.run(EXTEND, &["s1", token, "60000", "x", "a"]), ["no"], "which is said once");
     assert_eq!(asked.0.command::<i64>(&["EXISTS", LOCK]), 0);
 }
 

@@ -158,6 +158,7 @@ fn plain(entry: &Fields<'_>, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn since_is_a_time_or_a_while_ago() {

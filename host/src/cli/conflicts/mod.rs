@@ -5,6 +5,7 @@ mod list;
 mod shown;
 mod resolve;
 
+use super::acting;
 use super::ask::Group;
 use super::live::{CommandError, Live};
 use super::output::{print, print_json};
@@ -155,8 +156,8 @@ struct Assign {
     /// Nobody in particular
     #[arg(long, conflicts_with = "who")]
     nobody: bool,
-    /// Who says so [default: the variable USER]
-    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
+    /// Who says so [default: LOCKSTEP_USER, or USER]
+    #[arg(long, value_name = "USER", env = acting::VARIABLE, hide_env = true)]
     user: Option<String>,
     #[command(flatten)]
     common: Common,
@@ -211,7 +212,7 @@ impl Assign {
             .ask(client, "assign")?
             .with("conflict_id", Some(self.conflict.clone()))
             .with("assigned_to", self.who.clone())
-            .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
+            .with("user_id", acting::user(self.user.as_deref()))
             .call_as()?;
         if self.common.json {
             return Ok(print_json(&answer));

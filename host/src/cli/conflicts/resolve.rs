@@ -1,5 +1,6 @@
 //! `lockstep conflicts resolve`: a decision, made as a change of the key.
 
+use super::super::acting;
 use super::super::keys::given_json;
 use super::super::live::CommandError;
 use super::super::operations::call;
@@ -48,8 +49,8 @@ pub(super) struct Resolve {
     /// By removing the key
     #[arg(long, group = "decision")]
     delete: bool,
-    /// Who decides [default: the variable USER]
-    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
+    /// Who decides [default: LOCKSTEP_USER, or USER]
+    #[arg(long, value_name = "USER", env = acting::VARIABLE, hide_env = true)]
     user: Option<String>,
     /// Why, for the audit
     #[arg(long, value_name = "TEXT")]
@@ -80,7 +81,7 @@ struct Arguments<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     delete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
+    user_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,7 +114,7 @@ impl Resolve {
             strategy: self.strategy.as_deref(),
             new_value: value,
             delete: self.delete,
-            user_id: self.user.as_deref().filter(|user| !user.is_empty()),
+            user_id: acting::user(self.user.as_deref()),
             reason: self.reason.as_deref(),
             session: self.session.as_deref(),
             fence,

@@ -1,5 +1,6 @@
 //! Who makes a change, and what it is told became of it.
 
+use super::super::acting;
 use super::super::live::CommandError;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,8 @@ use serde_json::{Value, json};
 /// Who makes a change, and under which lock.
 #[derive(Debug, Args)]
 pub(super) struct Author {
-    /// Who makes the change [default: the variable USER]
-    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
+    /// Who makes the change [default: LOCKSTEP_USER, or USER]
+    #[arg(long, value_name = "USER", env = acting::VARIABLE, hide_env = true)]
     user: Option<String>,
     /// A name for this change: sent again within a day, it is answered and not made again
     #[arg(long, value_name = "NAME")]
@@ -33,7 +34,7 @@ pub(super) struct Author {
 #[derive(Serialize)]
 pub(super) struct Authored<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
+    user_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +46,11 @@ pub(super) struct Authored<'a> {
 }
 
 impl Author {
+    /// Whether the change says the lock it is made under.
+    pub fn is_under_lock(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// What the author says with a change of `key`.
     ///
     /// # Errors
@@ -53,7 +59,7 @@ impl Author {
         let metadata = self.metadata.as_deref().map(serde_json::from_str).transpose();
         let fence = |token| json!({ "lock": self.lock.as_deref().unwrap_or(key), "token": token });
         Ok(Authored {
-            user_id: self.user.as_deref().filter(|user| !user.is_empty()),
+            user_id: acting::user(self.user.as_deref()),
             idempotency_key: self.idempotency_key.as_deref(),
             metadata: metadata.map_err(|_| CommandError::BadArgument("--metadata takes JSON".to_owned()))?,
             session: self.session.as_deref(),

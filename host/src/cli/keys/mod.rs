@@ -24,9 +24,10 @@ pub(super) use shown::ShownChange;
 pub(super) use value::given_json;
 
 use super::flags::tenant;
-use super::live::Live;
-use crate::admin::escaped;
+use super::live::{CommandError, Live};
+use crate::admin::{Client, ClientError, escaped};
 use clap::Args;
+use serde::Deserialize;
 
 /// Which host, whose configuration, and how to answer.
 #[derive(Debug, Args)]
@@ -39,6 +40,30 @@ pub(super) struct Common {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) live: Live,
+}
+
+/// The newest changes of a key, as far as it is asked what they are called.
+#[derive(Deserialize)]
+struct Newest {
+    changes: Vec<Revision>,
+}
+
+#[derive(Deserialize)]
+struct Revision {
+    revision: u64,
+}
+
+impl Common {
+    /// The revision of a key's newest change, also if that deleted it; 0 if it was never there.
+    fn newest_revision(&self, client: &Client, key: &str) -> Result<u64, CommandError> {
+        let path = format!("/v1/keys/{}/history", escaped(key));
+        let path = query(&path, &[("tenant", self.tenant.clone()), ("limit", Some("1".to_owned()))]);
+        match client.get_as::<Newest>(&path) {
+            Ok(newest) => Ok(newest.changes.first().map_or(0, |change| change.revision)),
+            Err(ClientError::Refused { status: 404, .. }) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// A path with a query of what is there; values are escaped.

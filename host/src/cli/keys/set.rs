@@ -23,7 +23,7 @@ With --ops, the change says what is done to the value that is there, or to the o
 '[5, \" world\"]' skips 5 characters of a text and inserts; '[\"pool\", \"max\", {\"r\": true, \"i\": 9}]' replaces a part \
 of JSON. What others did meanwhile stays where the key is resolved by operational_transform.
 
-Under `lockstep locks run`, the change is made by the holder of the lock.
+Under `lockstep locks run`, or with --token, the change is made by the holder of the lock, whichever key it is of: when the lock is lost, it is refused. Without --base-revision it is then made from the newest revision, or from 0 where there is none, and refused as a conflict if somebody changes the key at the same moment.
 
 Exit codes:
   0  committed; the revision is on stdout
@@ -39,7 +39,7 @@ Examples:
 ";
 
 const DELETE_HELP: &str = "\
-The key has no value afterwards; its history stays.
+The key has no value afterwards; its history stays. Under a lock, it is as with `lockstep set`.
 
 Exit codes:
   0  committed; the revision is on stdout
@@ -129,6 +129,15 @@ impl Delete {
 }
 
 impl How {
+    /// What the change is made from. Under a lock that is the newest revision, if the author names none: hosts compare it, so
+    /// that a change whose lock was lost after this overwrites nobody's.
+    fn base(&self, client: &Client, key: &str) -> Result<Option<u64>, CommandError> {
+        match self.base_revision {
+            None if self.author.is_under_lock() => self.common.newest_revision(client, key).map(Some),
+            given => Ok(given),
+        }
+    }
+
     /// Without anything given, the key is deleted.
     fn send(&self, client: &Client, key: &str, given: Option<&Given>) -> Result<u8, CommandError> {
         let (new_value, ops, op) = match given {
@@ -142,7 +151,7 @@ impl How {
             ops,
             op,
             tenant_id: self.common.tenant.as_deref(),
-            base_revision: self.base_revision,
+            base_revision: self.base(client, key)?,
             author: self.author.of_change(key)?,
         };
         let body = serde_json::to_string(&change).expect("every field is a scalar or JSON");

@@ -1,30 +1,36 @@
 //! A lock that is held while a command runs: extended in time, given back at the end, and lost only with the command.
 //!
-//! The command runs no longer than the lease: when it cannot be extended any more, the command is told to end before
-//! somebody else can have the lock for long, and the exit code says so.
+//! The command runs no longer than the lease: when it cannot be extended any more, the command and everything in its process
+//! group is told to end before somebody else can have the lock for long, and the exit code says so. The lock is given back
+//! when nobody of the group is left.
 
 use super::super::FAILED;
+use super::super::acting;
 use super::super::ask::{AGAIN, is_later};
 use super::super::live::CommandError;
+use super::super::output::complain;
 use super::LOCKS;
+use super::group::{Group, LOOK};
 use super::lease::Lease;
+use super::signals::{ENDS, Signals};
+use super::term::{Extended, Over, Term};
 use crate::admin::{Client, ClientError};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 use uuid::Uuid;
-
-/// How often to look whether the command has ended.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// The last part of a lease's time in which no command runs under it: one in so many.
-const MARGIN: u32 = 10;
 
 /// How long a command that is told to end may take.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long what a command leaves behind may go on before that is said.
+const UNSAID: Duration = Duration::from_secs(1);
+
+/// As shells have it: a command that is not there, and one that is and cannot be run.
+const NOT_FOUND: u8 = 127;
+const NOT_RUNNABLE: u8 = 126;
 
 /// A lock and its holder.
 #[derive(Clone)]
@@ -38,13 +44,11 @@ pub(super) struct Held {
     asked: Instant,
 }
 
-/// What came of asking for more time.
-enum Extended {
-    Yes,
-    /// Somebody else may have the lock now.
-    Lost(String),
-    /// The host did not answer; the lease has still some time.
-    Unanswered,
+/// How a command under a lock ended.
+struct Done {
+    exit: u8,
+    /// Whether the lock may still be held, and is to be given back.
+    is_held: bool,
 }
 
 impl Held {
@@ -77,16 +81,15 @@ impl Held {
             }
             Err(error) => Err(CommandError::Failed(format!("signals cannot be received: {error}"))),
         };
-        let key = &self.lease.config_key;
-        match (done, self.release()) {
-            (Ok(exit), Ok(())) => Ok(exit),
+        let released = match &done {
+            Ok(Done { is_held: false, .. }) => Ok(()),
+            _ => self.release(),
+        };
+        if let (Ok(_), Err(error)) = (&done, released) {
             // The lease ends by itself.
-            (Ok(exit), Err(error)) => {
-                eprintln!("`{key}` could not be given back: {error}");
-                Ok(exit)
-            }
-            (Err(error), _) => Err(error),
+            eprintln!("`{}` could not be given back: {error}", self.lease.config_key);
         }
+        done.map(|done| done.exit)
     }
 
     /// Whoever had to wait, or was stopped meanwhile, does not know since when it has the lock, nor whether it still has.
@@ -111,54 +114,66 @@ impl Held {
         Ok(())
     }
 
-    async fn run_and_extend(&self, command: &[OsString]) -> Result<u8, CommandError> {
+    async fn run_and_extend(&self, command: &[OsString]) -> Result<Done, CommandError> {
         let failed =
             |error: std::io::Error| CommandError::Failed(format!("signals cannot be received: {error}"));
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut child = self.start(command)?;
-        let (mut granted, mut asked) = (self.asked, self.asked);
-        let mut extending: Option<JoinHandle<Extended>> = None;
+        let mut signals = Signals::of(ENDS.into_iter().chain([libc::SIGTSTP])).map_err(failed)?;
+        let mut group = match self.start(command) {
+            Ok(group) => group,
+            Err(exit) => return Ok(Done { exit, is_held: true }),
+        };
+        let held = self.clone();
+        let mut term = Term::new(&self.lease, self.asked, move || held.extend());
+        let mut left_alone = None;
         loop {
-            if let Some(status) = child.try_wait().map_err(failed)? {
-                return Ok(exit_code(status));
+            let stopped_by = group.look();
+            if let Some(status) = group.ended() {
+                return Ok(Done { exit: exit_code(status), is_held: true });
+            }
+            if group.status().is_some() {
+                self.tell_left(left_alone.get_or_insert_with(|| Some(Instant::now())));
+            }
+            let kept = match stopped_by {
+                Some(signal) if is_of_terminal(signal) => sleep_along(&mut group, signal, &mut term).await,
+                _ => term.keep().await,
+            };
+            if let Err(over) = kept {
+                return Ok(self.give_up(group, over).await);
             }
             tokio::select! {
-                _ = terminate.recv() => tell(&child, libc::SIGTERM),
-                _ = interrupt.recv() => tell(&child, libc::SIGINT),
+                signal = signals.next() => group.tell(signal),
                 () = tokio::time::sleep(LOOK) => {}
-            }
-            if asked.elapsed() >= self.lease.heartbeat() && extending.is_none() {
-                asked = Instant::now();
-                let held = self.clone();
-                extending = Some(tokio::task::spawn_blocking(move || held.extend()));
-            }
-            if let Some(done) = extending.take_if(|extending| extending.is_finished()) {
-                match done.await.unwrap_or(Extended::Unanswered) {
-                    // From before the host was asked: then it lasts no shorter than that.
-                    Extended::Yes => granted = asked,
-                    Extended::Lost(why) => return self.give_up(child, &why).await,
-                    Extended::Unanswered => {}
-                }
-            }
-            if granted.elapsed() >= self.lease.ttl() - self.lease.ttl() / MARGIN {
-                return self.give_up(child, "the host could not be asked for more time").await;
             }
         }
     }
 
-    fn start(&self, command: &[OsString]) -> Result<Child, CommandError> {
+    /// Says once that the command is not all there is, if that lasts.
+    fn tell_left(&self, since: &mut Option<Instant>) {
+        if since.take_if(|since| since.elapsed() >= UNSAID).is_some() {
+            eprintln!(
+                "the command has ended, and not what it has started: the lock of `{}` is kept until that has",
+                self.lease.config_key
+            );
+        }
+    }
+
+    /// Starts the command; gives how to exit if it cannot be run.
+    fn start(&self, command: &[OsString]) -> Result<Group, u8> {
         let (program, arguments) = command.split_first().expect("the command line asks for a command");
         let mut command = Command::new(program);
-        command.args(arguments).env("LOCKSTEP_LOCK_KEY", &self.lease.config_key);
         command
+            .args(arguments)
+            .env("LOCKSTEP_LOCK_KEY", &self.lease.config_key)
             .env("LOCKSTEP_LOCK_SESSION", &self.session)
-            .env("LOCKSTEP_LOCK_TOKEN", self.token.to_string());
+            .env("LOCKSTEP_LOCK_TOKEN", self.token.to_string())
+            .env(acting::VARIABLE, &self.lease.user_id);
         if let Some(tenant) = &self.tenant {
             command.env("LOCKSTEP_TENANT", tenant);
         }
-        let not_run = |error| CommandError::Failed(format!("{} cannot be run: {error}", program.display()));
-        command.spawn().map_err(not_run)
+        Group::start(&mut command).map_err(|error| {
+            complain(&CommandError::Failed(format!("{} cannot be run: {error}", program.display())));
+            if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE }
+        })
     }
 
     fn extend(&self) -> Extended {
@@ -191,32 +206,53 @@ impl Held {
                 .call();
             match released {
                 Err(error) if is_later(&error) && started.elapsed() < GRACE => std::thread::sleep(AGAIN),
+                // Nobody holds it under this token: that is what was to be.
+                Err(CommandError::Client(ClientError::Refused { code, .. })) if code == "not_found" => {
+                    return Ok(());
+                }
                 released => return released.map(drop),
             }
         }
     }
 
     /// Ends a command that has no lock any more.
-    async fn give_up(&self, mut child: Child, why: &str) -> Result<u8, CommandError> {
+    async fn give_up(&self, mut group: Group, over: Over) -> Done {
+        let (why, is_held) = match &over {
+            Over::Said(why) => (why.as_str(), false),
+            Over::Late(why) => (*why, true),
+        };
         eprintln!("the lock of `{}` is lost: {why}; the command is ended", self.lease.config_key);
-        tell(&child, libc::SIGTERM);
-        let until = Instant::now() + GRACE;
-        while matches!(child.try_wait(), Ok(None)) {
-            if Instant::now() >= until {
-                let _ = child.kill().and_then(|()| child.wait());
+        group.tell(libc::SIGTERM);
+        // Who is stopped hears of it as well.
+        group.tell(libc::SIGCONT);
+        if !group.ends_within(GRACE).await {
+            group.tell(libc::SIGKILL);
+            if !group.ends_within(GRACE).await {
+                eprintln!("somebody of process group {} is still there and cannot be ended", group.id());
             }
-            tokio::time::sleep(LOOK).await;
         }
-        Ok(FAILED)
+        Done { exit: FAILED, is_held }
     }
 }
 
-/// Sends a signal to a command that was not waited for yet.
-fn tell(child: &Child, signal: i32) {
-    if let Ok(id) = i32::try_from(child.id()) {
-        // SAFETY: a plain system call; the child was not waited for, so the id is still its own.
-        unsafe { libc::kill(id, signal) };
+/// Whether it is the terminal that stops processes so, and not somebody who has reasons of their own.
+fn is_of_terminal(signal: i32) -> bool {
+    matches!(signal, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
+}
+
+/// Goes to sleep with a command that was stopped, for nobody extends the lease then; and wakes it only if the lease lasts.
+/// One that only wants to read gets the terminal.
+async fn sleep_along<E>(group: &mut Group, stopped_by: i32, term: &mut Term<E>) -> Result<(), Over>
+where
+    E: FnOnce() -> Extended + Clone + Send + 'static,
+{
+    if group.has_the_terminal_after(stopped_by) {
+        return Ok(());
     }
+    group.sleep_along(stopped_by);
+    term.renew().await?;
+    group.wake();
+    Ok(())
 }
 
 /// As a shell has it: a signal is 128 and its number.

@@ -1,10 +1,15 @@
 //! `lockstep locks`: leases on keys, through whatever component of the running host offers the `lock.*` operations.
 
 mod lease;
+mod signals;
+mod terminal;
+mod group;
+mod term;
 mod taking;
 mod holding;
 
 use super::DONE;
+use super::acting;
 use super::ask::Group;
 use super::flags::{Tenants, tenant};
 use super::live::{CommandError, Live};
@@ -24,13 +29,15 @@ Who holds the lock of a key may change it, nobody else: a change of somebody els
 A lease ends by itself after its time, so that nothing is locked for ever; its holder extends it before that.
 
 The simplest way is `locks run`: it takes the lock, keeps it while a command runs, and gives it back, whatever becomes of \
-the command. `lockstep set` in that command is a change by the holder.
+the command and of everything it starts in its process group. `lockstep set` in that command is a change by the holder, made as the user who took the lock, whichever key it is of.
+
+If the lock is lost, the whole group gets SIGTERM, and SIGKILL after 5 s. What makes a group of its own (setsid, jobs of an interactive shell) is not ended; nor, if `locks run` itself is killed with SIGKILL, is more than the command itself, on Linux. Their changes are refused all the same: the token has ended.
 
 The holder is a session: whoever names it may extend and release the lease, and `set --session` changes the key. The token \
 grows with every lease; a change under an older one is refused.
 
 Exit codes:
-  0  done; for `run`, the command's own code
+  0  done; for `run`, the command's own code, or 127 if it is not there, 126 if it cannot be run
   1  refused by the host, and stderr says why: held by somebody else, lost, not held; or no lock component runs there
   2  there is no host to ask, or the settings are refused
 
@@ -117,8 +124,8 @@ struct Info {
 struct Taking {
     /// The key to lock
     key: String,
-    /// Who takes it [default: the variable USER]
-    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
+    /// Who takes it [default: LOCKSTEP_USER, or USER]
+    #[arg(long, value_name = "USER", env = acting::VARIABLE, hide_env = true)]
     user: Option<String>,
     /// How long the lease lasts unless it is extended [default: what the host says]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -187,8 +194,8 @@ struct Release {
     /// With --force: why, for the audit
     #[arg(long, value_name = "TEXT", requires = "force")]
     reason: Option<String>,
-    /// With --force: who does it [default: the variable USER]
-    #[arg(long, value_name = "USER", env = "USER", hide_env = true)]
+    /// With --force: who does it [default: LOCKSTEP_USER, or USER]
+    #[arg(long, value_name = "USER", env = acting::VARIABLE, hide_env = true)]
     user: Option<String>,
     /// Only if this is the token it is held under
     #[arg(long, value_name = "TOKEN")]
@@ -272,8 +279,7 @@ impl Release {
             .ask(client, if self.force { "force_release" } else { "release" })?
             .with("config_key", Some(self.key.clone()))
             .with("tenant_id", self.common.tenant.clone());
-        let admin = self.user.clone().filter(|user| !user.is_empty());
-        let admin = admin.unwrap_or_else(|| "anonymous".to_owned());
+        let admin = acting::user(self.user.as_deref()).unwrap_or_else(|| "anonymous".to_owned());
         let ask = match self.force {
             true => ask
                 .with("admin_user_id", Some(admin))

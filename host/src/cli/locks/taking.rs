@@ -3,16 +3,17 @@
 //! Whoever is told to end while it waits leaves the line first: otherwise its turn would come, and the lock would belong to
 //! nobody for as long as the lease lasts.
 
+use super::super::acting;
 use super::super::ask::{AGAIN, is_later};
 use super::super::live::CommandError;
 use super::LOCKS;
+use super::signals::{ENDS, Signals};
 use super::{Common, Taking, millis};
 use crate::admin::Client;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::ops::ControlFlow;
 use std::time::Instant;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
 
 impl Taking {
@@ -29,11 +30,11 @@ impl Taking {
         let (taking, tenant, asking) = (self.clone(), common.tenant.clone(), client.clone());
         let owned = session.to_owned();
         let taken = runtime.block_on(async {
-            let mut signals = Signals::new().map_err(failed)?;
+            let mut signals = Signals::of(ENDS).map_err(failed)?;
             let ask = tokio::task::spawn_blocking(move || taking.ask(&asking, tenant, &owned));
             tokio::select! {
                 answer = ask => answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map(ControlFlow::Continue),
-                exit = signals.next() => Ok(ControlFlow::Break(exit)),
+                signal = signals.next() => Ok(ControlFlow::Break(exit_of(signal))),
             }
         });
         runtime.shutdown_background();
@@ -58,7 +59,7 @@ impl Taking {
                 .ask(client, "acquire")?
                 .with("config_key", Some(self.key.clone()))
                 .with("tenant_id", tenant.clone())
-                .with("user_id", self.user.clone().filter(|user| !user.is_empty()))
+                .with("user_id", acting::user(self.user.as_deref()))
                 .with("session", Some(session.to_owned()))
                 .with("ttl_ms", self.ttl.map(millis))
                 .with("wait_ms", wait.map(millis))
@@ -92,25 +93,7 @@ impl Taking {
     }
 }
 
-/// What tells a command to end.
-struct Signals([(SignalKind, Signal); 3]);
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let of = |kind| signal(kind).map(|signal| (kind, signal));
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [interrupt, terminate, hangup] = kinds.map(of);
-        Ok(Self([interrupt?, terminate?, hangup?]))
-    }
-
-    /// How to exit, as a shell has it.
-    async fn next(&mut self) -> u8 {
-        let [(a, interrupt), (b, terminate), (c, hangup)] = &mut self.0;
-        let kind = tokio::select! {
-            _ = interrupt.recv() => a,
-            _ = terminate.recv() => b,
-            _ = hangup.recv() => c,
-        };
-        u8::try_from(128 + kind.as_raw_value()).unwrap_or(super::super::FAILED)
-    }
+/// How to exit after a signal, as a shell has it.
+fn exit_of(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(super::super::FAILED)
 }

@@ -13,6 +13,7 @@ use crate::{
     line::Waiter,
     meters::Tally,
     name::LockName,
+    owners::Owners,
     refusal::Refusal,
     request::{Answer, Ask, Request, Whose},
     table::{Held, Table},
@@ -20,7 +21,7 @@ use crate::{
 };
 use lockstep_plugin_api::prelude::*;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -37,7 +38,7 @@ pub struct Draft<'a> {
     leases: BTreeMap<LockName, Option<Arc<Lease>>>,
     fences: BTreeMap<LockName, Fence>,
     /// How many more locks a user has than the table says.
-    users: HashMap<String, i64>,
+    owners: Owners,
     joined: Vec<Arc<Waiter>>,
     left: HashSet<u64>,
     events: Vec<Event>,
@@ -65,7 +66,7 @@ impl<'a> Draft<'a> {
             read_fence,
             leases: BTreeMap::new(),
             fences: BTreeMap::new(),
-            users: HashMap::new(),
+            owners: Owners::default(),
             joined: Vec::new(),
             left: HashSet::new(),
             events: Vec::new(),
@@ -111,7 +112,9 @@ impl<'a> Draft<'a> {
             self.hand_on(name)?;
         }
         let held = self.lease(name);
-        if held.as_ref().is_none_or(|lease| lease.session != ask.session) && self.has_too_many(&ask.user_id) {
+        if held.as_ref().is_none_or(|lease| lease.session != ask.session)
+            && self.has_too_many(name, &ask.user_id)
+        {
             self.answers.push((call, Err(Refusal::TooMany { most: self.rules.max_per_user })));
             return Ok(());
         }
@@ -129,7 +132,7 @@ impl<'a> Draft<'a> {
     fn join(&mut self, call: u64, name: &LockName, ask: &Ask, wait: Duration) {
         let until = self.now.mono + wait;
         self.joined.push(Arc::new(Waiter { call, name: name.clone(), ask: ask.clone(), until }));
-        self.count(&ask.user_id, 1);
+        self.owners.add(name, &ask.user_id, 1);
     }
 
     fn refuse(&mut self, call: u64, name: &LockName, ask: &Ask, refusal: Refusal) {
@@ -150,7 +153,7 @@ impl<'a> Draft<'a> {
         self.tally.acquired += u64::from(lease.depth > depth_before);
         if held.is_none() {
             self.register(name, lease.token);
-            self.count(&lease.user_id, 1);
+            self.owners.add(name, &lease.user_id, 1);
             self.events.push(Event { name: name.clone(), lease: lease.clone(), what: What::Acquired });
         }
         self.leases.insert(name.clone(), Some(lease.clone()));
@@ -242,7 +245,7 @@ impl<'a> Draft<'a> {
     fn end(&mut self, name: &LockName, what: What) -> Result<()> {
         let Some(lease) = self.lease(name) else { return Ok(()) };
         self.leases.insert(name.clone(), None);
-        self.count(&lease.user_id, -1);
+        self.owners.add(name, &lease.user_id, -1);
         self.events.push(Event { name: name.clone(), lease, what });
         self.hand_on(name)
     }
@@ -279,7 +282,7 @@ impl<'a> Draft<'a> {
     fn leave(&mut self, waiter: &Waiter) -> bool {
         let is_in = self.left.insert(waiter.call);
         if is_in {
-            self.count(&waiter.ask.user_id, -1);
+            self.owners.add(&waiter.name, &waiter.ask.user_id, -1);
         }
         is_in
     }
@@ -308,16 +311,9 @@ impl<'a> Draft<'a> {
         (fence.token, fence.is_new) = (token, true);
     }
 
-    fn has_too_many(&self, user_id: &str) -> bool {
-        let drafted = self.users.get(user_id).copied().unwrap_or(0);
-        self.table.n_of_user(user_id) as i64 + drafted >= i64::from(self.rules.max_per_user)
-    }
-
-    fn count(&mut self, user_id: &str, n: i64) {
-        match self.users.get_mut(user_id) {
-            Some(count) => *count += n,
-            None => drop(self.users.insert(user_id.to_owned(), n)),
-        }
+    fn has_too_many(&self, name: &LockName, user_id: &str) -> bool {
+        let n_of_user = self.table.n_of_user(name, user_id) + self.owners.of(name, user_id);
+        n_of_user >= i64::from(self.rules.max_per_user)
     }
 
     fn list(&self, of: &Whose) -> Vec<Shown> {

@@ -69,7 +69,7 @@ impl Embedded {
             user_id: held.lease.user_id.clone(),
             session: Some(held.lease.session.clone()),
             token: Some(held.lease.token),
-            expires_at_us: Some(now.wall_us_at(held.lease.ends)),
+            expires_at_us: Some(held.lease.shown_end_us(now)),
         }))
     }
 }

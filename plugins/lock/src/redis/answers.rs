@@ -67,6 +67,19 @@ pub struct Found {
     pub row: Option<Row>,
 }
 
+/// What a script answers, unless it has done nothing because of what it found.
+///
+/// # Errors
+/// `Malformed`.
+pub fn if_done(answer: Value) -> Result<Value, Fault> {
+    let Value::Array(parts) = &answer else { return Ok(answer) };
+    let [Value::BulkString(tag), Value::BulkString(name)] = parts.as_slice() else { return Ok(answer) };
+    match tag.as_slice() {
+        b"odd" => Err(Fault::Malformed(String::from_utf8_lossy(name).into_owned())),
+        _ => Ok(answer),
+    }
+}
+
 impl Taken {
     /// # Errors
     /// If it is nothing that the script says; as the others.

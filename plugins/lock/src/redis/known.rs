@@ -74,7 +74,7 @@ impl Known {
         rules: &Rules,
     ) -> Result<u64, Refusal> {
         let enters_again = self.table.get(name).is_some_and(|held| held.lease.session == ask.session);
-        if !enters_again && self.table.n_of_user(&ask.user_id) >= rules.max_per_user as usize {
+        if !enters_again && self.table.n_of_user(name, &ask.user_id) >= i64::from(rules.max_per_user) {
             return Err(Refusal::TooMany { most: rules.max_per_user });
         }
         self.next_call += 1;

@@ -207,22 +207,19 @@ impl Locks {
     }
 }
 
-/// The wall's time so much later, in microseconds.
-pub fn after(now: Now, left: Duration) -> i64 {
-    now.wall_us_at(now.mono + left)
-}
-
 /// Who keeps a lock from somebody.
 pub fn locked(by: &By, asked: Now) -> Refusal {
-    let (locked_by, left) = match by {
-        By::Lease(row) => (
-            AnyText::read(row.text.as_bytes()).user_id().to_owned(),
-            Some(Duration::from_millis(row.left_ms)),
-        ),
-        By::Foreign { text, left } => (text.user_id().to_owned(), *left),
-        By::Line { owner, left } => (owner.clone(), Some(*left)),
+    let of_text = |text: &AnyText, left: Option<Duration>| {
+        (text.user_id().to_owned(), left.map(|left| text.ends_at_us(asked, left)))
     };
-    Refusal::Locked { locked_by, expires_at_us: left.map(|left| after(asked, left)) }
+    let (locked_by, expires_at_us) = match by {
+        By::Lease(row) => {
+            of_text(&AnyText::read(row.text.as_bytes()), Some(Duration::from_millis(row.left_ms)))
+        }
+        By::Foreign { text, left } => of_text(text, *left),
+        By::Line { owner, left } => (owner.clone(), Some(asked.wall_us_at(asked.mono + *left))),
+    };
+    Refusal::Locked { locked_by, expires_at_us }
 }
 
 /// What a caller is told when the server did not do what it was asked for.
@@ -233,6 +230,7 @@ pub fn refusal(fault: &Fault) -> Refusal {
             warn!(reason = %fault, "the server that keeps the locks refuses a request");
             Refusal::Denied(code.clone())
         }
+        Fault::Malformed(name) => Refusal::Malformed { name: name.clone() },
     }
 }
 

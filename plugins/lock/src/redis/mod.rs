@@ -39,7 +39,7 @@ use answers::Found;
 use channel::{Announcer, announce, listen};
 use connection::{Fault, Pool, Server, ServerSettings};
 use keeping::keep;
-use locks::{Locks, after};
+use locks::Locks;
 use lockstep_plugin_api::prelude::*;
 use names::Names;
 use registry::Registry;
@@ -110,9 +110,10 @@ impl Redis {
         let pool_size = settings.server.pool_size;
         let pool = Pool::new(Server::open(settings.server, context)?, pool_size);
         let (alive, stopped) = watch::channel(());
-        let (announcer, unsent) = Announcer::new(context.clone(), Uuid::new_v4().to_string());
+        let me = Uuid::new_v4().to_string();
+        let (announcer, unsent) = Announcer::new(context.clone(), me.clone());
         let locks = Locks {
-            remote: Remote::new(pool, settings.names, context.counter("lock_redis_operations")),
+            remote: Remote::new(pool, settings.names, me, context.counter("lock_redis_operations")),
             registry: Registry::open(context, rules)?,
             waiting: Default::default(),
             turns: Default::default(),
@@ -148,9 +149,7 @@ impl Redis {
         let found = told.recv().map_err(|_| Error::fatal("the question about the locks was given up"))?;
         let found = found.map_err(|fault| match fault {
             Fault::Away(why) => Error::not_connected(why),
-            refused @ Fault::Refused { .. } => {
-                Error::not_connected(format!("the server refuses to show locks: {refused}"))
-            }
+            refused => Error::not_connected(format!("the server refuses to show locks: {refused}")),
         })?;
         let holders = found.into_iter().map(|found| found.map(|found| self.holder_of(found)));
         self.seen = names.into_iter().zip(holders).collect();
@@ -163,7 +162,7 @@ impl Redis {
             user_id: found.text.user_id().to_owned(),
             session: found.text.session().map(str::to_owned),
             token: found.text.token(),
-            expires_at_us: found.left.map(|left| after(now, left)),
+            expires_at_us: found.left.map(|left| found.text.ends_at_us(now, left)),
         }
     }
 

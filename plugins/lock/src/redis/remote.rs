@@ -4,7 +4,7 @@
 //! server does what it asks for once.
 
 use super::{
-    answers::{Forced, Found, Kept, Taken},
+    answers::{Forced, Found, Kept, Taken, if_done},
     connection::{Fault, Lent, Part, Pool},
     names::Names,
     scripts::{ACQUIRE, EXTEND, FORCE_RELEASE, LEAVE, RELEASE, Script},
@@ -31,6 +31,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub struct Remote {
     pool: Pool,
     names: Names,
+    /// What this host is called there.
+    me: String,
     operations: Counter,
 }
 
@@ -54,13 +56,15 @@ pub struct Take<'a> {
 pub enum Back {
     Once,
     Wholly,
-    /// Wholly, and as if it had never been granted: its request was not answered, and may come again.
+    /// Wholly, by this host, for which the lease is over; but not if its holder was heard at another host since.
+    GivenUp,
+    /// The same, and as if it had never been granted: its request was not answered, and may come again.
     Undone,
 }
 
 impl Remote {
-    pub fn new(pool: Pool, names: Names, operations: Counter) -> Self {
-        Self { pool, names, operations }
+    pub fn new(pool: Pool, names: Names, me: String, operations: Counter) -> Self {
+        Self { pool, names, me, operations }
     }
 
     pub fn names(&self) -> &Names {
@@ -84,6 +88,7 @@ impl Remote {
             &take.parts.head,
             &take.parts.middle,
             &take.parts.tail,
+            &self.me,
         ];
         Taken::read(self.run(&ACQUIRE, name, &arguments, until).await?)
     }
@@ -97,7 +102,7 @@ impl Remote {
         middle: &str,
         until: Instant,
     ) -> Result<Kept, Fault> {
-        let arguments = [session, &token.to_string(), &ttl.as_millis().to_string(), middle];
+        let arguments = [session, &token.to_string(), &ttl.as_millis().to_string(), middle, &self.me];
         Kept::read(self.run(&EXTEND, name, &arguments, until).await?)
     }
 
@@ -112,12 +117,13 @@ impl Remote {
         until: Instant,
     ) -> Result<Kept, Fault> {
         let token = token.map(|token| token.to_string()).unwrap_or_default();
-        let back = match back {
-            Back::Once => "0",
-            Back::Wholly => "1",
-            Back::Undone => "2",
+        let (back, by) = match back {
+            Back::Once => ("0", ""),
+            Back::Wholly => ("1", ""),
+            Back::GivenUp => ("1", self.me.as_str()),
+            Back::Undone => ("2", self.me.as_str()),
         };
-        let arguments = [session, &token, request, back, &self.names.channel(), message];
+        let arguments = [session, &token, request, back, &self.names.channel(), message, by];
         Kept::read(self.run(&RELEASE, name, &arguments, until).await?)
     }
 
@@ -220,7 +226,7 @@ impl Remote {
         loop {
             let tried = timeout_at(tries.deadline, self.run_once(script, &keys, arguments)).await;
             if let Some(answer) = tries.settle(tried).await {
-                return answer;
+                return answer.and_then(if_done);
             }
         }
     }

@@ -76,7 +76,8 @@ impl Locks {
         }
     }
 
-    /// Has the server forget a lease that is no more here; one that it does not hear of is given up until it does.
+    /// Has the server forget a lease that is no more here, unless its holder goes on at another host; one that it does not
+    /// hear of is given up until it does.
     ///
     /// # Errors
     /// If it cannot be reached, or refuses: then the lease ends by itself.
@@ -86,7 +87,7 @@ impl Locks {
         lease: &Arc<Lease>,
         until: Instant,
     ) -> Result<(), Fault> {
-        let back = if self.registry.is_told(name, lease.token) { Back::Wholly } else { Back::Undone };
+        let back = if self.registry.is_told(name, lease.token) { Back::GivenUp } else { Back::Undone };
         let (holder, request) =
             ((lease.session.as_str(), Some(lease.token)), format!("u:{}", Uuid::new_v4()));
         let returned = self.remote.release(name, holder, &request, back, "", until).await;

@@ -2,7 +2,7 @@
 
 use super::{
     answers::Found,
-    locks::{Locks, after, refusal},
+    locks::{Locks, refusal},
 };
 use crate::{
     clock::Now,
@@ -46,7 +46,7 @@ impl Locks {
             (Some(name), Some(lease)) => Shown::Lease(Box::new(ShownLease::new(name, lock, &lease, asked))),
             _ => {
                 let rest = self.remote.names().rest(&lock).unwrap_or_default();
-                let expires_at_us = found.left.map(|left| after(asked, left));
+                let expires_at_us = found.left.map(|left| found.text.ends_at_us(asked, left));
                 Shown::Foreign(found.text.into_shown(&lock, rest, expires_at_us))
             }
         }

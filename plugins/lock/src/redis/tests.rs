@@ -5,6 +5,7 @@ use super::{keeping::settle, known::Due, *};
 use crate::{
     event::What,
     lease::Lease,
+    request::Whose,
     writes::{FenceWrite, Writes, token_to_stored},
 };
 use ::redis::{Client, Cmd, cmd};
@@ -14,6 +15,7 @@ use std::{
     cell::RefCell,
     net::TcpListener,
     process::{Child, Command, Stdio},
+    rc::Rc,
     thread,
     time::Duration,
 };
@@ -98,7 +100,7 @@ impl Drop for Server {
 
 /// A host's locks.
 struct Site {
-    server: Server,
+    server: Rc<Server>,
     context: Context,
     host: MemoryHost,
     locks: Arc<Locks>,
@@ -107,7 +109,11 @@ struct Site {
 }
 
 fn site() -> Site {
-    let (server, (context, host)) = (Server::start(), context());
+    site_at(Rc::new(Server::start()))
+}
+
+fn site_at(server: Rc<Server>) -> Site {
+    let (context, host) = context();
     let config = serde_json::from_value(json!({ "port": server.port })).expect("fields");
     let settings = Settings::new(&config, "config_lock:").expect("a place");
     let (locks, unsent, alive) = Redis::locks(settings, &context, RULES).expect("locks");
@@ -119,6 +125,11 @@ fn name() -> LockName {
 }
 
 impl Site {
+    /// Another host's locks at the same server.
+    fn beside(&self) -> Self {
+        site_at(Rc::clone(&self.server))
+    }
+
     /// Waits for what runs where the plugin's tasks do.
     fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
         let (tell, told) = mpsc::sync_channel(1);
@@ -251,5 +262,76 @@ fn no_announcement_overtakes_another() {
         let message: String = heard.get_message().expect("a message").get_payload().expect("text");
         let lease: Value = serde_json::from_str(message.lines().nth(2).expect("a lease")).expect("JSON");
         assert_eq!(lease["token"], token);
+    }
+}
+
+#[test]
+fn a_lease_that_its_holder_keeps_at_another_host_is_not_returned_by_the_one_that_gave_it_up() {
+    for keeps_by in ["entering", "extending", "nothing"] {
+        let a = site();
+        let b = a.beside();
+        let token = b.acquire("s1", Some("b:1")).expect("free");
+        let lost = b.lease();
+        b.locks.registry.change(|known| known.give_up(&name(), lost.clone()));
+        b.end(lost.clone());
+        match keeps_by {
+            "entering" => assert_eq!(a.acquire("s1", Some("a:1")).expect("the session's own"), token),
+            "extending" => {
+                let extend = Request::Extend { name: name(), session: "s1".to_owned(), token, ttl: None };
+                a.ask(extend).expect("held");
+            }
+            _ => {}
+        }
+        b.settle(Due::GivenUp(name(), lost));
+        assert_eq!(a.held(), Some(token).filter(|_| keeps_by != "nothing"), "{keeps_by}");
+        assert!(b.locks.registry.due().is_empty(), "{keeps_by}: nothing is left to be done");
+    }
+}
+
+#[test]
+fn what_no_host_wrote_is_named_and_not_taken_for_an_outage() {
+    for (name, verb, value) in [
+        ("{config_lock:global:app.x}:fence", "SET", "no number"),
+        ("{config_lock:global:app.x}:fence", "LPUSH", "a list"),
+        ("{config_lock:global:app.x}:state", "SET", "no hash"),
+    ] {
+        let site = site();
+        let _: ::redis::Value = site.server.ask(cmd(verb).arg(name).arg(value)).expect("written");
+        let error = site.acquire("s1", None).expect_err(name);
+        assert_eq!(error.code(), Some("bad_lock"), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+        let _: u32 = site.server.ask(cmd("DEL").arg(name)).expect("deleted");
+        site.acquire("s1", None).expect("free");
+    }
+}
+
+#[test]
+fn what_is_no_text_in_the_place_of_a_lock_is_another_programs_lock() {
+    let site = site();
+    let lock = "config_lock:global:app.x";
+    let _: u32 = site.server.ask(cmd("LPUSH").arg(lock).arg("a list")).expect("written");
+    assert_eq!(code(site.acquire("s1", None)), "locked");
+    assert_eq!(site.ask(Request::Info { name: name() }).expect("shown")["user_id"], "unknown");
+}
+
+#[test]
+fn every_answer_about_a_lease_says_the_end_that_the_servers_text_has() {
+    let site = site();
+    site.acquire("s1", None).expect("free");
+    let text: String = site.server.ask(&Cmd::get("config_lock:global:app.x")).expect("a text");
+    let written = serde_json::from_str::<Value>(&text).expect("JSON")["expires_at"].clone();
+    for _ in 0..20 {
+        assert_eq!(site.ask(Request::Info { name: name() }).expect("shown")["expires_at"], written);
+    }
+    let refused = site.beside().acquire("s2", None).expect_err("held");
+    let details: Value = serde_json::from_str(refused.details().expect("details")).expect("JSON");
+    assert_eq!(details["expires_at"], written);
+}
+
+#[test]
+fn where_nothing_is_locked_the_list_is_empty() {
+    let site = site();
+    for of in [Whose::Tenant(None), Whose::Everybodys] {
+        assert_eq!(site.ask(Request::List { of }).expect("listed"), json!([]));
     }
 }

@@ -91,6 +91,8 @@ pub struct Written {
     pub token: u64,
     acquired_at: String,
     #[serde(default)]
+    expires_at: String,
+    #[serde(default)]
     metadata: Map<String, Value>,
 }
 
@@ -118,13 +120,21 @@ impl Row {
             token: written.token,
             depth: self.depth,
             acquired_at_us: parse_us(&written.acquired_at)?,
-            expires_at_us: asked.wall_us_at(ends),
+            expires_at_us: as_written(Some(&written.expires_at), asked, ends),
             ttl_ms: self.ttl_ms,
             heartbeat_ms: heartbeat(Duration::from_millis(self.ttl_ms), rules).as_millis() as u64,
             metadata: written.metadata,
             request_id: None,
             ends,
         })
+    }
+}
+
+/// When what ends at `ends` does, as the text has it where that is the same.
+fn as_written(expires_at: Option<&str>, now: Now, ends: Duration) -> i64 {
+    match expires_at.and_then(|text| parse_us(text).ok()) {
+        Some(written) => now.wall_us_as_said(written, ends),
+        None => now.wall_us_at(ends),
     }
 }
 
@@ -159,6 +169,11 @@ impl AnyText {
         let tenant = self.field("tenant_id").unwrap_or("global");
         self.field("config_key")
             .is_some_and(|key| rest.strip_prefix(tenant).and_then(|rest| rest.strip_prefix(':')) == Some(key))
+    }
+
+    /// When it ends, which is so long from now.
+    pub fn ends_at_us(&self, now: Now, left: Duration) -> i64 {
+        as_written(self.field("expires_at"), now, now.mono + left)
     }
 
     pub fn tenant_id(&self) -> Option<&str> {

@@ -276,6 +276,33 @@ fn one_user_has_so_many_locks_and_no_more() {
 }
 
 #[test]
+fn users_of_one_name_in_two_tenants_have_their_own_locks_to_hold() {
+    let site = site_with(&json!({ "max_locks_per_user": 1 }));
+    let take = |tenant: &Value| {
+        let arguments = json!({ "config_key": "a", "tenant_id": tenant, "session": "s1" });
+        site.host.call("lock.acquire", &arguments).map(|lease| lease["user_id"].clone())
+    };
+    for tenant in [json!("t1"), json!("t2"), Value::Null] {
+        assert_eq!(take(&tenant).expect("its own first"), "anonymous");
+        let more = json!({ "config_key": "b", "tenant_id": tenant, "session": "s1" });
+        assert_eq!(code(site.host.call("lock.acquire", &more)), "too_large");
+    }
+}
+
+#[test]
+fn every_answer_about_a_lease_says_the_same_end() {
+    let site = site();
+    let granted = site.acquire("ann", "s1").expect("granted");
+    for _ in 0..20 {
+        let shown = site.of_key("lock.info", json!({})).expect("shown");
+        assert_eq!(shown["expires_at"], granted["expires_at"]);
+    }
+    let refused = site.acquire("bob", "s2").expect_err("held");
+    let details: Value = serde_json::from_str(refused.details().expect("details")).expect("JSON");
+    assert_eq!(details["expires_at"], granted["expires_at"]);
+}
+
+#[test]
 fn arguments_outside_the_limits_are_refused_with_their_place() {
     let site = site();
     let cases = [

@@ -14,10 +14,19 @@ pub enum Fault {
         code: String,
         detail: String,
     },
+    /// What lies at this name is nothing that a host writes.
+    Malformed(String),
 }
 
 /// Answers that speak of the state of the server and not of the command.
 const AWAY_CODES: [&str; 6] = ["NOAUTH", "WRONGPASS", "MISCONF", "NOREPLICAS", "BUSY", "UNKILLABLE"];
+
+/// What this client will not send, and an answer that it cannot read; beside the codes of servers.
+const NOT_SENT: &str = "CLIENT";
+const NOT_READ: &str = "ANSWER";
+
+/// How the client of a cluster says that it lost a request.
+const GIVEN_UP: &str = "internal failure";
 
 impl Fault {
     pub fn is_no_script(&self) -> bool {
@@ -50,6 +59,13 @@ impl From<RedisError> for Fault {
                 }
                 Self::Refused { code, detail: error.detail().unwrap_or_default().to_owned() }
             }
+            // Of the client, and of any connection alike; but a cluster's client also gives up so what it was asked for.
+            Kind::Client if !error.to_string().contains(GIVEN_UP) => {
+                Self::Refused { code: NOT_SENT.to_owned(), detail: error.to_string() }
+            }
+            Kind::UnexpectedReturnType => {
+                Self::Refused { code: NOT_READ.to_owned(), detail: error.to_string() }
+            }
             _ => away(),
         }
     }
@@ -70,6 +86,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Away(why) => f.write_str(why),
             Self::Refused { code, detail } => write!(f, "{code}: {detail}"),
+            Self::Malformed(name) => write!(f, "what lies at `{name}` is nothing that a host writes"),
         }
     }
 }
@@ -99,5 +116,18 @@ mod tests {
         assert!(matches!(denied, Fault::Refused { code, .. } if code == "NOPERM"));
         let cut = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
         assert!(matches!(Fault::from(cut), Fault::Away(_)));
+    }
+
+    #[test]
+    fn what_no_other_connection_cures_is_not_tried_on_one() {
+        for (kind, text, is_away) in [
+            (Kind::Client, "empty command", false),
+            (Kind::UnexpectedReturnType, "expected an array", false),
+            (Kind::Client, "request wasn't handled due to internal failure", true),
+            (Kind::ClusterConnectionNotFound, "no node answers", true),
+        ] {
+            let fault = Fault::from(RedisError::from((kind, text)));
+            assert_eq!(matches!(fault, Fault::Away(_)), is_away, "{fault}");
+        }
     }
 }

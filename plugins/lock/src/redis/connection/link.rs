@@ -91,6 +91,10 @@ impl Link {
 }
 
 async fn send(connection: &mut impl ConnectionLike, commands: Part) -> Result<Vec<Option<Value>>, Fault> {
+    // The client refuses to send nothing.
+    if commands.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut pipeline = Pipeline::with_capacity(commands.len());
     for command in commands {
         pipeline.add_command(command);

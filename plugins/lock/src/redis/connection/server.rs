@@ -110,7 +110,7 @@ impl Server {
         match timeout(limit, subscribing).await {
             Ok(subscribed) => subscribed.map_err(|error| match Fault::from(error.clone()) {
                 Fault::Away(_) => self.unreachable(&error),
-                refused @ Fault::Refused { .. } => refused,
+                refused => refused,
             }),
             Err(_) => Err(self.silent()),
         }

@@ -1,6 +1,6 @@
 -- Lets the holder's lease last from now on, or only looks at it. What is gone is never made again.
 --
--- ARGV  1 session  2 token  3 for how many ms, 0 to look  4 middle of the text
+-- ARGV  1 session  2 token  3 for how many ms, 0 to look  4 middle of the text  5 the host
 -- {'held', lease} {'ended', lease} if it has ended and nobody has said so {'no'}
 if s.session ~= ARGV[1] or s.token ~= ARGV[2] or s.depth == 0 then return { 'no' } end
 if not held then
@@ -13,6 +13,6 @@ end
 if tonumber(ARGV[3]) > 0 then
   s.middle, s.ttl = ARGV[4], ARGV[3]
   redis.call('SET', lock, text_of(s), 'PX', ARGV[3])
-  redis.call('HSET', state, 'middle', s.middle, 'ttl', s.ttl)
+  redis.call('HSET', state, 'middle', s.middle, 'ttl', s.ttl, 'by', ARGV[5])
 end
 return { 'held', lease(s) }

@@ -8,6 +8,7 @@ if forced and forced[1] == ARGV[3] then return forced[3] end
 if not text then return { 'no' } end
 if ARGV[1] ~= '' and not (held and s.token == ARGV[1]) then return { 'stale' } end
 local token = next_token(ARGV[2])
+if not token then return { 'odd', fence } end
 redis.call('DEL', lock)
 local answer = { 'foreign', text, token }
 if held then

@@ -1,19 +1,30 @@
 -- What every script begins with.
 --
 -- KEYS[1] the lock: the guide's STRING, whose time to live is the lease's. KEYS[2] what it has no room for, a hash. KEYS[3]
--- the greatest token that was ever given, which never expires.
+-- the greatest token that was ever given, which never expires. What lies at one of the last two and is nothing that a script
+-- wrote is left alone: every script answers {'odd', name} then, and has done nothing.
 --
 -- The STRING is `head` .. `middle` .. `tail` .. token .. '}' of the hash, or it is somebody else's. A lease whose STRING is
--- gone while its `depth` is above 0 has ended without anybody saying so.
+-- gone while its `depth` is above 0 has ended without anybody saying so. `by` is the host where the holder was last heard.
 local lock, state, fence = KEYS[1], KEYS[2], KEYS[3]
-local fields = { 'session', 'owner', 'token', 'depth', 'request', 'first', 'ttl', 'head', 'middle', 'tail', 'line', 'forced' }
+local fields = { 'session', 'owner', 'token', 'depth', 'request', 'first', 'ttl', 'head', 'middle', 'tail', 'line', 'forced', 'by' }
+
+-- Whether an answer is that something else than expected lies there. Any other error is for whoever asked.
+local function is_odd(answer) return type(answer) == 'table' and answer.err and answer.err:find('WRONGTYPE', 1, true) end
+
 local s = {}
-for i, value in ipairs(redis.call('HMGET', state, unpack(fields))) do s[fields[i]] = value or nil end
+local values = redis.pcall('HMGET', state, unpack(fields))
+if is_odd(values) then return { 'odd', state } end
+if values.err then return values end
+for i, value in ipairs(values) do s[fields[i]] = value or nil end
 s.depth = tonumber(s.depth or '0')
 
 local function text_of(s) return s.head .. s.middle .. s.tail .. s.token .. '}' end
 
-local text = redis.call('GET', lock)
+-- What is no text there is another program's lock all the same.
+local text = redis.pcall('GET', lock)
+if is_odd(text) then text = '' end
+if type(text) == 'table' then return text end
 local held = s.depth > 0 and text == text_of(s)
 
 -- A lease as hosts read it.
@@ -63,9 +74,12 @@ end
 
 -- Counts the token on: above everything given here, everything that the host has seen, and the time. Where the count was
 -- lost, with everything or with the end of it, the time is ahead of every token that was given under it: no lock is given on
--- in every millisecond. So no token comes twice, and none is below one that another host has seen.
+-- in every millisecond. So no token comes twice, and none is below one that another host has seen. Nothing, if what lies
+-- there is no count.
 local function next_token(floor)
-  local given = tonumber(redis.call('GET', fence) or '0')
+  local count = redis.pcall('GET', fence)
+  local given = not is_odd(count) and tonumber(count or '0')
+  if not given then return nil end
   local least = math.max(given, tonumber(floor), tonumber(s.token or '0'), milliseconds())
   local token = string.format('%.0f', least + 1)
   redis.call('SET', fence, token)

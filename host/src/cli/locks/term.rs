@@ -1,0 +1,123 @@
+//! The time of a lease, as its holder counts it: from before the host was asked for it.
+//!
+//! Invariant: who is told that it goes on has a lease at the server, if clocks run alike there and here.
+
+use super::lease::Lease;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// The last part of a lease's time in which no command runs under it: one in so many.
+const MARGIN: u32 = 10;
+
+/// What came of asking for more time.
+pub(super) enum Extended {
+    Yes,
+    /// Somebody else may have the lock now.
+    Lost(String),
+    /// The host did not answer; the lease has still some time.
+    Unanswered,
+}
+
+/// Why a lease is over for its holder.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The host says so.
+    Said(String),
+    /// Nobody has; the server may have it still.
+    Late(&'static str),
+}
+
+/// The lease is asked for more time by calling `E`, on a thread that may wait.
+pub(super) struct Term<E> {
+    extend: E,
+    ttl: Duration,
+    heartbeat: Duration,
+    /// When the host was asked for the time that the lease has.
+    granted: Instant,
+    /// When it was asked last.
+    asked: Instant,
+    extending: Option<JoinHandle<Extended>>,
+}
+
+impl<E: FnOnce() -> Extended + Clone + Send + 'static> Term<E> {
+    pub fn new(lease: &Lease, granted: Instant, extend: E) -> Self {
+        let (ttl, heartbeat) = (lease.ttl(), lease.heartbeat());
+        Self { extend, ttl, heartbeat, granted, asked: granted, extending: None }
+    }
+
+    /// Does what is due: asks, hears, or finds that it is over.
+    pub async fn keep(&mut self) -> Result<(), Over> {
+        if let Some(done) = self.extending.take_if(|extending| extending.is_finished()) {
+            self.hear(done.await.unwrap_or(Extended::Unanswered))?;
+        }
+        if self.granted.elapsed() >= self.ttl - self.ttl / MARGIN {
+            return Err(Over::Late(match self.asked > self.granted {
+                true => "the host could not be asked for more time",
+                false => "it was not asked for more time, for this process or the machine was stopped",
+            }));
+        }
+        if self.asked.elapsed() >= self.heartbeat && self.extending.is_none() {
+            self.asked = Instant::now();
+            self.extending = Some(tokio::task::spawn_blocking(self.extend.clone()));
+        }
+        Ok(())
+    }
+
+    /// Asks now and waits for the answer, after which the lease may still have its old time.
+    pub async fn renew(&mut self) -> Result<(), Over> {
+        if let Some(earlier) = self.extending.take() {
+            // It asked before this process slept.
+            drop(earlier.await);
+        }
+        self.asked = Instant::now();
+        let extended = tokio::task::spawn_blocking(self.extend.clone()).await;
+        self.hear(extended.unwrap_or(Extended::Unanswered))?;
+        self.keep().await
+    }
+
+    fn hear(&mut self, extended: Extended) -> Result<(), Over> {
+        match extended {
+            Extended::Yes => self.granted = self.asked,
+            Extended::Lost(why) => return Err(Over::Said(why)),
+            Extended::Unanswered => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn term(ago: Duration, extended: fn() -> Extended) -> Term<fn() -> Extended> {
+        let lease = json!({ "config_key": "app.x", "ttl_ms": 1000, "heartbeat_interval": 0.3, "token": 7 });
+        let lease = super::super::lease::read(lease).expect("a lease");
+        Term::new(&lease, Instant::now() - ago, extended)
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_over_by_its_own_time_and_it_is_said_whether_anybody_asked() {
+        let slept = term(Duration::from_secs(2), || Extended::Yes).keep().await;
+        assert!(matches!(slept, Err(Over::Late(why)) if why.contains("was stopped")), "{slept:?}");
+        let mut unanswered = term(Duration::from_millis(600), || Extended::Unanswered);
+        let until = Instant::now() + Duration::from_secs(20);
+        let over = loop {
+            match unanswered.keep().await {
+                Err(over) => break over,
+                Ok(()) => assert!(Instant::now() < until, "its time is over"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert!(matches!(over, Over::Late(why) if why.contains("could not be asked")), "{over:?}");
+    }
+
+    #[tokio::test]
+    async fn after_a_sleep_a_lease_goes_on_only_if_the_host_has_it() {
+        let long = Duration::from_secs(2);
+        assert_eq!(term(long, || Extended::Yes).renew().await, Ok(()));
+        let lost = term(long, || Extended::Lost("no".to_owned())).renew().await;
+        assert_eq!(lost, Err(Over::Said("no".to_owned())));
+        assert!(term(long, || Extended::Unanswered).renew().await.is_err());
+    }
+}
