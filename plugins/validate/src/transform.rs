@@ -119,6 +119,9 @@ impl Validate {
         let Some(number) = self.rules.schema(change.tenant_id(), change.config_key()) else {
             return if self.require_schema { Err(no_schema()) } else { Ok(()) };
         };
+        if change.is_unapplied() {
+            return Err(not_shown());
+        }
         let (schema, value) = (self.schemas.get(number), change.new_value());
         // One that has a dot was checked where it was made, before it was sealed; no one can look into it here.
         if change.dot().is_some() && is_sealed(value.as_str()) && !schema.allows_nothing {
@@ -131,6 +134,13 @@ impl Validate {
         let reasons = reason::reasons(&schema.validator, &parsed, value.as_str().len());
         Err(Error::rejected("invalid_value", "the value does not match its schema").with_details(&reasons))
     }
+}
+
+/// The value that operations make is not known here: `null` stands in its place, which is not what would be committed.
+fn not_shown() -> Error {
+    let reason = "is not said: send what `ops` make of the value, too, for it has a schema".to_owned();
+    Error::rejected("invalid_value", "the value does not match its schema")
+        .with_details(&[Detail { path: "", reason }])
 }
 
 fn no_schema() -> Error {

@@ -68,6 +68,19 @@ fn a_deletion_needs_no_value_and_a_null_does() {
 }
 
 #[test]
+fn what_operations_make_has_to_be_said_where_it_has_a_schema() {
+    let mut validate = with_schema(json!({ "type": ["string", "null"], "maxLength": 3 }));
+    assert_eq!(
+        code(&mut validate, r#"{"config_key":"app.x","ops":["abcd"]}"#).as_deref(),
+        Some("invalid_value")
+    );
+    let said = |value: &str| format!(r#"{{"config_key":"app.x","new_value":"{value}","ops":["{value}"]}}"#);
+    assert_eq!(code(&mut validate, &said("abcd")).as_deref(), Some("invalid_value"));
+    assert_eq!(code(&mut validate, &said("abc")), None);
+    assert_eq!(code(&mut self::validate(&json!({})), r#"{"config_key":"app.x","ops":["abcd"]}"#), None);
+}
+
+#[test]
 fn every_reason_names_its_place_and_never_the_value() {
     let schema = json!({
         "type": "object",
