@@ -4,7 +4,7 @@
 //! separators.
 
 use lockstep_plugin_api::{
-    names::{key_problem, tenant_problem},
+    names::{key_code, key_problem, tenant_problem},
     prelude::*,
 };
 use std::{fmt, sync::Arc};
@@ -23,10 +23,10 @@ impl LockName {
     /// The lock of this key.
     ///
     /// # Errors
-    /// `Rejected` as `bad_key` or `bad_tenant` if there can be no such key.
+    /// `Rejected` as `bad_key`, `too_large` or `bad_tenant` if there can be no such key.
     pub fn new(tenant: Option<&str>, key: &str) -> Result<Self> {
         if let Some(reason) = key_problem(key) {
-            return Err(misnamed("bad_key", "the config key is not a valid name", "/config_key", reason));
+            return Err(misnamed(key_code(key), "the config key is not a valid name", "/config_key", reason));
         }
         if let Some(reason) = tenant.and_then(tenant_problem) {
             return Err(misnamed("bad_tenant", "the tenant is not a valid name", "/tenant_id", reason));

@@ -20,7 +20,7 @@ use crate::{
 use lockstep_plugin_api::{
     causality::Dot,
     change::{CONFIG_CREATED, CONFIG_DELETED, CONFIG_UPDATED},
-    names::{key_problem, tenant_problem},
+    names::{check_key, tenant_problem},
     prelude::*,
     record::ENDPOINT_HEADER,
     time,
@@ -34,6 +34,9 @@ const MOST_SIBLINGS: usize = 100;
 
 /// How much they may weigh: every entry of a key in conflict holds all of them.
 const MOST_SIBLING_BYTES: usize = 8 << 20;
+
+/// How long a value operations may make, in bytes, unless one as long was there or was sent: what the doors take of values.
+const MAX_MADE: usize = 1 << 20;
 
 /// The `resolver` transform.
 pub struct Resolver {
@@ -214,6 +217,7 @@ impl Resolver {
         let stamp = Stamp { dot, hlc, event_id, strategy, node_id: self.context.node_id(), now_us };
         let (seen, draft) =
             carried.as_ref().map_or((seen, draft), |carried| (&before, carried.draft.clone()));
+        refuse_too_large(&before, change, draft.value.as_deref())?;
         let authored = turn::authored(change, seen, draft, stamp);
         let dot = authored.dot.clone();
         refuse_too_many(&before, &authored)?;
@@ -278,6 +282,19 @@ struct Seen {
     revision: u64,
 }
 
+/// Operations are small beside what many of them make of a value, so each author is held to what a value may be.
+fn refuse_too_large(before: &Siblings, change: &Change, made: Option<&str>) -> Result<()> {
+    let n_bytes = |text: Option<&str>| text.map_or(0, str::len);
+    let most = MAX_MADE.max(change.new_value().as_str().len()).max(n_bytes(before.value().as_deref()));
+    if n_bytes(made) > most {
+        return Err(Error::rejected(
+            "too_large",
+            format!("the operations make a value of {} bytes, more than {most}", n_bytes(made)),
+        ));
+    }
+    Ok(())
+}
+
 /// Refuses a change if too many stand already that its author had not seen.
 fn refuse_too_many(before: &Siblings, authored: &Sibling) -> Result<()> {
     let unseen = before.list().iter().filter(|standing| !authored.knew(standing));
@@ -296,9 +313,7 @@ fn is_configuration(change: &Change) -> bool {
 
 /// State is kept under these names, and every transport has to be able to write them.
 fn check_names(change: &Change) -> Result<()> {
-    if let Some(reason) = key_problem(change.config_key()) {
-        return Err(Error::rejected("bad_key", format!("the config key {reason}")));
-    }
+    check_key(change.config_key())?;
     match change.tenant_id().and_then(tenant_problem) {
         Some(reason) => Err(Error::rejected("bad_tenant", format!("the tenant {reason}"))),
         None => Ok(()),

@@ -143,7 +143,7 @@ fn d_49_one_user_has_so_many_locks_and_texts_have_an_end() {
     assert_eq!(code(take("k100", json!({}))), "too_large");
     take("k0", json!({})).expect("entering again takes no other lock");
     take("k100", json!({ "user_id": "bob" })).expect("another user");
-    assert_eq!(code(take(&"k".repeat(513), json!({}))), "bad_key");
+    assert_eq!(code(take(&"k".repeat(513), json!({}))), "too_large");
     assert_eq!(
         code(take("m", json!({ "user_id": "bob", "metadata": { "x": "y".repeat(4096) } }))),
         "too_large"

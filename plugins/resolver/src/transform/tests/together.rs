@@ -269,3 +269,24 @@ fn operations_that_do_not_fit_are_refused_and_leave_no_trace() {
     }
     assert_eq!(host.memory.state("resolver", b"n"), numbers);
 }
+
+#[test]
+fn operations_make_no_value_that_is_longer_than_one_may_be() {
+    for strategy in ["ot", "last_write_wins"] {
+        let (mut host, base) = holding(strategy, json!("x"));
+        let half = "y".repeat(600_000);
+        host.write(&operated(json!([half]), base));
+        // From the one that is there, and carried forward onto it.
+        let newest = json!({ "config_key": "app.x", "ops": [half] });
+        let code = |refused: Error| refused.code().map(str::to_owned);
+        assert_eq!(host.take(&newest).map_err(code).expect_err("too long"), Some("too_large".to_owned()));
+        if strategy == "ot" {
+            let carried = host.take(&operated(json!([half]), base)).map_err(code);
+            assert_eq!(carried.expect_err("too long"), Some("too_large".to_owned()));
+        }
+        // What is too long for other reasons can be made shorter.
+        let long = "z".repeat(1_500_000);
+        host.write(&json!({ "config_key": "app.x", "new_value": long }));
+        host.write(&json!({ "config_key": "app.x", "ops": [{"d": 100_000}] }));
+    }
+}
