@@ -83,9 +83,9 @@ fn a_keys_past_is_told_whoever_made_it() {
 
     let history = past.stdout("history app.features");
     let heading: Vec<_> = history.lines().next().expect("a heading").split_whitespace().collect();
-    assert_eq!(heading, ["REVISION", "WHEN", "WHO", "SOURCE", "STRATEGY", "WHAT"]);
+    assert_eq!(heading, ["REVISION", "WHEN", "COMMITTED", "WHO", "SOURCE", "STRATEGY", "WHAT"]);
     let rows = rows(&history);
-    let who: Vec<_> = rows.iter().map(|row| (row[0], row[2], row[4])).collect();
+    let who: Vec<_> = rows.iter().map(|row| (row[0], row[3], row[5])).collect();
     let lww = "last_write_wins";
     assert_eq!(who, [("4", "bob", lww), ("3", "suite", lww), ("1", "ann", lww)], "{history}");
 

@@ -91,11 +91,17 @@ fn a_program_reads_on_stdout_what_was_refused() {
     run(&site, "locks acquire app.held --user bob").expect_code(0);
     let held = told(&site, "set app.held 1", 1);
     assert_eq!((&held["code"], &held["details"]["locked_by"]), (&json!("locked"), &json!("bob")));
-    for line in ["set app.x text", "history app.x --limit 0", "nothing", "locks list --tenant bad/tenant"] {
+    for line in [
+        "set app.x text",
+        "history app.x --limit 0",
+        "nothing",
+        "locks list --tenant bad/tenant",
+        "watch [ab",
+    ] {
         assert_eq!(told(&site, line, 2)["code"], "bad_argument", "{line}");
     }
     assert_eq!(told(&site, "conflicts show nothing", 1)["code"], "bad_message");
-    assert_eq!(told(&site, "watch --since other:7", 1)["code"], "unknown_base");
+    assert_eq!(told(&site, "get app.held --at 99", 1)["code"], "unknown_base");
     host.stop();
     site.write("lockstep.yaml", "colour: red\n");
     let refused = told(&site, "get app.x", 2);

@@ -3,6 +3,7 @@
 use super::DONE;
 use super::live::{CommandError, Live};
 use super::output::{print, print_json, without_control};
+use super::problem;
 use super::table::Table;
 use crate::admin::{Client, escaped};
 use clap::Args;
@@ -28,7 +29,8 @@ Examples:
 ";
 
 const CALL_HELP: &str = "\
-The arguments are a JSON object; `lockstep operations --json` has their schemas.
+The arguments are a JSON object; `lockstep operations --json` has their schemas. What goes wrong is on stdout as JSON, too: \
+{\"error\": {\"code\", \"message\", \"details\"}}.
 
 Exit codes:
   0  done; the answer is on stdout, as JSON
@@ -43,7 +45,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = LIST_HELP)]
 pub(super) struct Operations {
-    /// Print `[{name, description, arguments}]`, where `arguments` is a JSON Schema
+    /// Print `[{name, description, arguments, only_reads, pipeline, component}]`, where `arguments` is a JSON Schema
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -93,6 +95,8 @@ impl Operations {
 
 impl Call {
     pub(super) fn run(self) -> u8 {
+        // Its answers are for programs, and so is what it has in their place.
+        problem::tell_a_program();
         // What the arguments are is for the component to say: they pass as they are written.
         if serde_json::from_str::<HashMap<String, &RawValue>>(&self.arguments).is_err() {
             let error =

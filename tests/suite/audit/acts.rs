@@ -96,7 +96,8 @@ fn what_is_refused_and_what_operators_do_has_an_entry() {
     let host = start(&site);
     run(&site, "set app.port --string canary").expect_code(1);
     done(&site, "metrics --reset");
-    run(&site, "call lock.info {\"config_key\":\"app.x\",\"tenant_id\":\"acme\"}");
+    done(&site, "call lock.info {\"config_key\":\"app.x\",\"tenant_id\":\"acme\"}");
+    done(&site, "call lock.acquire {\"config_key\":\"app.x\",\"tenant_id\":\"acme\"}");
     run(&site, "call lock.nothing").expect_code(1);
     let record =
         |key: &str| format!(r#"{{"event_type":"config_updated","config_key":"{key}","new_value":1}}"#);
@@ -117,7 +118,7 @@ fn what_is_refused_and_what_operators_do_has_an_entry() {
     let expected = [
         act("admin_change", "app.port", "refused", json!("invalid_value"), json!("app.port")),
         act("admin_metrics_reset", "metrics", "done", none.clone(), none.clone()),
-        act("admin_operation", "lock.info", "done", none.clone(), json!("app.x")),
+        act("admin_operation", "lock.acquire", "done", none.clone(), json!("app.x")),
         act("admin_operation", "lock.nothing", "refused", json!("not_found"), none.clone()),
         act("admin_dead_letter_drop", &ids[0], "done", none.clone(), none.clone()),
         act("admin_dead_letter_retry", &ids[1], "begun", none.clone(), none.clone()),

@@ -117,9 +117,14 @@ fn a_decision_goes_through_every_transform_and_its_help_teaches() {
         let refused = conflicts(site, &words).expect_code(code);
         assert!(!refused.stderr.is_empty(), "{words}");
     }
-    for command in ["", "resolve", "preview"] {
+    for command in ["list", "show", "assign", "preview", "resolve"] {
         let help = conflicts(site, &format!("{command} --help")).expect_code(0).stdout;
-        assert!(help.contains("Exit codes:") && help.contains("--use 2"), "{help}");
+        let examples = help.split("Examples:\n").nth(1).expect("examples");
+        let own = format!("  lockstep conflicts {command} ");
+        assert!(
+            help.contains("Exit codes:") && examples.lines().all(|line| line.starts_with(&own)),
+            "{help}"
+        );
     }
     let nothing = conflicts(site, "list").expect_code(0);
     assert!(nothing.stdout.is_empty() && nothing.stderr.contains("no conflict"), "{nothing:?}");

@@ -221,7 +221,7 @@ fn a_change_says_when_it_was_committed_whatever_its_author_says() {
     let mut change = lockstep_plugin_api::Change::new("app.a", Json::parse("1.10").expect("JSON"));
     change.set_timestamp_us(Some(1_000_000));
     let record = Record::from_change(change);
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     served.log.submit(Commit::default(), vec![record], move |done| drop(tell.send(done.map(drop))));
     told.recv().expect("an answer").expect("committed");
     let now_us = lockstep_plugin_api::time::now_us();
