@@ -89,6 +89,10 @@ impl Host {
         let origin = config.shown.iter().find(|shown| shown.path == "admin.listen");
         let origin = origin.map_or_else(String::new, |shown| shown.origin.to_string());
         let (settings, shown) = (config.settings, config.shown);
+        let of_keys = check_keys(&settings, &shown);
+        if of_keys.has_errors() {
+            return Err(StartError::Refused(of_keys));
+        }
         let store = Store::open(&settings.data_dir, store_options(&settings))
             .map_err(|error| refused_store(error, &shown))?;
         let node_id = node_id(&settings, &store)?;
@@ -99,6 +103,7 @@ impl Host {
         };
         let dead_letters = DeadLetters::open(store.clone(), settings.state.dead_letters.clone())?;
         let metrics = Metrics::new();
+        of_keys.iter().for_each(warn_about);
         pipelines.iter().flat_map(|pipeline| pipeline.warnings.iter()).for_each(warn_about);
         info!(node_id, data_dir = %settings.data_dir.display(), pipelines = pipelines.len(), "starting");
         // Taken before anything runs, served when there is something to show.
@@ -143,6 +148,14 @@ impl Host {
         self.pipelines.iter().any(|pipeline| pipeline.state() == PipelineState::Failed)
     }
 
+    /// Whether no pipeline runs, or will be started again, and not because all is done.
+    pub fn is_left_with_failures(&self) -> bool {
+        let is_over = |pipeline: &RunningPipeline| {
+            matches!(pipeline.state(), PipelineState::Failed | PipelineState::Finished)
+        };
+        self.has_failed() && self.pipelines.iter().all(is_over)
+    }
+
     /// Stops polling, finishes what is in flight, and ends every pipeline; false if that took longer than the grace
     /// period allows.
     pub fn drain(&self) -> bool {
@@ -168,16 +181,35 @@ pub fn store_options(settings: &HostSettings) -> StoreOptions {
     StoreOptions { durability, sealing, ..StoreOptions::default() }
 }
 
+/// What is wrong with the keys of `state.encryption`, as far as that is known without a store and without running anything.
+/// A key that is not there is a warning: which of them the store needs, and whether this is its machine, it knows itself.
+pub fn check_keys(settings: &HostSettings, shown: &[ShownSetting]) -> Diagnostics {
+    let keys = sealing_options(&settings.state.encryption).keys;
+    let looked = keys.iter().enumerate().filter_map(|(n, key)| {
+        let (message, is_warning) = match key.look() {
+            Ok(warning) => (warning?, true),
+            Err(problem) => (format!("the key `{}` cannot be had: {problem}", key.id), problem.is_absence()),
+        };
+        let found = of_key(n, message, shown);
+        Some(if is_warning { found.warning() } else { found })
+    });
+    looked.collect()
+}
+
 /// A key that cannot be had is refused where the settings name it.
 fn refused_store(error: StoreError, shown: &[ShownSetting]) -> StartError {
     let StoreError::Sealing(SealingError::Key { n, .. }) = &error else { return error.into() };
+    StartError::Refused(Diagnostics::from_iter([of_key(*n, error.to_string(), shown)]))
+}
+
+/// Something about a key of the settings, at its place.
+fn of_key(n: usize, message: String, shown: &[ShownSetting]) -> Diagnostic {
     let at = format!("state.encryption.keys.{n}");
     let is_source = |shown: &&ShownSetting| shown.path.starts_with(&at) && !shown.path.ends_with(".id");
     let source = shown.iter().find(is_source);
     let origin = source.map_or_else(|| format!("setting {at}"), |source| source.origin.to_string());
     let at = source.map_or(at, |source| source.path.clone());
-    let problem = Diagnostic::outside(origin, error.to_string()).at_path(&at).code("encryption");
-    StartError::Refused(Diagnostics::from_iter([problem]))
+    Diagnostic::outside(origin, message).at_path(&at).code("encryption")
 }
 
 /// Where keys are found, as the store wants it told. The configuration has checked that each is found in one place.

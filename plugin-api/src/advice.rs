@@ -1,8 +1,15 @@
-//! What a component says about a configuration that can be used: what it promises, and what may surprise its operator.
+//! What a component says about its configuration before it is made: what it promises, what it needs, what may surprise its
+//! operator, and what keeps it from starting.
 //!
-//! Everything here is known from the configuration alone, so that `lockstep validate` can pass it on anywhere.
+//! Everything here is known from the configuration and the files it names, so that `lockstep validate` can pass it on
+//! without a connection, a port or a secret.
 
-use crate::{abi::vtable::AdviceParts, error::Error, keys::Keys};
+use crate::{
+    abi::vtable::{AdviceParts, RefusalParts},
+    error::Error,
+    keys::Keys,
+};
+use std::path::{Path, PathBuf};
 
 /// What an operator should know about one component's configuration.
 ///
@@ -27,8 +34,11 @@ use crate::{abi::vtable::AdviceParts, error::Error, keys::Keys};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Advice {
+    /// Where relative paths of the configuration start.
+    base_dir: PathBuf,
     promise: Option<Promise>,
     warnings: Vec<Error>,
+    refusals: Vec<(Option<Way>, Error)>,
     seals: Keys,
     opens: Keys,
     may_open: Keys,
@@ -45,7 +55,27 @@ pub enum Promise {
     AtMostOnce,
 }
 
+/// The two ways of a pipeline, which are told apart by whether its last transform commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the sources to every sink.
+    Direct,
+    /// Into the log of the host, and from there to the sinks.
+    ThroughLog,
+}
+
 impl Advice {
+    /// Nothing is said yet, about a configuration whose relative paths start at this folder.
+    pub fn at(base_dir: impl Into<PathBuf>) -> Self {
+        Self { base_dir: base_dir.into(), ..Self::default() }
+    }
+
+    /// A path of the configuration, as [`Context::resolve`](crate::context::Context::resolve) gives it when the component
+    /// is made.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.base_dir.join(path)
+    }
+
     /// A source with this configuration reads again after a crash what was not committed; a sink with it is told what is
     /// written. Of sinks this is assumed.
     pub fn at_least_once(&mut self) {
@@ -61,6 +91,17 @@ impl Advice {
     /// Tells the operator something about a field, such as `tls.cafile`; the configuration is used nevertheless.
     pub fn warn(&mut self, field: &str, message: &str) {
         self.warnings.push(Error::config(message).at(field));
+    }
+
+    /// The component could not be made with this configuration: what a file holds that it names, for example. The error
+    /// names the field ([`Error::at`]). What may be there later or elsewhere, such as a secret, is a warning.
+    pub fn refuse(&mut self, error: Error) {
+        self.refusals.push((None, error));
+    }
+
+    /// As [`Advice::refuse`], in a pipeline of one way alone.
+    pub fn refuse_in(&mut self, way: Way, error: Error) {
+        self.refusals.push((Some(way), error));
     }
 
     /// A component with this configuration seals the values of these keys: nothing behind it can look into them, and what
@@ -116,6 +157,12 @@ impl Advice {
     pub fn warnings(&self) -> &[Error] {
         &self.warnings
     }
+
+    /// Why the component could not be made in a pipeline of this way; each as a warning is.
+    pub fn refusals(&self, way: Way) -> impl Iterator<Item = &Error> {
+        let is_about = move |of: &Option<Way>| of.is_none_or(|of| of == way);
+        self.refusals.iter().filter(move |(of, _)| is_about(of)).map(|(_, error)| error)
+    }
 }
 
 const AT_LEAST_ONCE: u32 = 1;
@@ -131,6 +178,7 @@ impl From<Advice> for AdviceParts {
         Self {
             delivery,
             warnings: advice.warnings.into(),
+            refusals: advice.refusals.into_iter().map(RefusalParts::from).collect(),
             seals: advice.seals.into(),
             opens: advice.opens.into(),
             may_open: advice.may_open.into(),
@@ -148,13 +196,40 @@ impl From<AdviceParts> for Advice {
             _ => None,
         };
         Self {
+            base_dir: PathBuf::new(),
             promise,
             warnings: parts.warnings.into(),
+            refusals: parts.refusals.into_iter().map(<(Option<Way>, Error)>::from).collect(),
             seals: parts.seals.into(),
             opens: parts.opens.into(),
             may_open: parts.may_open.into(),
             reads_values: parts.reads_values.into(),
             reads_values_why: parts.reads_values_why.into(),
         }
+    }
+}
+
+const DIRECT: u32 = 1;
+const THROUGH_LOG: u32 = 2;
+
+impl From<(Option<Way>, Error)> for RefusalParts {
+    fn from((way, error): (Option<Way>, Error)) -> Self {
+        let way = match way {
+            None => 0,
+            Some(Way::Direct) => DIRECT,
+            Some(Way::ThroughLog) => THROUGH_LOG,
+        };
+        Self { way, error }
+    }
+}
+
+impl From<RefusalParts> for (Option<Way>, Error) {
+    fn from(parts: RefusalParts) -> Self {
+        let way = match parts.way {
+            DIRECT => Some(Way::Direct),
+            THROUGH_LOG => Some(Way::ThroughLog),
+            _ => None,
+        };
+        (way, parts.error)
     }
 }

@@ -54,11 +54,13 @@ macro_rules! export_plugin {
                     Err(p::unknown(&kind, &name))
                 }))
             }
-            extern "C" fn check_config(kind: p::RStr<'_>, name: p::RStr<'_>, config: p::RStr<'_>) -> p::Answer<p::AdviceParts> {
+            extern "C" fn check_config(
+                kind: p::RStr<'_>, name: p::RStr<'_>, config: p::RStr<'_>, base_dir: p::RStr<'_>,
+            ) -> p::Answer<p::AdviceParts> {
                 p::answer(p::guard("config", || {
                     $(if $crate::__kind!($kind) == kind.as_str() && $name == name.as_str() {
                         let (check, advise) = ($crate::__of!($kind $component, check), $crate::__of!($kind $component, advise));
-                        return p::advice(&config, check, advise);
+                        return p::advice(&config, &base_dir, check, advise);
                     })+
                     Err(p::unknown(&kind, &name))
                 }))

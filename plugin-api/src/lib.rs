@@ -45,7 +45,7 @@ mod export;
 pub mod abi;
 
 pub use abi::{Bytes, Text, guard::awaiting_panic};
-pub use advice::Advice;
+pub use advice::{Advice, Way};
 pub use change::{Change, Json};
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
@@ -64,7 +64,7 @@ pub use {schemars, serde};
 pub mod prelude {
     pub use crate::{Bytes, Text};
     pub use crate::{
-        advice::Advice,
+        advice::{Advice, Way},
         bail,
         change::{Change, Json},
         config,
@@ -122,7 +122,7 @@ pub mod __private {
         metadata: &'static str,
         init: extern "C" fn(LogHostBox) -> Answer<()>,
         config_schema: extern "C" fn(RStr<'_>, RStr<'_>) -> Answer<RString>,
-        check_config: extern "C" fn(RStr<'_>, RStr<'_>, RStr<'_>) -> Answer<AdviceParts>,
+        check_config: extern "C" fn(RStr<'_>, RStr<'_>, RStr<'_>, RStr<'_>) -> Answer<AdviceParts>,
         new_source: extern "C" fn(RStr<'_>, RStr<'_>, ComponentParts) -> Answer<OpenedSource>,
         new_transform: extern "C" fn(RStr<'_>, RStr<'_>, ComponentParts) -> Answer<TransformBox>,
         new_sink: extern "C" fn(RStr<'_>, RStr<'_>, ComponentParts) -> Answer<SinkBox>,

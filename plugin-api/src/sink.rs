@@ -42,7 +42,8 @@ pub trait Sink: Sized + Send + 'static {
         Ok(())
     }
 
-    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    /// Says what an operator should know about a configuration that passed `check`. It may read files that the
+    /// configuration names, and says so if the component cannot be made with what they hold; it connects to nothing.
     fn advise(config: &Self::Config, advice: &mut Advice) {
         let _ = (config, advice);
     }
@@ -102,7 +103,8 @@ pub trait AsyncSink: Sized + Send + 'static {
         Ok(())
     }
 
-    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    /// Says what an operator should know about a configuration that passed `check`. It may read files that the
+    /// configuration names, and says so if the component cannot be made with what they hold; it connects to nothing.
     fn advise(config: &Self::Config, advice: &mut Advice) {
         let _ = (config, advice);
     }
@@ -145,7 +147,8 @@ pub trait PipelinedSink: Sized + Send + 'static {
         Ok(())
     }
 
-    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    /// Says what an operator should know about a configuration that passed `check`. It may read files that the
+    /// configuration names, and says so if the component cannot be made with what they hold; it connects to nothing.
     fn advise(config: &Self::Config, advice: &mut Advice) {
         let _ = (config, advice);
     }

@@ -57,7 +57,8 @@ pub trait Source: Sized + Send + 'static {
         Ok(())
     }
 
-    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    /// Says what an operator should know about a configuration that passed `check`. It may read files that the
+    /// configuration names, and says so if the component cannot be made with what they hold; it connects to nothing.
     fn advise(config: &Self::Config, advice: &mut Advice) {
         let _ = (config, advice);
     }
@@ -188,7 +189,8 @@ pub trait AsyncSource: Sized + Send + 'static {
         Ok(())
     }
 
-    /// Says what an operator should know about a configuration that passed `check`. Opens nothing either.
+    /// Says what an operator should know about a configuration that passed `check`. It may read files that the
+    /// configuration names, and says so if the component cannot be made with what they hold; it connects to nothing.
     fn advise(config: &Self::Config, advice: &mut Advice) {
         let _ = (config, advice);
     }

@@ -30,6 +30,7 @@ use crate::{
         adapt,
         vtable::{ComponentParts, RepliesBox, SinkBox, SourceBox, StopCell, TransformBox},
     },
+    advice::Advice,
     change::Json,
     error::{Error, Result},
     record::{Batch, Position, Record},
@@ -131,6 +132,14 @@ pub fn transform_at<T: Transform>(config: &str, place: &Place) -> Result<Transfo
     let mut task = adapt::transform::<T>(config, place.parts())?;
     place.host.offer(task.operations().into_result()?);
     Ok(TransformDriver(task))
+}
+
+/// What a transform says about a configuration before it is made, as `lockstep validate` hears it.
+///
+/// # Errors
+/// What is wrong with the configuration itself.
+pub fn transform_advice<T: Transform>(config: &str, place: &Place) -> Result<Advice> {
+    adapt::advice(config, &place.base_dir.to_string_lossy(), T::check, T::advise).map(Advice::from)
 }
 
 impl TransformDriver {

@@ -41,6 +41,7 @@ mod hangs;
 mod disk_full;
 mod canary;
 mod sealed;
+mod starting;
 mod sealed_store;
 mod admin;
 mod audit;

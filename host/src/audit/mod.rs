@@ -13,6 +13,7 @@ mod change;
 mod operator;
 mod sealed_parts;
 mod redact;
+mod form;
 mod old_form;
 mod retention;
 mod listing;
@@ -89,7 +90,8 @@ impl AuditOptions {
 }
 
 impl Audit {
-    /// The audit of this store. There must be one only: it is the one that gives old entries up.
+    /// The audit of this store, which says first what became of the store's own form. There must be one only: it is the one
+    /// that gives old entries up.
     ///
     /// # Errors
     /// If the store cannot be read, or the system cannot start one more thread.
@@ -100,6 +102,7 @@ impl Audit {
         let AuditOptions { changes, redact, limits, cleanup_interval, now_us } = options;
         let redaction = Redaction::new(&redact);
         old_form::chain_entries(&store, &redaction, now_us)?;
+        form::tell(&store, now_us)?;
         let retention = Retention::start(store.clone(), limits, cleanup_interval, now_us)?;
         let chain = store.audit_chain();
         tracing::info!(head = %chain.head, anchor = %chain.anchor, "the audit goes on after its head");

@@ -56,6 +56,11 @@ impl Operator {
         Self::of_user(uid, format!("data folder, pid {}", std::process::id()))
     }
 
+    /// Whoever runs this host, with settings that it does something by at its start.
+    pub fn of_settings() -> Self {
+        Self { remote: format!("settings, pid {}", std::process::id()), ..Self::here() }
+    }
+
     /// Whoever has the token of the admin server.
     pub fn with_token(remote: String) -> Self {
         Self { by: "token".to_owned(), remote }

@@ -104,6 +104,7 @@ async fn until_the_end(host: &Host) -> u8 {
                 return FAILED;
             }
         };
+    let mut is_told = false;
     loop {
         tokio::select! {
             _ = terminate.recv() => break info!("SIGTERM received"),
@@ -111,6 +112,10 @@ async fn until_the_end(host: &Host) -> u8 {
             () = tokio::time::sleep(LOOK) => {
                 if host.is_finished() {
                     return DONE;
+                }
+                if host.is_left_with_failures() && !is_told {
+                    error!("no pipeline runs any more, because of failures; the host stays up to show them");
+                    is_told = true;
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::flags::PluginPlaces;
 use super::output::{print, print_json, tell};
 use super::{DONE, REFUSED};
 use crate::config::{Checked, Diagnostics};
-use crate::host::open_registry;
+use crate::host::{check_keys, open_registry};
 use crate::pipeline::{self, Pipeline};
 use clap::Args;
 use serde_json::{Value, json};
@@ -56,12 +56,13 @@ impl Validate {
 
 /// Builds what could be read, and gives what is good and everything that is not.
 fn examine(checked: Checked) -> (Vec<Pipeline>, Diagnostics) {
-    let Checked { settings, pipelines, mut problems, .. } = checked;
+    let Checked { settings, shown, pipelines, mut problems } = checked;
     let mut accepted = Vec::new();
     if let Some(settings) = settings {
         let refused;
         (accepted, refused) = pipeline::build_all(&pipelines, &open_registry(&settings), &settings.state);
         problems.extend(refused);
+        problems.extend(check_keys(&settings, &shown));
     }
     problems.sort();
     (accepted, problems)

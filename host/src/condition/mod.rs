@@ -6,6 +6,7 @@
 mod check;
 mod place;
 mod fast;
+mod reads;
 mod types;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use serde_json::value::RawValue;
 
 use check::{Needs, Wanted};
 use fast::Test;
+use reads::Reads;
 
 /// Longer conditions belong into a transform.
 const MAX_LENGTH: usize = 4096;
@@ -33,6 +35,7 @@ pub struct Condition {
     program: Program,
     needs: Needs,
     fast: Option<Test>,
+    reads: Reads,
 }
 
 /// Why a condition was refused, and where: `length` bytes from `offset` of its text.
@@ -81,7 +84,8 @@ impl Condition {
         let program = Program::compile(text).map_err(|errors| check::syntax(text, &errors))?;
         let needs = check::check(&program, text)?;
         let fast = fast::of(&program.expression().expr);
-        Ok(Self { text: text.into(), program, needs, fast })
+        let reads = reads::of(program.expression());
+        Ok(Self { text: text.into(), program, needs, fast, reads })
     }
 
     /// Whether the record passes; an error says which part of the condition has no answer.
@@ -90,6 +94,16 @@ impl Condition {
             Some(test) => test.matches(record),
             None => self.evaluate(record),
         }
+    }
+
+    /// Whether it looks into the values of changes.
+    pub fn reads_values(&self) -> bool {
+        self.reads.values
+    }
+
+    /// Whether it asks for the key or the tenant of a change, and so may look into the values of some alone.
+    pub fn asks_for_key(&self) -> bool {
+        self.reads.key
     }
 
     /// The condition as it was written.

@@ -9,7 +9,7 @@ use crate::config::{
     check_against_schema, path,
 };
 use crate::registry::{Component, Registry};
-use lockstep_plugin_api::{Advice, Error};
+use lockstep_plugin_api::{Advice, Error, Way};
 use std::sync::Arc;
 
 /// Builds every pipeline of a host: those that are good, and everything that is wrong with the others or between them, with
@@ -45,13 +45,19 @@ pub fn build_all(
     (pipelines, problems)
 }
 
-/// Finds every component, checks its configuration against its plugin, and compiles every condition. Opens nothing.
+/// Finds every component, checks its configuration against its plugin, and compiles every condition. Opens nothing but
+/// the files that plugins look into to say whether they can be used.
 ///
 /// # Errors
 /// Everything that is wrong, not only the first.
 pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, Diagnostics> {
-    let mut builder =
-        Builder { source: &config.source_text, registry, n_steps: 0, problems: Diagnostics::new() };
+    let mut builder = Builder {
+        source: &config.source_text,
+        registry,
+        way: way(config, registry),
+        n_steps: 0,
+        problems: Diagnostics::new(),
+    };
     let sources: Vec<_> = config.sources.iter().map(|source| builder.source(source)).collect();
     let transforms = builder.transforms(&config.transforms);
     let sinks: Vec<_> = config.sinks.iter().map(|sink| builder.sink(sink)).collect();
@@ -95,6 +101,13 @@ fn second_through_log(config: &PipelineConfig, first: &PipelineConfig) -> Diagno
     config.source_text.diagnostic(&last, Anchor::Value, message, Some(help)).code("log")
 }
 
+/// The way of a pipeline, which its last transform decides; unknown if that one is.
+fn way(config: &PipelineConfig, registry: &Registry) -> Option<Way> {
+    let Some(last) = config.transforms.last() else { return Some(Way::Direct) };
+    let last = registry.component(last.kind, &last.plugin).ok()?;
+    Some(if last.commits() { Way::ThroughLog } else { Way::Direct })
+}
+
 /// Whether a component may commit where it stands; if not, what to do about it.
 #[derive(Clone, Copy)]
 enum MayCommit {
@@ -106,6 +119,7 @@ enum MayCommit {
 struct Builder<'a> {
     source: &'a Arc<SourceText>,
     registry: &'a Registry,
+    way: Option<Way>,
     n_steps: usize,
     problems: Diagnostics,
 }
@@ -247,10 +261,12 @@ impl Builder<'_> {
             self.problems.extend(found);
             return None;
         }
-        match component.check_config(&config.config) {
+        match component.check_config(&config.config, self.source.dir()) {
             Ok(advice) => {
                 let warnings = advice.warnings().iter().map(|warning| self.said(config, warning).warning());
-                self.problems.extend(warnings.collect::<Vec<_>>());
+                let refusals = self.way.into_iter().flat_map(|way| advice.refusals(way));
+                let refusals = refusals.map(|refusal| self.said(config, refusal));
+                self.problems.extend(warnings.chain(refusals).collect::<Vec<_>>());
                 Some(advice)
             }
             Err(error) => {

@@ -4,7 +4,8 @@
 //! Everything here is known from what components say about their configuration. Invariant: whether a value is sealed
 //! where it fails is answered for every way through the pipeline; in doubt it is not.
 
-use super::{Pipeline, SinkStep, Step};
+use super::{Gate, Pipeline, SinkStep, Step};
+use crate::condition::Condition;
 use crate::config::{Anchor, ComponentConfig, Diagnostic, Diagnostics, PipelineConfig, path};
 use lockstep_plugin_api::keys::{Keys, Search};
 
@@ -67,6 +68,13 @@ impl Pipeline {
 }
 
 impl SinkStep {
+    fn condition(&self) -> Option<&Condition> {
+        match &self.when {
+            Some(Gate::If(condition)) => Some(condition),
+            Some(Gate::Otherwise) | None => None,
+        }
+    }
+
     /// In the order in which a record meets them: its own transforms, then the sink.
     fn way(&self) -> impl Iterator<Item = &Step> {
         self.chain.iter().map(|transform| &transform.step).chain([&self.step])
@@ -90,13 +98,25 @@ pub(super) fn refusals(pipeline: &Pipeline, config: &PipelineConfig) -> Diagnost
     let mut sealed = Vec::new();
     for source in &pipeline.sources {
         let mut here = Vec::new();
-        source.steps().for_each(|step| pass.through(step, &mut here));
+        pass.through(&source.step, &mut here);
+        for transform in &source.chain {
+            pass.condition(&transform.step, transform.when.as_ref(), &here);
+            pass.through(&transform.step, &mut here);
+        }
         sealed.append(&mut here);
     }
-    pipeline.transforms.iter().for_each(|transform| pass.through(&transform.step, &mut sealed));
+    for transform in &pipeline.transforms {
+        pass.condition(&transform.step, transform.when.as_ref(), &sealed);
+        pass.through(&transform.step, &mut sealed);
+    }
     for sink in &pipeline.sinks {
         let mut sealed = sealed.clone();
-        sink.way().for_each(|step| pass.through(step, &mut sealed));
+        pass.condition(&sink.step, sink.condition(), &sealed);
+        for transform in &sink.chain {
+            pass.condition(&transform.step, transform.when.as_ref(), &sealed);
+            pass.through(&transform.step, &mut sealed);
+        }
+        pass.through(&sink.step, &mut sealed);
     }
     let first_sealing = pipeline.steps().find(|step| is_some(step.advice.sealed_keys()));
     if let Some(step) = first_sealing.filter(|_| pass.search.gave_up()) {
@@ -116,6 +136,16 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
+    /// The host's own readers: which records a component is given.
+    fn condition(&mut self, step: &Step, when: Option<&Condition>, sealed: &[Sealed<'a>]) {
+        let Some(when) = when.filter(|when| when.reads_values()) else { return };
+        for before in sealed {
+            if let Some(key) = self.search.common(&before.still) {
+                self.found.push(refusal_of_condition(self.config, before.by, step, when, &key));
+            }
+        }
+    }
+
     fn through(&mut self, step: &'a Step, sealed: &mut Vec<Sealed<'a>>) {
         let (read, _) = step.advice.read_keys();
         for before in sealed.iter().filter(|_| is_some(read)) {
@@ -146,6 +176,28 @@ fn refusal(config: &PipelineConfig, sealing: &Step, reading: &Step, key: &str) -
     );
     let at = path::join(reading_at, "plugin");
     config.source_text.diagnostic(&at, Anchor::Value, message, Some(help)).code("sealed")
+}
+
+/// Which keys a condition leaves alone is not known; one that asks for them may leave alone the right ones.
+fn refusal_of_condition(
+    config: &PipelineConfig,
+    sealing: &Step,
+    given: &Step,
+    when: &Condition,
+    key: &str,
+) -> Diagnostic {
+    let at = path::join(place(config, given.index), "when");
+    let message = format!(
+        "`when` of `{}` looks into the values of keys such as `{key}`, but `{}` before it ({}) seals them",
+        given.name,
+        sealing.name,
+        place(config, sealing.index)
+    );
+    let help = "a sealed value has none of its fields: a record for which a condition has no answer fails; ask for \
+                something that is not sealed, such as `change.config_key`, or leave these keys out with `!(...) &&`";
+    let found =
+        config.source_text.diagnostic(&at, Anchor::Value, message, Some(help.to_owned())).code("sealed");
+    if when.asks_for_key() { found.warning() } else { found }
 }
 
 fn not_told_apart(config: &PipelineConfig, sealing: &Step) -> Diagnostic {

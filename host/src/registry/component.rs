@@ -158,15 +158,16 @@ impl Component {
         serde_json::from_str(&text).map_err(|error| Error::fatal(format!("its schema is not JSON: {error}")))
     }
 
-    /// Reads a configuration into the component's type, hears what the component says about it, and drops it; opens and
-    /// starts nothing.
+    /// Reads a configuration into the component's type, hears what the component says about it and the files it names, and
+    /// drops it; relative paths start at `base_dir`. Connects and starts nothing.
     ///
     /// # Errors
     /// `Config`, with the field in [`Error::detail`].
-    pub fn check_config(&self, config: &Value) -> Result<Advice, Error> {
+    pub fn check_config(&self, config: &Value, base_dir: &Path) -> Result<Advice, Error> {
         let check = self.0.plugin.module.check_config();
-        let config = config.to_string();
-        let advice = check(self.kind_str(), RStr::from_str(self.name()), RStr::from_str(&config));
+        let (config, base_dir) = (config.to_string(), base_dir.to_string_lossy());
+        let (config, base_dir) = (RStr::from_str(&config), RStr::from_str(&base_dir));
+        let advice = check(self.kind_str(), RStr::from_str(self.name()), config, base_dir);
         advice.into_result().map(Advice::from)
     }
 

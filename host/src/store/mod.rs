@@ -242,6 +242,11 @@ impl Store {
         self.handle.shared.form.keyring().map(sealing::Keyring::status)
     }
 
+    /// How many values there are on the disk, as far as the engine knows without counting.
+    pub fn about_n_values(&self) -> Result<u64, StoreError> {
+        self.handle.shared.with_engine(|engine| Ok(engine.about_n_values()))
+    }
+
     /// Seals with a new data key from now on, and what the older ones have sealed bit by bit; gives the key's number.
     pub fn rotate_key(&self) -> Result<u32, StoreError> {
         let keyring = self.handle.shared.form.keyring().ok_or(SealingError::NotSealed)?;

@@ -57,7 +57,7 @@ pub struct Applied {
     pub told: RVec<Told>,
 }
 
-/// What a component says about a configuration that can be used.
+/// What a component says about a configuration that it can read.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, Default)]
 pub struct AdviceParts {
@@ -72,6 +72,17 @@ pub struct AdviceParts {
     pub reads_values: RVec<KeyRule>,
     /// What for.
     pub reads_values_why: RString,
+    pub refusals: RVec<RefusalParts>,
+}
+
+/// Why a component could not be made.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug)]
+pub struct RefusalParts {
+    /// 0: in any pipeline, 1: in a direct one, 2: in one through the log.
+    pub way: u32,
+    /// It names the field.
+    pub error: Error,
 }
 
 /// One rule of a set of keys.
@@ -444,8 +455,14 @@ pub struct PluginModule {
     /// Called after the host changed its log filter.
     pub refresh_log_filter: extern "C" fn(),
     pub config_schema: extern "C" fn(kind: RStr<'_>, name: RStr<'_>) -> Answer<RString>,
-    /// Reads a configuration into its type, asks what is to be said about it, and drops it; starts nothing.
-    pub check_config: extern "C" fn(kind: RStr<'_>, name: RStr<'_>, config: RStr<'_>) -> Answer<AdviceParts>,
+    /// Reads a configuration into its type, asks what is to be said about it, and drops it; starts nothing. Relative paths
+    /// start at `base_dir`.
+    pub check_config: extern "C" fn(
+        kind: RStr<'_>,
+        name: RStr<'_>,
+        config: RStr<'_>,
+        base_dir: RStr<'_>,
+    ) -> Answer<AdviceParts>,
     pub new_source:
         extern "C" fn(name: RStr<'_>, config: RStr<'_>, parts: ComponentParts) -> Answer<OpenedSource>,
     pub new_transform:

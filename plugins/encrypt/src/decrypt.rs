@@ -10,7 +10,7 @@ use crate::{
     keeper::Keeper,
     metrics::Metrics,
     operations::{self, Member},
-    refusal,
+    refusal, ring,
     standing::Standing,
     values::{Place, Rewrite, rewrite},
 };
@@ -39,6 +39,7 @@ impl Transform for Decrypt {
             OnUnknownKey::Reject => advice.opens(keys),
             OnUnknownKey::Pass => advice.may_open(keys),
         }
+        ring::advise(&config.ring, None, advice);
     }
 
     fn new(config: DecryptConfig, context: &Context) -> Result<Self> {

@@ -10,7 +10,7 @@ use crate::{
     keeper::Keeper,
     metrics::Metrics,
     operations::{self, Member},
-    refusal,
+    refusal, ring,
     standing::Standing,
     values::{Place, Rewrite, rewrite},
 };
@@ -34,6 +34,7 @@ impl Transform for Encrypt {
 
     fn advise(config: &EncryptConfig, advice: &mut Advice) {
         advice.seals(selected(&config.keys, &config.except).unwrap_or_else(|_| Keys::all()));
+        ring::advise(&config.ring, config.current.as_deref(), advice);
     }
 
     fn new(config: EncryptConfig, context: &Context) -> Result<Self> {

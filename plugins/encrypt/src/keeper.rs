@@ -1,11 +1,12 @@
 //! The ring of one component while its sources change: read at the start, read again when a file changes or somebody
 //! says so, and handed to the component without making it wait.
 //!
-//! Invariant: a component always has a whole ring. What cannot be read leaves the last one in force, and says so once.
+//! Invariant: a component always has a whole ring, in which no name stands for another key than before. What cannot be
+//! read leaves the last one in force, and says so once.
 
 use crate::{
     config::RingEntry,
-    ring::{Read, Ring, Source},
+    ring::{Known, NoKeys, Read, Ring, Source},
 };
 use lockstep_plugin_api::{prelude::*, time};
 use std::{
@@ -27,6 +28,8 @@ pub struct Keeper {
     current: Option<String>,
     /// Counts rings and orders: whoever has seen this number has seen the newest of both.
     generation: AtomicU64,
+    /// Held while sources are read again, so that this is done by one at a time; never while the ring is asked for.
+    known: Mutex<Known>,
     state: Mutex<State>,
 }
 
@@ -37,6 +40,8 @@ struct State {
     read_at_us: i64,
     /// Why the sources hold no ring now, if they do not.
     problem: Option<String>,
+    /// The names of keys that were in it before.
+    gone: Vec<String>,
 }
 
 /// What is told of a ring.
@@ -46,13 +51,15 @@ pub struct Kept {
     pub kids: Vec<String>,
     pub read_at: String,
     pub problem: Option<String>,
+    pub gone: Vec<String>,
 }
 
 impl Keeper {
     /// Reads every source of a component's ring, and looks at the files from now on.
     ///
     /// # Errors
-    /// `NotConnected` if a program does not do its work now, otherwise `Config`.
+    /// `NotConnected` if a program does not do its work now, `Config` if the keys cannot be used, and what the host says if
+    /// it cannot keep their names.
     pub fn start(
         context: &Context,
         ring: Vec<RingEntry>,
@@ -60,20 +67,29 @@ impl Keeper {
         timeout: Duration,
     ) -> Result<Arc<Self>> {
         let source = |entry| Source::new(entry, &context.resolve("."), timeout);
-        let keeper = Self::open(context.component(), ring.into_iter().map(source).collect(), current)?;
+        let (sources, known) = (ring.into_iter().map(source).collect(), Known::read(context)?);
+        let keeper = Self::open(context.component(), sources, current, known)?;
         context.spawn(watch(Arc::downgrade(&keeper)));
         Ok(keeper)
     }
 
-    fn open(component: &str, sources: Vec<Source>, current: Option<String>) -> Result<Arc<Self>> {
-        let read = |source: &Source| source.read().map_err(|problem| source.error(problem));
-        let read: Vec<Read> = sources.iter().map(read).collect::<Result<_>>()?;
+    fn open(
+        component: &str,
+        sources: Vec<Source>,
+        current: Option<String>,
+        mut known: Known,
+    ) -> Result<Arc<Self>> {
+        let read = |(n, source): (usize, &Source)| source.read().map_err(|problem| source.error(n, problem));
+        let read: Vec<Read> = sources.iter().enumerate().map(read).collect::<Result<_>>()?;
         let lines = read.iter().flat_map(|read| &read.lines);
         let ring =
             Ring::new(lines, current.as_deref()).map_err(|problem| Error::config(problem).at("ring"))?;
-        let state = State { ring: Arc::new(ring), read, read_at_us: time::now_us(), problem: None };
+        tell_gone(component, &known.take(&ring)?);
+        let gone = known.gone();
+        let state = State { ring: Arc::new(ring), read, read_at_us: time::now_us(), problem: None, gone };
         let (component, generation) = (component.to_owned(), AtomicU64::new(1));
-        Ok(Arc::new(Self { component, sources, current, generation, state: Mutex::new(state) }))
+        let (known, state) = (Mutex::new(known), Mutex::new(state));
+        Ok(Arc::new(Self { component, sources, current, generation, known, state }))
     }
 
     /// Grows with every new ring and every order to use new data keys.
@@ -111,6 +127,7 @@ impl Keeper {
             kids: state.ring.ids().map(str::to_owned).collect(),
             read_at: time::format_us(state.read_at_us),
             problem: state.problem.clone(),
+            gone: state.gone.clone(),
         }
     }
 
@@ -120,17 +137,9 @@ impl Keeper {
 
     /// Reads the sources that are wanted, without holding up who asks for the ring meanwhile.
     fn read_again(&self, is_wanted: impl Fn(&Source, &Read) -> bool) -> std::result::Result<bool, String> {
-        let wanted: Vec<bool> = self
-            .sources
-            .iter()
-            .zip(&self.lock().read)
-            .map(|(source, read)| is_wanted(source, read))
-            .collect();
-        let wanted =
-            self.sources.iter().zip(wanted).map(|(source, is_wanted)| is_wanted.then(|| source.read()));
-        let read: std::result::Result<Vec<Option<Read>>, String> = wanted.map(Option::transpose).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = self.read_wanted(is_wanted).and_then(|read| self.renew(read, &mut known));
         let mut state = self.lock();
-        let done = read.and_then(|read| state.renew(read, self.current.as_deref()));
         match &done {
             Ok(true) => {
                 self.generation.fetch_add(1, Ordering::AcqRel);
@@ -149,19 +158,59 @@ impl Keeper {
         state.problem = done.as_ref().err().cloned();
         done
     }
+
+    /// By source; none of those that are not wanted.
+    fn read_wanted(
+        &self,
+        is_wanted: impl Fn(&Source, &Read) -> bool,
+    ) -> std::result::Result<Vec<Option<Read>>, String> {
+        let wanted: Vec<bool> = self
+            .sources
+            .iter()
+            .zip(&self.lock().read)
+            .map(|(source, read)| is_wanted(source, read))
+            .collect();
+        let wanted =
+            self.sources.iter().zip(wanted).map(|(source, is_wanted)| is_wanted.then(|| source.read()));
+        wanted.map(|read| read.transpose().map_err(|NoKeys { why, .. }| why)).collect()
+    }
+
+    /// Takes what was read; says whether the ring is another one now.
+    fn renew(&self, read: Vec<Option<Read>>, known: &mut Known) -> std::result::Result<bool, String> {
+        let ring = self.lock().ring_with(&read, self.current.as_deref())?;
+        let gone = known.take(&ring).map_err(|error| error.message().to_owned())?;
+        tell_gone(&self.component, &gone);
+        Ok(self.lock().take(ring, read, known.gone()))
+    }
 }
 
 impl State {
-    /// Takes what was read; says whether the ring is another one now.
-    fn renew(&mut self, read: Vec<Option<Read>>, current: Option<&str>) -> std::result::Result<bool, String> {
-        let lines = self.read.iter().zip(&read).flat_map(|(old, new)| &new.as_ref().unwrap_or(old).lines);
-        let ring = Ring::new(lines, current)?;
+    /// The ring that these sources make, beside those that were not read again.
+    fn ring_with(&self, read: &[Option<Read>], current: Option<&str>) -> std::result::Result<Ring, String> {
+        let lines = self.read.iter().zip(read).flat_map(|(old, new)| &new.as_ref().unwrap_or(old).lines);
+        Ring::new(lines, current)
+    }
+
+    /// Says whether the ring is another one now.
+    fn take(&mut self, ring: Ring, read: Vec<Option<Read>>, gone: Vec<String>) -> bool {
         let is_new = ring != *self.ring;
+        self.gone = gone;
         self.ring = Arc::new(ring);
         let news = self.read.iter_mut().zip(read);
         news.for_each(|(old, new)| new.into_iter().for_each(|new| *old = new));
         self.read_at_us = time::now_us();
-        Ok(is_new)
+        is_new
+    }
+}
+
+/// Once for every key that is taken away.
+fn tell_gone(component: &str, gone: &[String]) {
+    if !gone.is_empty() {
+        warn!(
+            component,
+            ?gone,
+            "keys are not in the ring any more, and what is sealed under them does not open"
+        );
     }
 }
 

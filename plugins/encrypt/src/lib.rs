@@ -1,7 +1,8 @@
 //! Seals the values of chosen keys, so that only who holds a key can read them, and opens them again.
 //!
 //! Invariant: a value leaves `encrypt` sealed or not at all, and opens only under the tenant, the key and the field it was
-//! sealed for; what `decrypt` gives is byte for byte what was sealed. Nothing here is kept on disk.
+//! sealed for; what `decrypt` gives is byte for byte what was sealed. Of keys the host keeps
+//! names, and what tells one from another.
 #![forbid(unsafe_code)]
 
 // `pub(crate)`, because the benchmark compiles this file as a module of its own.

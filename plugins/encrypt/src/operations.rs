@@ -43,6 +43,9 @@ struct Status {
     /// Every key that opens values.
     kids: Vec<String>,
     keys_read_at: String,
+    /// Keys that were in the ring before: what is sealed under them does not open.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
     /// Why the keys could not be read again, if the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -59,7 +62,7 @@ struct Answer {
 
 impl Member {
     fn status(&self) -> Status {
-        let Kept { current, kids, read_at, problem } = self.keeper.kept();
+        let Kept { current, kids, read_at, problem, gone } = self.keeper.kept();
         let metrics = &self.metrics;
         Status {
             pipeline: self.pipeline.clone(),
@@ -69,6 +72,7 @@ impl Member {
             current,
             kids,
             keys_read_at: read_at,
+            gone,
             problem,
             values_sealed: metrics.sealed.get(),
             values_opened: metrics.opened.get(),

@@ -43,12 +43,14 @@ impl Transform for Lock {
         config.check()
     }
 
+    fn advise(_: &LockConfig, advice: &mut Advice) {
+        advice.refuse_in(Way::Direct, needs_log());
+    }
+
     fn new(config: LockConfig, context: &Context) -> Result<Self> {
         config.check()?;
         if !context.through_log() {
-            return Err(Error::config(
-                "locks need a pipeline through the log: the last transform must be one that commits",
-            ));
+            return Err(needs_log());
         }
         Ok(Self {
             leases: Backend::open(&config, context)?,
@@ -116,6 +118,10 @@ impl Lock {
         self.refused.add(1);
         refusal.to_error()
     }
+}
+
+fn needs_log() -> Error {
+    Error::config("locks need a pipeline through the log: the last transform must be one that commits")
 }
 
 /// The locks that a batch is about, each once.

@@ -7,6 +7,7 @@ mod config;
 mod names;
 mod tenants;
 mod files;
+mod folder;
 mod schema;
 mod library;
 mod rules;

@@ -3,10 +3,7 @@
 //! Invariant: a schema is replaced only by one that was read and compiled as a whole; until then, and for ever if what is
 //! there now cannot be used, the last good one stays. Those that were found in one look replace theirs together.
 
-use crate::{
-    config::SchemaSource,
-    schema::{self, Compiled, Schema, Source},
-};
+use crate::schema::{self, Compiled, Schema, Source};
 use lockstep_plugin_api::prelude::*;
 use std::{
     sync::{
@@ -95,8 +92,7 @@ impl Library {
     ///
     /// # Errors
     /// `Config`, if it cannot be used.
-    pub fn add(&mut self, source: SchemaSource, context: &Context) -> Result<usize> {
-        let source = Source::new(source, context);
+    pub fn add(&mut self, source: Source) -> Result<usize> {
         if let Some(number) = self.books.iter().position(|book| book.source == source) {
             return Ok(number);
         }

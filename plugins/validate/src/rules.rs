@@ -4,6 +4,7 @@ use crate::{
     config::{KeyRules, SchemaRule},
     library::Library,
     names::Detail,
+    schema::{self, Source},
     tenants::Tenants,
 };
 use lockstep_plugin_api::prelude::*;
@@ -86,16 +87,31 @@ impl SchemaRules {
         config.iter().enumerate().try_for_each(|(i, rule)| patterns(i, rule).map(drop))
     }
 
+    /// Reads and compiles every schema, and says which cannot be used.
+    pub fn advise(config: &[SchemaRule], advice: &mut Advice) {
+        let mut seen = Vec::new();
+        for (i, rule) in config.iter().enumerate() {
+            let source = Source::new(&rule.schema, |path| advice.resolve(path));
+            if seen.contains(&source) {
+                continue;
+            }
+            if let Err(error) = schema::compile(&source).take() {
+                advice.refuse(error.at(place(i)));
+            }
+            seen.push(source);
+        }
+    }
+
     /// Reads and compiles the schemas into the library.
     ///
     /// # Errors
     /// `Config` at the rule that cannot be used.
-    pub fn new(config: Vec<SchemaRule>, library: &mut Library, context: &Context) -> Result<Self> {
+    pub fn new(config: &[SchemaRule], library: &mut Library, context: &Context) -> Result<Self> {
         let mut rules = Vec::with_capacity(config.len());
-        for (i, rule) in config.into_iter().enumerate() {
-            let (keys, tenants) = patterns(i, &rule)?;
-            let added = library.add(rule.schema, context);
-            let schema = added.map_err(|error| error.at(format!("schemas.{i}.schema")))?;
+        for (i, rule) in config.iter().enumerate() {
+            let (keys, tenants) = patterns(i, rule)?;
+            let source = Source::new(&rule.schema, |path| context.resolve(path));
+            let schema = library.add(source).map_err(|error| error.at(place(i)))?;
             rules.push(Rule { keys, tenants, schema });
         }
         Ok(Self(rules))
@@ -105,6 +121,10 @@ impl SchemaRules {
     pub fn schema(&self, tenant: Option<&str>, key: &str) -> Option<usize> {
         self.0.iter().find(|rule| rule.keys.matches(key) && rule.tenants.fit(tenant)).map(|rule| rule.schema)
     }
+}
+
+fn place(i: usize) -> String {
+    format!("schemas.{i}.schema")
 }
 
 fn patterns(i: usize, rule: &SchemaRule) -> Result<(Glob, Tenants)> {

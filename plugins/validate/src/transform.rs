@@ -47,12 +47,13 @@ impl Transform for Validate {
 
     fn advise(config: &ValidateConfig, advice: &mut Advice) {
         advice.reads_values(config.compared_keys(), "to compare them with their schema");
+        SchemaRules::advise(&config.schemas, advice);
     }
 
     fn new(config: ValidateConfig, context: &Context) -> Result<Self> {
         let mut library = Library::new(context);
         let keys = KeyCheck::new(&config.keys)?;
-        let rules = SchemaRules::new(config.schemas, &mut library, context)?;
+        let rules = SchemaRules::new(&config.schemas, &mut library, context)?;
         let ((shelf, schemas), alive) = (library.shelf(), Arc::new(()));
         let interval = config.reload_interval.0;
         if !interval.is_zero() {

@@ -106,16 +106,52 @@ sinks: [ { plugin: file, config: { path: out } } ]
 ",
     );
     site.write("in", "");
-    site.run(["validate", "pipelines"]).expect_code(0);
-    let mut host = site.start();
-    host.wait_until("the refusal", lockstep_test_support::LIMIT, |host| {
-        host.log().contains("a key is 32 bytes")
-    });
-    assert!(
-        host.log().contains("environment variable `K`") && !host.log().contains("canary-key-31f0"),
-        "{}",
-        host.log()
+    for command in [&["validate", "pipelines"][..], &["run", "--admin-listen", "127.0.0.1:0", "pipelines"]] {
+        let said = site.run(command).expect_code(2);
+        let said = format!("{}{}", said.stdout, said.stderr);
+        assert!(said.contains("environment variable `K`") && said.contains("a key is 32 bytes"), "{said}");
+        assert!(!said.contains("canary-key-31f0"), "{said}");
+    }
+}
+
+#[test]
+fn a_condition_that_looks_into_sealed_values_is_refused_and_one_that_asks_for_the_key_is_warned_of() {
+    let said = |when: &str, own: &str, sink: &str| {
+        let yaml = format!(
+            "
+sources: [ {{ plugin: file, config: {{ path: in }} }} ]
+transforms: [ {own} ]
+sinks:
+  - plugin: file
+    when: {when}
+    transforms: [ {sink} ]
+    config: {{ path: out }}
+"
+        );
+        let site = Site::new().pipeline("p", &yaml);
+        let said = site.run(["validate", "pipelines"]);
+        (said.code, format!("{}{}", said.stdout, said.stderr))
+    };
+    let port = "change.new_value.port > 5";
+    let (code, text) = said(port, ENCRYPT, "");
+    let expected = [
+        "looks into the values of keys such as `app.",
+        "but `encrypt` before it (transforms.0)",
+        "p.yaml:6:",
+    ];
+    assert!(code == Some(2) && expected.iter().all(|part| text.contains(part)), "{text}");
+    // It is asked before the sink's own transforms open anything.
+    assert_eq!(said(port, ENCRYPT, DECRYPT).0, Some(2));
+    let transform = format!(
+        "{ENCRYPT}, {{ plugin: decrypt, when: '{port}', config: {{ ring: [ {{ id: k, env: K }} ] }} }}"
     );
+    let (code, text) = said("has(change.new_value)", &transform, "");
+    assert!(code == Some(2) && text.contains("`when` of `decrypt`"), "{text}");
+    assert_eq!(said("has(change.new_value)", ENCRYPT, "").0, Some(0));
+    assert_eq!(said(port, "", ENCRYPT).0, Some(0), "it is sealed later");
+    assert_eq!(said(port, &format!("{ENCRYPT}, {DECRYPT}"), "").0, Some(0), "it is opened before");
+    let (code, text) = said(&format!("change.config_key == 'app.public.x' && {port}"), ENCRYPT, "");
+    assert!(code == Some(0) && text.contains("looks into the values of keys"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the audit promises, on a real store: whatever is done to its entries behind its back is found, and where.
 
 mod files;
+mod form;
 mod kept;
 mod redacted;
 mod tampered;

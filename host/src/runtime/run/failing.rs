@@ -38,8 +38,13 @@ impl Run {
     pub fn fail(&self, step: &Step, call: &'static str, error: &Error, is_permanent: bool) -> Ended {
         let seen = SeenError::new(call, error);
         self.status.set_component_error(step.index, ComponentState::Failed, seen.clone());
-        let is_permanent = is_permanent || error.kind() == ErrorKind::CONFIG;
-        self.fail_at(step.index, Failure::new(&step.name, seen, is_permanent), error.message());
+        let is_config = error.kind() == ErrorKind::CONFIG;
+        let logged = match is_config {
+            // With its place: there is nothing else to look for.
+            true => format!("{}: {}", self.pipeline.file.display(), seen.message),
+            false => error.message().to_owned(),
+        };
+        self.fail_at(step.index, Failure::new(&step.name, seen, is_permanent || is_config), &logged);
         Ended
     }
 

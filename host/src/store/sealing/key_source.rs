@@ -2,14 +2,12 @@
 //!
 //! Nothing of what is read is shown, and what held it is overwritten.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use lockstep_plugin_api::key_material::{self, ProgramProblem, Secret};
+use lockstep_plugin_api::key_material::{self, FileProblem, FoundFile, ProgramProblem, Secret};
 use zeroize::Zeroizing;
 
 /// No key is longer, however it is written.
@@ -39,8 +37,13 @@ pub enum KeySource {
 pub enum KeyProblem {
     #[error("the environment variable {0} is not set")]
     NotSet(String),
-    #[error("{} cannot be read: {reason}", path.display())]
-    Unreadable { path: PathBuf, reason: String },
+    #[error("{}: {reason}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        reason: String,
+        /// It is not there for whoever asks, which may be well elsewhere.
+        is_absence: bool,
+    },
     #[error("`{program}` cannot be run: {reason}")]
     NotRun { program: String, reason: String },
     #[error("`{program}` has failed: {status}")]
@@ -51,19 +54,36 @@ pub enum KeyProblem {
     NoKey { place: String, what: &'static str },
 }
 
+impl KeyProblem {
+    /// Whether there is nothing at its place: a secret is not everywhere where settings are checked.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NotSet(_) | Self::Unreadable { is_absence: true, .. })
+    }
+}
+
 impl SealingKey {
+    /// What its operator should know before it is needed; runs no program.
+    ///
+    /// # Errors
+    /// As [`SealingKey::read`].
+    pub fn look(&self) -> Result<Option<String>, KeyProblem> {
+        match &self.source {
+            KeySource::Exec(_) => Ok(None),
+            KeySource::Env(_) => self.read().map(|_| None),
+            KeySource::File(path) => {
+                let warning = of_file(path)?.warning();
+                let warning = warning.map(|what| format!("{}: {what}", path.display()));
+                self.read().map(|_| warning)
+            }
+        }
+    }
+
     pub fn read(&self) -> Result<Secret, KeyProblem> {
         let source = &self.source;
         let place = source.to_string();
         let found = match source {
             KeySource::Env(name) => key_material::of_text(&of_variable(name)?),
-            KeySource::File(path) => {
-                let read = of_file(path).map_err(|error| KeyProblem::Unreadable {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                });
-                key_material::of_file(&read?)
-            }
+            KeySource::File(path) => key_material::of_file(&of_file(path)?.bytes),
             KeySource::Exec(command) => key_material::of_text(&of_program(command)?),
         };
         found.map_err(|what| KeyProblem::NoKey { place, what })
@@ -75,11 +95,13 @@ fn of_variable(name: &str) -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
     Ok(Zeroizing::new(value.as_bytes().to_vec()))
 }
 
-/// At most one byte more than any key has, into memory that is not moved meanwhile.
-fn of_file(path: &PathBuf) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_BYTES));
-    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+fn of_file(path: &Path) -> Result<FoundFile, KeyProblem> {
+    let unreadable = |problem: FileProblem| KeyProblem::Unreadable {
+        path: path.to_path_buf(),
+        reason: problem.to_string(),
+        is_absence: problem.is_absence(),
+    };
+    key_material::read_file(path, MAX_BYTES).map_err(unreadable)
 }
 
 /// What it says beside the key goes to the host's own stderr, where its operator looks.

@@ -52,11 +52,12 @@ pub fn checked_config<C: DeserializeOwned>(json: &str, check: impl FnOnce(&C) ->
 /// Reads and checks a component's configuration, and gives what the component says about it.
 pub fn advice<C: DeserializeOwned>(
     json: &str,
+    base_dir: &str,
     check: impl FnOnce(&C) -> Result<()>,
     advise: impl FnOnce(&C, &mut Advice),
 ) -> Result<AdviceParts> {
     let config = checked_config(json, check)?;
-    let mut advice = Advice::default();
+    let mut advice = Advice::at(base_dir);
     advise(&config, &mut advice);
     Ok(advice.into())
 }

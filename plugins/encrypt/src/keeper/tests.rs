@@ -10,7 +10,7 @@ fn keeper(dir: &Path, files: &[(Option<&str>, &str)]) -> Result<Arc<Keeper>> {
         exec: None,
     };
     let sources = files.iter().map(|file| Source::new(entry(file), dir, Duration::from_secs(1)));
-    Keeper::open("test", sources.collect(), None)
+    Keeper::open("test", sources.collect(), None, Known::nothing())
 }
 
 fn hex(digit: char) -> String {
@@ -65,6 +65,31 @@ fn rotating_orders_new_data_keys_even_if_the_ring_is_the_same() {
 }
 
 #[test]
+fn another_key_under_an_old_name_leaves_the_last_ring_in_force() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |text: String| fs::write(dir.path().join("ring"), text).expect("written");
+    write(format!("k2: {}\nk1: {}\n", hex('2'), hex('1')));
+    let keeper = keeper(dir.path(), &[(None, "ring")]).expect("a ring");
+    let generation = keeper.generation();
+    write(format!("k3: {}\nk1: {}\n", hex('3'), hex('9')));
+    keeper.look();
+    let kept = keeper.kept();
+    assert_eq!((kept.current.as_str(), keeper.generation()), ("k2", generation));
+    assert!(kept.problem.is_some_and(|problem| problem.contains("`k1` was the name of another key")));
+
+    write(format!("k2: {}\n", hex('2')));
+    keeper.look();
+    assert_eq!((keeper.kept().gone, keeper.kept().problem), (vec!["k1".to_owned()], None));
+    // Also after it was away.
+    write(format!("k2: {}\nk1: {}\n", hex('2'), hex('9')));
+    keeper.look();
+    assert!(keeper.kept().problem.is_some());
+    write(format!("k2: {}\nk1: {}\n", hex('2'), hex('1')));
+    keeper.look();
+    assert_eq!((keeper.kept().kids.len(), keeper.kept().gone, keeper.kept().problem), (2, vec![], None));
+}
+
+#[test]
 fn what_cannot_be_a_ring_is_refused_with_its_source() {
     let dir = tempfile::tempdir().expect("a folder");
     fs::write(dir.path().join("a"), format!("k: {}", hex('a'))).expect("written");
@@ -75,7 +100,7 @@ fn what_cannot_be_a_ring_is_refused_with_its_source() {
         (&[(None, "b")], "line 1"),
         (&[(Some("k"), "a")], "without `id`"),
         (&[(Some("k"), "none")], "cannot be read"),
-        (&[(Some("k"), "large")], "64 KiB"),
+        (&[(Some("k"), "large")], "more than 65536 bytes"),
     ] {
         let error = keeper(dir.path(), files).err().expect(says);
         assert!(error.message().contains(says), "{error}");

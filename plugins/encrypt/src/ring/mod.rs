@@ -1,13 +1,18 @@
 //! The keys that data keys are wrapped under, by name, and which of them is in use.
 
+mod advice;
+mod known;
 mod source;
 
-pub use source::{Read, Source};
+pub use advice::advise;
+pub use known::Known;
+pub use source::{NoKeys, Read, Source};
 
 use crate::{
     cipher::{Key, KeyBytes},
     key_text::Line,
 };
+use aws_lc_rs::hmac;
 use std::sync::Arc;
 
 /// A key that wraps data keys.
@@ -16,6 +21,18 @@ pub struct Wrapper {
     pub id: Arc<str>,
     pub key: Key,
     bytes: KeyBytes,
+}
+
+/// Tells a key from every other one and tells nothing of it: the beginning of an HMAC under the key.
+pub type Check = [u8; 8];
+
+impl Wrapper {
+    /// What shows later whether it is this key that goes by its name.
+    pub fn check(&self) -> Check {
+        let tag =
+            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.bytes[..]), b"lockstep encrypt: key check 1");
+        *tag.as_ref().first_chunk().expect("a tag has 32 bytes")
+    }
 }
 
 /// Keys by name. Never empty; no name twice.
@@ -55,6 +72,11 @@ impl Ring {
 
     pub fn get(&self, id: &str) -> Option<&Wrapper> {
         self.wrappers.iter().find(|wrapper| *wrapper.id == *id)
+    }
+
+    /// Every key with its name.
+    pub fn wrappers(&self) -> &[Wrapper] {
+        &self.wrappers
     }
 
     /// The names of all keys.

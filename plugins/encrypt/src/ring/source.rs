@@ -12,7 +12,9 @@ use lockstep_plugin_api::{
     key_material::{self, ProgramProblem},
 };
 use std::{
-    env, fs, io,
+    env,
+    fmt::Display,
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -40,8 +42,24 @@ enum Place {
 /// What a source held when it was read.
 pub struct Read {
     pub lines: Vec<Line>,
+    /// What its operator should know of the place, as a sentence that names it.
+    pub warning: Option<String>,
     /// Of a file: what tells whether it has changed since.
     seen: Option<Seen>,
+}
+
+/// Why a source has no keys now, as a sentence that names the place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoKeys {
+    pub why: String,
+    /// Nothing is there, which may be well elsewhere or later; otherwise what is there is wrong.
+    pub is_absence: bool,
+}
+
+/// What was found at a place, and what its operator should know of that.
+struct Raw {
+    bytes: Zeroizing<Vec<u8>>,
+    warning: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +77,8 @@ impl Source {
         let RingEntry { id, env, file, exec } = entry;
         let place = match (env, file) {
             (Some(name), _) => Place::Env(name),
-            (_, Some(file)) => Place::File(base_dir.join(file)),
+            // Without what goes nowhere: it is shown.
+            (_, Some(file)) => Place::File(base_dir.join(file).components().collect()),
             _ => Place::Exec { program: exec.unwrap_or_default(), base_dir: base_dir.to_owned(), timeout },
         };
         Self { id, place }
@@ -68,24 +87,44 @@ impl Source {
     /// Reads what it holds now.
     ///
     /// # Errors
-    /// A sentence that names the place.
-    pub fn read(&self) -> Result<Read, String> {
+    /// What is wrong there.
+    pub fn read(&self) -> Result<Read, NoKeys> {
         let seen = self.seen();
-        let raw = self.raw().map_err(|why| format!("{}: {why}", self.name()))?;
+        let Raw { bytes, warning } = self.raw()?;
         let lines = match &self.id {
-            Some(id) => key_text::one_key(&raw, self.written()).map(|key| vec![(id.clone(), key)]),
-            None => key_text::lines(&raw),
+            Some(id) => key_text::one_key(&bytes, self.written()).map(|key| vec![(id.clone(), key)]),
+            None => key_text::lines(&bytes),
         };
-        Ok(Read { lines: lines.map_err(|why| format!("{}: {why}", self.name()))?, seen })
+        let warning = warning.map(|what| format!("{}: {what}", self.name()));
+        Ok(Read { lines: lines.map_err(|why| self.no_keys(why, false))?, warning, seen })
+    }
+
+    /// Whether that can be done without running anything.
+    pub fn is_plain(&self) -> bool {
+        !matches!(self.place, Place::Exec { .. })
+    }
+
+    /// The field of the `n`th entry that names it.
+    pub fn field(&self, n: usize) -> String {
+        let field = match self.place {
+            Place::Env(_) => "env",
+            Place::File(_) => "file",
+            Place::Exec { .. } => "exec",
+        };
+        format!("ring.{n}.{field}")
     }
 
     /// What a component says that cannot begin because of this: a program may do its work later, the rest is for the
     /// operator.
-    pub fn error(&self, problem: String) -> Error {
+    pub fn error(&self, n: usize, problem: NoKeys) -> Error {
         match self.place {
-            Place::Exec { .. } => Error::not_connected(problem),
-            _ => Error::config(problem).at("ring"),
+            Place::Exec { .. } => Error::not_connected(problem.why),
+            _ => Error::config(problem.why).at(self.field(n)),
         }
+    }
+
+    fn no_keys(&self, why: impl Display, is_absence: bool) -> NoKeys {
+        NoKeys { why: format!("{}: {why}", self.name()), is_absence }
     }
 
     /// Whether a file is another one than it was; other sources are read when somebody says so.
@@ -112,15 +151,22 @@ impl Source {
         }
     }
 
-    fn raw(&self) -> Result<Zeroizing<Vec<u8>>, String> {
-        match &self.place {
+    fn raw(&self) -> Result<Raw, NoKeys> {
+        let bytes = match &self.place {
             Place::Env(name) => match env::var_os(name) {
-                Some(value) => Ok(Zeroizing::new(value.into_encoded_bytes())),
-                None => Err("it is not set".to_owned()),
+                Some(value) => Zeroizing::new(value.into_encoded_bytes()),
+                None => return Err(self.no_keys("it is not set", true)),
             },
-            Place::File(path) => read_file(path).map_err(|error| format!("cannot be read: {error}")),
-            Place::Exec { program, base_dir, timeout } => printed(program, base_dir, *timeout),
-        }
+            Place::File(path) => {
+                let found = key_material::read_file(path, MOST_BYTES)
+                    .map_err(|problem| self.no_keys(&problem, problem.is_absence()))?;
+                return Ok(Raw { warning: found.warning(), bytes: found.bytes });
+            }
+            Place::Exec { program, base_dir, timeout } => {
+                printed(program, base_dir, *timeout).map_err(|why| self.no_keys(why, true))?
+            }
+        };
+        Ok(Raw { bytes, warning: None })
     }
 
     fn seen(&self) -> Option<Seen> {
@@ -134,13 +180,6 @@ impl Source {
             changed: (at.ctime(), at.ctime_nsec()),
         })
     }
-}
-
-fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    if fs::metadata(path)?.len() > MOST_BYTES as u64 {
-        return Err(io::Error::other("it is larger than 64 KiB"));
-    }
-    fs::read(path).map(Zeroizing::new)
 }
 
 /// What the program prints. It is found as every program is; a path with a `/` starts at `base_dir`. What it prints on
@@ -204,7 +243,7 @@ mod tests {
         let read = |entry| Source::new(entry, dir.path(), LONG).read().map(|read| read.lines.len());
         assert_eq!(read(entry(Some("raw"), None)), Ok(1));
         for program in [["cat", "raw"], ["echo", "correct horse battery staple 123"]] {
-            let error = read(entry(None, Some(program))).expect_err("no key");
+            let error = read(entry(None, Some(program))).expect_err("no key").why;
             assert!(error.contains("a key is 32 bytes") && !error.contains("horse"), "{error}");
         }
     }

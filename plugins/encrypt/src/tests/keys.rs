@@ -1,7 +1,10 @@
 //! Rings that change, and configurations that cannot be used.
 
 use super::*;
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 fn kid(driver: &mut TransformDriver) -> String {
     let sealed = through(driver, &update(&json!(1))).expect("sealed");
@@ -97,8 +100,8 @@ fn what_cannot_be_used_is_refused_with_its_field() {
         (json!({ "ring": [file], "current": "b" }), "ring", "`b`"),
         (json!({ "data_key_lifetime": 0 }), "data_key_lifetime", "1 s"),
         (json!({ "exec_timeout": "60s" }), "exec_timeout", "20 s"),
-        (json!({ "ring": [{ "id": "k", "env": "LOCKSTEP_NO_SUCH_KEY" }] }), "ring", "not set"),
-        (json!({ "ring": [{ "id": "k", "file": "none" }] }), "ring", "cannot be read"),
+        (json!({ "ring": [{ "id": "k", "env": "LOCKSTEP_NO_SUCH_KEY" }] }), "ring.0.env", "not set"),
+        (json!({ "ring": [{ "id": "k", "file": "none" }] }), "ring.0.file", "cannot be read"),
     ] {
         let mut config = json!({ "keys": ["app.*"], "ring": [{ "file": "ring" }] });
         config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
@@ -107,6 +110,79 @@ fn what_cannot_be_used_is_refused_with_its_field() {
         assert_eq!((error.kind(), error.detail()), (ErrorKind::CONFIG, at), "{more}: {error}");
         assert!(error.message().contains(says), "{more}: {error}");
     }
+}
+
+#[test]
+fn a_key_that_is_not_there_is_a_warning_before_the_start_and_one_that_is_wrong_a_refusal() {
+    let bench = Bench::new();
+    let write = |name: &str, text: &str, mode: u32| {
+        let path = bench.dir.path().join(name);
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set");
+    };
+    let hex = "a".repeat(64);
+    write("good", &hex, 0o600);
+    write("read-by-all", &hex, 0o644);
+    write("written-by-all", &hex, 0o666);
+    write("short", "abc", 0o600);
+    let entry = |file: &str| json!([{ "id": "k", "file": file }]);
+    for (ring, warned, refused) in [
+        (entry("good"), None, None),
+        (entry("none"), Some(("ring.0.file", "does not start")), None),
+        (json!([{ "id": "k", "env": "LOCKSTEP_NO_SUCH_KEY" }]), Some(("ring.0.env", "is not set")), None),
+        (json!([{ "id": "k", "exec": ["false"] }]), None, None),
+        (entry("read-by-all"), Some(("ring.0.file", "chmod o-r")), None),
+        (entry("written-by-all"), None, Some(("ring.0.file", "chmod o-w"))),
+        (entry("short"), None, Some(("ring.0.file", "32 bytes"))),
+        (json!([{ "file": "short" }]), None, Some(("ring.0.file", "line 1"))),
+        (
+            json!([{ "file": "ring" }, { "id": "k1", "file": "good" }]),
+            Some(("ring.0.file", "chmod")),
+            Some(("ring", "`k1`")),
+        ),
+    ] {
+        for at in [At::BeforeLog, At::Direct] {
+            let config = json!({ "keys": ["app.*"], "ring": ring }).to_string();
+            let said = [
+                testing::transform_advice::<Encrypt>(&config, &bench.place(at)),
+                testing::transform_advice::<Decrypt>(&config, &bench.place(at)),
+            ];
+            for advice in said.map(|advice| advice.expect("readable")) {
+                let found = [advice.warnings().first(), advice.refusals(Way::Direct).next()];
+                for (found, expected) in found.into_iter().zip([warned, refused]) {
+                    let found = found.map(|error| (error.detail(), error.message()));
+                    let (at, says) = expected.unzip();
+                    assert_eq!(found.map(|(at, _)| at), at, "{ring}: {found:?}");
+                    assert!(
+                        found.is_none_or(|(_, message)| message.contains(says.unwrap_or_default())),
+                        "{found:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn another_key_under_a_name_that_the_host_knows_is_refused_at_the_start() {
+    let bench = Bench::new();
+    let place = bench.place(At::BeforeLog);
+    let config = json!({ "keys": ["app.*"], "ring": [{ "file": "ring" }] }).to_string();
+    let start = || testing::transform_at::<Encrypt>(&config, &place).map(drop);
+    start().expect("the first start");
+    start().expect("the same key");
+    bench.ring(&[("k1", '2')]);
+    let error = start().expect_err("another key");
+    assert_eq!((error.kind(), error.detail()), (ErrorKind::CONFIG, "ring"));
+    assert!(error.message().contains("`k1` was the name of another key"), "{error}");
+    bench.ring(&[("k2", '2')]);
+    start().expect("a name of its own");
+    bench.ring(&[("k2", '2'), ("k1", '2')]);
+    start().expect_err("also after it was taken away");
+    bench.ring(&[("k2", '2'), ("k1", '1')]);
+    start().expect("the old one is back");
+    let status = place.host.call("encrypt.status", &json!({})).expect("answered");
+    assert!(status["components"].is_array());
 }
 
 #[test]

@@ -34,6 +34,8 @@ mod meters;
 mod name;
 #[path = "../../src/operations.rs"]
 mod operations;
+#[path = "../../src/owners.rs"]
+mod owners;
 #[path = "../../src/redis/mod.rs"]
 mod redis;
 #[path = "../../src/refusal.rs"]

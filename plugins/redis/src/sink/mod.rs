@@ -61,14 +61,17 @@ impl PipelinedSink for RedisSink {
         config.check()
     }
 
-    fn new(config: RedisSinkConfig, context: &Context) -> Result<Self> {
-        if config.stream.is_some() && context.through_log() {
-            let why = "through the log everything is a change and goes to its tenant's stream; `stream` is for direct pipelines";
-            return Err(Error::config(why).at("stream"));
+    fn advise(config: &RedisSinkConfig, advice: &mut Advice) {
+        if let Some(refused) = refused_through_log(config) {
+            advice.refuse_in(Way::ThroughLog, refused);
         }
-        if config.once.is_some() && context.through_log() {
-            let why = "through the log a change is known by its `event_id` and its dot; `once` is for direct pipelines";
-            return Err(Error::config(why).at("once"));
+    }
+
+    fn new(config: RedisSinkConfig, context: &Context) -> Result<Self> {
+        if context.through_log()
+            && let Some(refused) = refused_through_log(&config)
+        {
+            return Err(refused);
         }
         let settings = config.settings()?;
         let meeting = Meeting { pipeline: context.pipeline().to_owned(), endpoint: settings.endpoint() };
@@ -144,6 +147,24 @@ impl PipelinedSink for RedisSink {
     fn flush(&mut self, deadline: Duration) -> Result<()> {
         self.shared.tally.wait_finished(deadline)
     }
+}
+
+/// What is for direct pipelines alone.
+fn refused_through_log(config: &RedisSinkConfig) -> Option<Error> {
+    let (why, field) = if config.stream.is_some() {
+        (
+            "through the log everything is a change and goes to its tenant's stream; `stream` is for direct pipelines",
+            "stream",
+        )
+    } else if config.once.is_some() {
+        (
+            "through the log a change is known by its `event_id` and its dot; `once` is for direct pipelines",
+            "once",
+        )
+    } else {
+        return None;
+    };
+    Some(Error::config(why).at(field))
 }
 
 impl RedisSink {

@@ -58,11 +58,15 @@ impl Source for RedisSource {
         config.check()
     }
 
+    fn advise(config: &RedisSourceConfig, advice: &mut Advice) {
+        if config.streams.is_some() {
+            advice.refuse_in(Way::ThroughLog, streams_through_log());
+        }
+    }
+
     fn new(config: RedisSourceConfig, context: &Context) -> Result<Self> {
         if config.streams.is_some() && context.through_log() {
-            let why = "through the log everything is a change and comes from its tenant's stream; `streams` is for direct \
-                       pipelines";
-            return Err(Error::config(why).at("streams"));
+            return Err(streams_through_log());
         }
         let settings = config.settings()?;
         let endpoint = settings.endpoint();
@@ -93,6 +97,12 @@ impl Source for RedisSource {
     fn replies(&mut self) -> Box<dyn Replies> {
         Box::new(Commits(self.common.handed.clone()))
     }
+}
+
+fn streams_through_log() -> Error {
+    let why = "through the log everything is a change and comes from its tenant's stream; `streams` is for direct \
+               pipelines";
+    Error::config(why).at("streams")
 }
 
 impl RedisSource {

@@ -1,7 +1,8 @@
 use super::*;
 use lockstep_plugin_api::testing::{self, Place, TransformDriver};
 use serde_json::json;
-use std::fs;
+
+mod schemas;
 
 fn validate(config: &Value) -> TransformDriver {
     testing::transform::<Validate>(&config.to_string()).expect("a validate")
@@ -220,49 +221,6 @@ fn a_schema_that_only_refers_to_itself_ends() {
         [json!({ "$ref": "#" }), json!({ "allOf": [{ "$ref": "#" }] }), json!({ "not": { "$ref": "#" } })]
     {
         rejection(&mut with_schema(schema), change(&json!(1)));
-    }
-}
-
-#[test]
-fn schemas_are_read_from_files_and_refer_to_their_own_folder_only() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let place = Place { base_dir: folder.path().to_owned(), ..Place::default() };
-    let write = |name: &str, schema: Value| {
-        let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
-        fs::write(path, schema.to_string()).expect("written");
-    };
-    write(
-        "schemas/database.json",
-        json!({ "properties": { "port": { "$ref": "types/port.json#/$defs/port" } } }),
-    );
-    write("schemas/types/port.json", json!({ "$defs": { "port": { "type": "integer" } } }));
-    write("outside.json", json!(true));
-    write("schemas/escape.json", json!({ "$ref": "../outside.json" }));
-    write("schemas/remote.json", json!({ "$ref": "https://example.com/schema.json" }));
-    write("schemas/missing.json", json!({ "$ref": "nowhere.json" }));
-
-    let rules = |schema: Value| json!({ "schemas": [{ "match": "*", "schema": schema }] });
-    let config = rules(json!("./schemas/database.json")).to_string();
-    let mut validate = testing::transform_at::<Validate>(&config, &place).expect("compiled");
-    assert!(rejection(&mut validate, change(&json!({ "port": 1 }))).is_none());
-    assert!(rejection(&mut validate, change(&json!({ "port": "1" }))).is_some());
-
-    for (schema, says) in [
-        (json!("schemas/escape.json"), "own folder"),
-        (json!("schemas/remote.json"), "never fetched"),
-        (json!("schemas/missing.json"), "nowhere.json"),
-        (json!("schemas/absent.json"), "cannot read the schema"),
-        (json!({ "$ref": "https://example.com/schema.json" }), "never fetched"),
-        (json!({ "$ref": "file:///etc/hostname" }), "own folder"),
-        (json!({ "type": "intger" }), "intger"),
-        (json!({ "pattern": "(?=a)" }), "(?=a)"),
-        (json!({ "format": "ipv5" }), "ipv5"),
-        (json!({ "$schema": "http://json-schema.org/draft-07/schema#" }), "draft-07"),
-    ] {
-        let error = refusal(rules(schema.clone()), &place);
-        assert_eq!(error.detail(), "schemas.0.schema");
-        assert!(error.message().contains(says), "{schema}: {error}");
     }
 }
 

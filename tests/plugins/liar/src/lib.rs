@@ -39,7 +39,12 @@ extern "C" fn config_schema(_kind: RStr<'_>, _name: RStr<'_>) -> Answer<RString>
     answer(guard("config_schema", schema_of::<LieConfig>))
 }
 
-extern "C" fn check_config(_kind: RStr<'_>, _name: RStr<'_>, config: RStr<'_>) -> Answer<AdviceParts> {
+extern "C" fn check_config(
+    _kind: RStr<'_>,
+    _name: RStr<'_>,
+    config: RStr<'_>,
+    _base_dir: RStr<'_>,
+) -> Answer<AdviceParts> {
     answer(guard("config", || read_config::<LieConfig>(&config).map(|_| AdviceParts::default())))
 }
 
