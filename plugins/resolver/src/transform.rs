@@ -196,7 +196,7 @@ impl Resolver {
         }
         let strategy = self.strategies.of(change.config_key());
         let shown = seen.value();
-        let draft = Wish::of(change).draft(shown.as_deref(), strategy)?;
+        let draft = Wish::of(change).draft(shown.as_deref(), &strategy)?;
         let carried = match &base {
             Some(base) if is_behind && strategy == Strategy::OperationalTransform => {
                 let seen = (shown.as_deref(), base.revision);
