@@ -72,6 +72,8 @@ pub struct AdviceParts {
     pub reads_values: RVec<KeyRule>,
     /// What for.
     pub reads_values_why: RString,
+    /// Of which keys it makes values that no author wrote.
+    pub makes_values: RVec<KeyRule>,
 }
 
 /// One rule of a set of keys.

@@ -56,6 +56,7 @@ impl Transform for Resolver {
 
     fn advise(config: &ResolverConfig, advice: &mut Advice) {
         advice.reads_values(config.merged_keys(), "to merge or transform them");
+        advice.makes_values(config.merged_keys());
         advice::advise(config, advice);
     }
 
