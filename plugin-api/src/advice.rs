@@ -42,6 +42,7 @@ pub struct Advice {
     seals: Keys,
     opens: Keys,
     may_open: Keys,
+    makes_values: Keys,
     reads_values: Keys,
     reads_values_why: String,
 }
@@ -121,6 +122,12 @@ impl Advice {
         self.may_open = keys;
     }
 
+    /// A component with this configuration makes of what several authors wrote values of these keys that none of them wrote.
+    /// A component before it that reads values of them never sees these, which is told to the operator.
+    pub fn makes_values(&mut self, keys: Keys) {
+        self.makes_values = keys;
+    }
+
     /// A component with this configuration looks into the values of these keys; `why` ends the sentence "it reads the
     /// values of `app.x` …", such as `to merge them`. It is refused behind one that seals some of them.
     pub fn reads_values(&mut self, keys: Keys, why: &str) {
@@ -141,6 +148,11 @@ impl Advice {
     /// The keys whose sealed values it opens where it can.
     pub fn may_open_keys(&self) -> &Keys {
         &self.may_open
+    }
+
+    /// The keys of which it makes values that no author wrote.
+    pub fn made_keys(&self) -> &Keys {
+        &self.makes_values
     }
 
     /// The keys whose values it looks into, and what for.
@@ -182,6 +194,7 @@ impl From<Advice> for AdviceParts {
             seals: advice.seals.into(),
             opens: advice.opens.into(),
             may_open: advice.may_open.into(),
+            makes_values: advice.makes_values.into(),
             reads_values: advice.reads_values.into(),
             reads_values_why: advice.reads_values_why.into(),
         }
@@ -203,6 +216,7 @@ impl From<AdviceParts> for Advice {
             seals: parts.seals.into(),
             opens: parts.opens.into(),
             may_open: parts.may_open.into(),
+            makes_values: parts.makes_values.into(),
             reads_values: parts.reads_values.into(),
             reads_values_why: parts.reads_values_why.into(),
         }

@@ -1,7 +1,11 @@
 //! The command line: exit codes, help that teaches, JSON, and refusals that point at the place.
 
 use lockstep_test_support::{Finished, Site, workspace_dir};
-use std::fs;
+use std::{
+    fs,
+    io::{Seek, Write},
+    process::Stdio,
+};
 
 const GOOD: &str = "
 sources: [ { plugin: probe, config: { dir: SITE/in, count: 10 } } ]
@@ -288,12 +292,25 @@ fn an_operation_of_a_plugin_is_called_without_a_host() {
         |operation: &str, arguments: &str| site.run(["plugins", "call", "resolver", operation, arguments]);
     let changes =
         r#"{"id":7,"base":{"a":1},"changes":[{"value":{"a":1,"b":2},"hlc":"1-0"},{"value":{},"hlc":"2-0"}]}"#;
-    let merged = serde_json::json!({ "id": 7, "value": { "b": 2 }, "conflicts": [] });
+    let merged = serde_json::json!({ "id": 7, "ok": true, "value": { "b": 2 }, "conflicts": [] });
     for name in ["merge", "resolver.merge"] {
         assert_eq!(call(name, changes).expect_code(0).json(), merged);
     }
-    let Finished { stderr, .. } = call("merge", "{}").expect_code(1);
-    assert!(stderr.contains("do not fit"), "{stderr}");
+    for (asked, error) in [("{}", "missing field `changes`"), ("[]", "it must be an object")] {
+        let refused = serde_json::json!({ "id": null, "ok": false, "error": error });
+        assert_eq!(call("merge", asked).expect_code(1).json(), refused);
+    }
+    let lines = format!("{changes}\n\n  \n{{\"id\":8}}\n");
+    let mut input = tempfile::tempfile().expect("a file");
+    input.write_all(lines.as_bytes()).and_then(|()| input.rewind()).expect("written");
+    let mut command = site.command(["plugins", "call", "resolver", "merge", "--jsonl"]);
+    let done = command.stdin(Stdio::from(input)).output().expect("started");
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    let stdout = String::from_utf8(done.stdout).expect("UTF-8");
+    let answers: Vec<serde_json::Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let refused = serde_json::json!({ "id": 8, "ok": false, "error": "missing field `changes`" });
+    assert_eq!(answers, [merged, refused], "an empty line is no call");
     let Finished { stderr, .. } = call("mrege", "{}").expect_code(2);
     assert!(stderr.contains("resolver.merge"), "it names what there is: {stderr}");
     call("merge", "no JSON").expect_code(2);

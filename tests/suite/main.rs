@@ -25,6 +25,7 @@ mod websocket_log;
 mod webhook;
 mod schema_reload;
 mod malformed;
+mod merged_values;
 mod delivery;
 mod log;
 mod log_faults;

@@ -2,7 +2,7 @@
 //!
 //! A pipeline whose last transform commits goes through the log; a component that commits anywhere else is refused.
 
-use super::{ADMIN_SOURCE, Gate, Pipeline, SinkStep, SourceStep, Step, TransformStep, sealing};
+use super::{ADMIN_SOURCE, Gate, Pipeline, SinkStep, SourceStep, Step, TransformStep, merged, sealing};
 use crate::condition::Condition;
 use crate::config::{
     Anchor, ComponentConfig, Diagnostic, Diagnostics, PipelineConfig, SourceText, StateSettings, When,
@@ -83,6 +83,7 @@ pub fn build(config: &PipelineConfig, registry: &Registry) -> Result<Pipeline, D
         return Err(refused);
     }
     pipeline.warnings.extend(refused);
+    pipeline.warnings.extend(merged::warnings(&pipeline, config));
     Ok(pipeline)
 }
 

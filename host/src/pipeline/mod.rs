@@ -4,6 +4,7 @@
 
 mod build;
 mod guarantee;
+mod merged;
 mod sealing;
 mod view;
 

@@ -233,7 +233,7 @@ pub(super) fn warnings(pipeline: &Pipeline, config: &PipelineConfig) -> Diagnost
 }
 
 /// Where a component stands in the file; steps are numbered in the order of the file.
-fn place(config: &PipelineConfig, index: usize) -> &str {
+pub(super) fn place(config: &PipelineConfig, index: usize) -> &str {
     let all = config.sources.iter().chain(&config.transforms).chain(&config.sinks);
     all.flat_map(with_own).nth(index).map_or("", |component| component.path.as_str())
 }

@@ -72,6 +72,9 @@ pub struct AdviceParts {
     pub reads_values: RVec<KeyRule>,
     /// What for.
     pub reads_values_why: RString,
+    /// Of which keys it makes values that no author wrote.
+    pub makes_values: RVec<KeyRule>,
+    /// Why it could not be made.
     pub refusals: RVec<RefusalParts>,
 }
 

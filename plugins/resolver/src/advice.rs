@@ -27,8 +27,8 @@ pub fn advise(config: &ResolverConfig, advice: &mut Advice) {
             None => "merge.numbers".to_owned(),
         };
         warn(
-            rule.strategy,
-            rule.merge.unwrap_or(config.merge),
+            &rule.strategy,
+            rule.merge.as_ref().unwrap_or(&config.merge),
             (&at, &numbers),
             &rule.pattern,
             &earlier,
@@ -36,12 +36,12 @@ pub fn advise(config: &ResolverConfig, advice: &mut Advice) {
         );
         earlier.push(&rule.pattern);
     }
-    warn(config.strategy, config.merge, ("strategy", "merge.numbers"), "*", &earlier, advice);
+    warn(&config.strategy, &config.merge, ("strategy", "merge.numbers"), "*", &earlier, advice);
 }
 
 fn warn(
-    strategy: Strategy,
-    policy: Policy,
+    strategy: &Strategy,
+    policy: &Policy,
     (at, numbers): (&str, &str),
     pattern: &str,
     earlier: &[&str],
@@ -50,7 +50,7 @@ fn warn(
     if !matches!(strategy, Strategy::MergeStrategies(_)) || !takes_names(pattern, earlier) {
         return;
     }
-    match policy.numbers {
+    match policy.at("").numbers {
         None => advice.warn(at, LEFT_OUT),
         Some(Numbers::Average) => advice.warn(numbers, TAKEN),
         Some(_) => {}
@@ -89,6 +89,16 @@ mod tests {
             warned(&json!({ "strategies": rules, "merge": { "numbers": "average" }, "strategy": "merge" })),
             ["strategies.1.merge.numbers", "strategies.2.strategy", "merge.numbers"]
         );
+    }
+
+    #[test]
+    fn d_44_who_has_said_it_of_the_whole_value_is_not() {
+        for (rule, n_warnings) in
+            [(json!({ "match": "", "x-merge": "max" }), 0), (json!({ "match": "/n" }), 1)]
+        {
+            let config = json!({ "strategy": "merge", "merge": { "paths": [rule] } });
+            assert_eq!(warned(&config).len(), n_warnings, "{config}");
+        }
     }
 
     #[test]

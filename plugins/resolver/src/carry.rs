@@ -9,7 +9,7 @@ use crate::{
     draft::{Draft, written},
     ot::{Mismatch, Side, diff::diff, replay::conflicts, tree::TreeOp},
     siblings::Siblings,
-    strategy::hash_of,
+    strategy::{hash_of, stands},
     value::Value,
 };
 use lockstep_plugin_api::prelude::*;
@@ -27,6 +27,8 @@ pub struct Carried {
     /// The event ids of the changes it was carried over, oldest first.
     pub over: Vec<Text>,
     pub conflicts: Vec<Conflict>,
+    /// Whether nothing of what its author did is left.
+    pub is_lost: bool,
 }
 
 /// One value of the key, and how it came about.
@@ -60,7 +62,11 @@ pub fn forward(
     let read = |text: &str| Value::parse(text).ok();
     let own = read(ops).and_then(|ops| TreeOp::parse(&ops).ok());
     let (Some(seen), Some(own)) = (read(seen), own) else { return Ok(None) };
-    Ok(fitted(seen, own, steps).ok().flatten())
+    let Some(carried) = fitted(seen, own, steps).ok().flatten() else { return Ok(None) };
+    let [made, shown] =
+        [&draft.value, &carried.draft.value].map(|text| text.as_ref().and_then(|text| read(text)));
+    let is_lost = carried.is_lost && !stands(Some(&carried.base_value), made.as_ref(), shown.as_ref());
+    Ok(Some(Carried { is_lost, ..carried }))
 }
 
 /// Every value of the key after `revision`, oldest first; `None` if they are too many, or history no longer has them.
@@ -129,8 +135,9 @@ fn fitted(seen: Value, mut own: TreeOp, steps: Vec<Step>) -> Result<Option<Carri
         (own, value) = (transformed.op, after);
         over.push(step.event_id);
     }
+    let is_lost = own.is_noop() && !found.is_empty();
     let base_hash = Some(hash_of(&value));
     let made = own.apply(Some(value))?;
     let draft = Draft { value: made.map(|made| made.to_json().into()), ops: written(&own), base_hash };
-    Ok(Some(Carried { draft, base_value, over, conflicts: found }))
+    Ok(Some(Carried { draft, base_value, over, conflicts: found, is_lost }))
 }

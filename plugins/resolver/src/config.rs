@@ -125,16 +125,17 @@ impl Strategies {
     /// # Errors
     /// `Config` if a `match` is no glob.
     pub fn new(config: &ResolverConfig) -> Result<Self> {
-        let merged = |strategy: Strategy, policy: Policy| match strategy {
-            Strategy::MergeStrategies(_) => (Strategy::MergeStrategies(policy), policy),
-            other => (other, policy),
+        let merged = |strategy: &Strategy, policy: &Policy| match strategy {
+            Strategy::MergeStrategies(_) => (Strategy::MergeStrategies(policy.clone()), policy.clone()),
+            other => (other.clone(), policy.clone()),
         };
         let rule = |(i, rule): (usize, &StrategyRule)| {
-            let (strategy, policy) = merged(rule.strategy, rule.merge.unwrap_or(config.merge));
+            let policy = rule.merge.as_ref().unwrap_or(&config.merge);
+            let (strategy, policy) = merged(&rule.strategy, policy);
             Ok((rule.glob(i)?, strategy, policy))
         };
         let rules = config.strategies.iter().enumerate().map(rule).collect::<Result<_>>()?;
-        Ok(Self { rules, otherwise: merged(config.strategy, config.merge) })
+        Ok(Self { rules, otherwise: merged(&config.strategy, &config.merge) })
     }
 
     /// The strategy of the first rule that fits the key.
@@ -154,7 +155,10 @@ impl Strategies {
 
     fn rule(&self, key: &str) -> (Strategy, Policy) {
         let found = self.rules.iter().find(|(keys, ..)| keys.matches(key));
-        found.map_or(self.otherwise, |(_, strategy, policy)| (*strategy, *policy))
+        found.map_or_else(
+            || self.otherwise.clone(),
+            |(_, strategy, policy)| (strategy.clone(), policy.clone()),
+        )
     }
 }
 

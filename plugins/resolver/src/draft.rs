@@ -39,7 +39,7 @@ impl<'a> Wish<'a> {
     ///
     /// # Errors
     /// `Rejected("bad_message")` if the operations are none, do not fit the value, or make another one than was sent.
-    pub fn draft(self, old: Option<&str>, strategy: Strategy) -> Result<Draft> {
+    pub fn draft(self, old: Option<&str>, strategy: &Strategy) -> Result<Draft> {
         let value = self.value.map(Text::from);
         if self.ops.is_none() && !strategy.needs_base() {
             return Ok(Draft { value, ops: None, base_hash: None });
@@ -116,7 +116,7 @@ mod tests {
     const OT: Strategy = Strategy::OperationalTransform;
 
     fn draft(value: &str, ops: Option<&str>, old: Option<&str>, strategy: Strategy) -> Result<Draft> {
-        Wish { value: Some(value), ops }.draft(old, strategy)
+        Wish { value: Some(value), ops }.draft(old, &strategy)
     }
 
     #[test]
@@ -129,13 +129,14 @@ mod tests {
             ("[]", "5", "5", "[]"),
         ] {
             for strategy in [OT, Strategy::LastWriteWins] {
+                let is_ot = strategy == OT;
                 let draft = draft("null", Some(ops), Some(old), strategy).expect(ops);
                 assert_eq!(
                     (draft.value.as_deref(), draft.ops.as_deref()),
                     (Some(new), Some(written)),
                     "{ops}"
                 );
-                assert_eq!(draft.base_hash.is_some(), strategy == OT);
+                assert_eq!(draft.base_hash.is_some(), is_ot);
             }
             assert!(
                 draft(&format!(" {new}"), Some(ops), Some(old), OT).is_ok(),

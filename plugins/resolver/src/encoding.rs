@@ -116,6 +116,9 @@ const BASE_HASH: u64 = 1 << 4;
 const OPS: u64 = 1 << 5;
 const TIMESTAMP: u64 = 1 << 6;
 
+/// In the place of a strategy's number: its text follows.
+const WRITTEN_OUT: u64 = 5;
+
 /// Writes the siblings of a key.
 pub fn encode(siblings: &Siblings) -> Bytes {
     let text: usize = siblings.list().iter().map(about).sum();
@@ -137,7 +140,7 @@ fn write(writer: &mut Writer, sibling: &Sibling) {
     sibling.ctx.newest().iter().for_each(|dot| writer.dot(dot));
     writer.number(sibling.hlc.bits());
     writer.text(&sibling.event_id);
-    writer.number(sibling.strategy.number());
+    write_strategy(writer, &sibling.strategy);
     let texts = texts(sibling);
     let flags = texts.iter().filter(|(_, text)| text.is_some()).map(|(flag, _)| flag);
     let timestamp = sibling.timestamp_us.map_or(0, |_| TIMESTAMP);
@@ -145,6 +148,22 @@ fn write(writer: &mut Writer, sibling: &Sibling) {
     texts.iter().filter_map(|(_, text)| text.as_ref()).for_each(|text| writer.text(text));
     if let Some(timestamp_us) = sibling.timestamp_us {
         writer.number(timestamp_us.cast_unsigned());
+    }
+}
+
+/// Most strategies are one number; what says more is written as it is stamped on changes.
+fn write_strategy(writer: &mut Writer, strategy: &Strategy) {
+    if let Some(number) = strategy.number() {
+        return writer.number(number);
+    }
+    writer.number(WRITTEN_OUT);
+    writer.text(&strategy.to_string());
+}
+
+fn read_strategy(reader: &mut Reader<'_>) -> Result<Strategy, Unreadable> {
+    match reader.number()? {
+        WRITTEN_OUT => reader.text()?.parse().map_err(|_| Unreadable::Damaged),
+        number => Strategy::from_number(number).ok_or(Unreadable::Damaged),
     }
 }
 
@@ -173,7 +192,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Sibling, Unreadable> {
     let ctx: Known = (0..reader.number()?).map(|_| reader.dot()).collect::<Result<_, _>>()?;
     let hlc = Hlc::from_bits(reader.number()?);
     let event_id = reader.text()?;
-    let strategy = Strategy::from_number(reader.number()?);
+    let strategy = read_strategy(reader)?;
     let flags = reader.number()?;
     let mut text = |flag| if flags & flag == 0 { Ok(None) } else { reader.text().map(Some) };
     Ok(Sibling {
@@ -181,7 +200,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Sibling, Unreadable> {
         ctx,
         hlc,
         event_id,
-        strategy: strategy.ok_or(Unreadable::Damaged)?,
+        strategy,
         value: text(VALUE)?,
         old_value: text(OLD_VALUE)?,
         user_id: text(USER_ID)?,
@@ -212,7 +231,9 @@ mod tests {
             strategy: Strategy::MergeStrategies(Policy { numbers: Some(Numbers::Min), ..Policy::DEFAULT }),
             ..sibling("a@1", 7, &[("b@2", 3), ("c@1", 300)], 90_000)
         };
-        let deleted = Sibling { value: None, ..sibling("b@2", 4, &[], 5) };
+        let placed = r#"merge_strategies({"paths":[{"match":"/a","x-merge":"manual"}]})"#;
+        let strategy = placed.parse().expect("a strategy");
+        let deleted = Sibling { value: None, strategy, ..sibling("b@2", 4, &[], 5) };
         let siblings: Siblings = [full, deleted].into_iter().collect();
         let bytes = encode(&siblings);
         let read = decode(&bytes).expect("readable");

@@ -160,7 +160,7 @@ impl Siblings {
     /// What is shown and why, by the strategy stamped on the greatest sibling; `None` if the key never had a change.
     pub fn outcome(&self) -> Option<Outcome> {
         let contenders = self.contenders();
-        let strategy = contenders.last()?.strategy;
+        let strategy = contenders.last()?.strategy.clone();
         let seen: Vec<_> = contenders.iter().map(|sibling| sibling.contender()).collect();
         let resolution = strategy.resolve(&seen)?;
         let changes = contenders.iter().map(|sibling| sibling.event_id.clone()).collect();
@@ -187,8 +187,7 @@ impl Siblings {
     /// The conflict's name, if somebody has to decide about it.
     pub fn pending(&self) -> Option<Uuid> {
         // Where no sibling leaves it to somebody nothing has to be compared.
-        let is_left = |sibling: &Sibling| sibling.strategy == Strategy::ManualResolution;
-        if !self.is_conflict() || !self.0.iter().any(is_left) {
+        if !self.is_conflict() || !self.0.iter().any(|sibling| sibling.strategy.may_ask()) {
             return None;
         }
         self.outcome().filter(|outcome| outcome.resolution.is_pending()).map(|_| self.conflict_id())

@@ -59,6 +59,7 @@ impl Transform for Resolver {
 
     fn advise(config: &ResolverConfig, advice: &mut Advice) {
         advice.reads_values(config.merged_keys(), "to merge or transform them");
+        advice.makes_values(config.merged_keys());
         advice::advise(config, advice);
     }
 
@@ -199,7 +200,7 @@ impl Resolver {
         }
         let strategy = self.strategies.of(change.config_key());
         let shown = seen.value();
-        let draft = Wish::of(change).draft(shown.as_deref(), strategy)?;
+        let draft = Wish::of(change).draft(shown.as_deref(), &strategy)?;
         let carried = match &base {
             Some(base) if is_behind && strategy == Strategy::OperationalTransform => {
                 let seen = (shown.as_deref(), base.revision);

@@ -61,17 +61,17 @@ impl Turn {
     pub fn carried(mut self, carried: Carried) -> Self {
         let mut changes = carried.over;
         changes.push(self.subject().event_id.clone());
-        let n_changes = changes.len();
+        let n_applied = changes.len() - usize::from(carried.is_lost);
         let method = Method::OperationalTransform {
-            operations_applied: n_changes,
+            operations_applied: n_applied,
             base_value: Some(carried.base_value),
         };
         let resolution = Resolution {
             value: self.new_value.clone(),
             method,
             winner: None,
-            applied: (0..n_changes).collect(),
-            discarded: Vec::new(),
+            applied: (0..n_applied).collect(),
+            discarded: (n_applied..changes.len()).collect(),
             conflicts: carried.conflicts,
         };
         self.outcome = Some(Outcome { strategy: Strategy::OperationalTransform, resolution, changes });

@@ -191,7 +191,9 @@ mod tests {
             strategy: Strategy::MergeStrategies(Policy { depth: Depth::Shallow, ..Policy::DEFAULT }),
             ..sibling("a@1", 7, &[("b@2", 3)], 9)
         };
-        let deleted = Sibling { value: None, ..sibling("b@2", 4, &[], 5) };
+        let placed = r#"merge_strategies({"paths":[{"match":"/a,\"b\"","type":"integer"}]})"#;
+        let strategy = placed.parse().expect("a strategy");
+        let deleted = Sibling { value: None, strategy, ..sibling("b@2", 4, &[], 5) };
         let siblings: Siblings = [edited, deleted].into_iter().collect();
         let mut change = Change::new("app.x", Json::null());
         change.set_dot(Some(Json::parse(r#"{"node":"b@2","seq":4}"#).expect("JSON")));
@@ -206,7 +208,7 @@ mod tests {
         let state = read(text).expect("readable").expect("a state");
         let [alone] = state.list() else { panic!("one change") };
         assert_eq!(alone.value.as_deref(), Some("5"));
-        assert_eq!((alone.hlc.to_string().as_str(), alone.strategy), ("7-1", Strategy::FirstWriteWins));
+        assert_eq!((alone.hlc.to_string().as_str(), &alone.strategy), ("7-1", &Strategy::FirstWriteWins));
         assert!(alone.old_value.is_none());
         assert!(read(r#"{"config_key":"k","new_value":5}"#).expect("readable").is_none());
     }

@@ -178,8 +178,9 @@ pub(super) fn outcomes(preview: &Fields) -> String {
         let places: Vec<Place> = read(outcome, "conflicts").unwrap_or_default();
         let places: Vec<&str> = places.iter().map(|place| whole(&place.path)).collect();
         let places = if places.is_empty() { "-".to_owned() } else { places.join(" ") };
-        let made = match read(outcome, "deleted") {
-            Some(true) => "(removed)".to_owned(),
+        let made = match (read(outcome, "deleted"), read::<String>(outcome, "withheld")) {
+            (Some(true), _) => "(removed)".to_owned(),
+            (_, Some(why)) => format!("({})", why.replace('_', " ")),
             _ => value(outcome, "new_value"),
         };
         table.row([by, how, places, made].map(|cell| without_control(&cell)));
@@ -268,8 +269,9 @@ mod tests {
             { "strategy": "merge_strategies", "resolution_method": "dictionary_merge", "new_value": {"a": 1},
               "conflicts": [{ "path": "/a" }, { "path": "" }] },
             { "strategy": "first_write_wins", "resolution_method": "first_write_wins", "deleted": true, "new_value": null },
+            { "use": 2, "user_id": "adam", "withheld": "sealed", "new_value": null },
         ]})));
-        for part in ["--use 1", "--strategy merge_strategies", "/a (the value)", "(removed)"] {
+        for part in ["(sealed)", "--use 1", "--strategy merge_strategies", "/a (the value)", "(removed)"] {
             assert!(told.contains(part), "`{part}` in\n{told}");
         }
     }

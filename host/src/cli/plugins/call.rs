@@ -10,6 +10,7 @@ use crate::host::open_registry;
 use crate::registry::{Operation, Registry};
 use clap::Args;
 use lockstep_plugin_api::Error;
+use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::io::{self, BufRead};
@@ -21,12 +22,13 @@ The component's plugin is loaded, and the component opened with an empty configu
 operation makes of its arguments can be asked, nothing that needs state. What a running host offers is called by \
 `lockstep call`.
 
-With `--jsonl` every line of stdin is the arguments of one call, and the line with the same number on stdout is its answer; \
-a call that was refused or failed is answered by {\"error\": {\"code\", \"message\"}}.
+With `--jsonl` every line of stdin that is not empty is the arguments of one call, and the lines on stdout are the answers in \
+the same order; a call that did not reach the operation, such as one that is no JSON, is answered by \
+{\"error\": {\"code\", \"message\"}}.
 
 Exit codes:
   0  every call was answered
-  1  a call was refused or failed
+  1  a call was refused or failed, or its answer says that it is not \"ok\"
   2  there is no such component or operation, the arguments are not JSON, or the settings are refused
 
 Examples:
@@ -104,17 +106,31 @@ fn call_once(operation: &Operation, arguments: &str) -> Result<u8, CommandError>
         return Err(CommandError::BadArgument(error.to_owned()));
     }
     let answer = ask(operation, arguments).map_err(|error| CommandError::Failed(error.to_string()))?;
-    Ok(print(&format!("{answer}\n")))
+    Ok(print(&format!("{answer}\n")).max(exit_of(&answer)))
+}
+
+/// What an answer is for a script: an operation that computes says by `ok` whether it could.
+fn exit_of(answer: &str) -> u8 {
+    #[derive(Deserialize)]
+    struct Said {
+        ok: bool,
+    }
+    let has_failed = serde_json::from_str(answer).is_ok_and(|Said { ok }| !ok);
+    if has_failed { FAILED } else { DONE }
 }
 
 fn call_each_line(operation: &Operation) -> Result<u8, CommandError> {
     let mut exit = DONE;
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|error| CommandError::Failed(format!("stdin cannot be read: {error}")))?;
+        if line.trim().is_empty() {
+            continue;
+        }
         let answer = ask(operation, &line).unwrap_or_else(|error| {
             exit = FAILED;
             refusal(&error)
         });
+        exit = exit.max(exit_of(&answer));
         if let ControlFlow::Break(exit) = print_some(&format!("{answer}\n")) {
             return Ok(exit);
         }

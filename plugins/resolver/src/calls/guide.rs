@@ -59,7 +59,7 @@ pub fn answer(context: &Context, arguments: ResolveConflict) -> Result<Json> {
     let strategy: Strategy = strategy.map_err(|error| Error::rejected("bad_message", error))?;
     let strategy =
         if strategy.name() == "merge_strategies" { Strategy::MergeStrategies(merge) } else { strategy };
-    let (changes, resolution) = resolve_conflict(competing_changes, strategy)?;
+    let (changes, resolution) = resolve_conflict(competing_changes, &strategy)?;
     let changes: Vec<&Value> = changes.iter().collect();
     let conflict_id = || conflict_id(&config_key, &changes);
     if context.through_log() {
@@ -102,7 +102,8 @@ fn named<'c>(change: &'c Value, name: &str) -> Option<&'c str> {
 /// # Errors
 /// `Rejected("no_changes")` if there are none, `Rejected("bad_message")` if a timestamp cannot be read or operations do
 /// not fit what they are based on.
-fn resolve_conflict(changes: Vec<Value>, strategy: Strategy) -> Result<(Vec<Value>, Resolution)> {
+fn resolve_conflict(changes: Vec<Value>, strategy: &Strategy) -> Result<(Vec<Value>, Resolution)> {
+    changes.iter().enumerate().try_for_each(|(at, change)| says_something(at, change))?;
     let mut stamped = changes
         .into_iter()
         .map(|change| Ok((stamp(&change, strategy)?, change)))
@@ -128,13 +129,25 @@ fn resolve_conflict(changes: Vec<Value>, strategy: Strategy) -> Result<(Vec<Valu
     Ok((changes, resolution))
 }
 
-/// What a change was made from; operations are on the guide's default if the change does not say it.
-fn old_value(change: &Value, strategy: Strategy) -> Option<Text> {
-    let given = change.get("old_value").map(|old| old.to_string().into());
-    given.or_else(|| (strategy == Strategy::OperationalTransform).then(|| "{}".into()))
+/// A change that says neither what it makes of the value nor how would be taken for one that makes `null` of it.
+fn says_something(at: usize, change: &Value) -> Result<()> {
+    let has_ops = change.get("ops").is_some_and(|ops| !ops.is_null());
+    match has_ops || change.get("new_value").is_some() {
+        true => Ok(()),
+        false => {
+            let message = format!("`competing_changes[{at}]` needs `new_value` or `ops`");
+            Err(Error::rejected("bad_message", message))
+        }
+    }
 }
 
-fn draft(change: &Value, old: Option<&Text>, strategy: Strategy) -> Result<Draft> {
+/// What a change was made from; operations are on the guide's default if the change does not say it.
+fn old_value(change: &Value, strategy: &Strategy) -> Option<Text> {
+    let given = change.get("old_value").map(|old| old.to_string().into());
+    given.or_else(|| (*strategy == Strategy::OperationalTransform).then(|| "{}".into()))
+}
+
+fn draft(change: &Value, old: Option<&Text>, strategy: &Strategy) -> Result<Draft> {
     let value = change.get("new_value").map_or_else(|| "null".to_owned(), Value::to_string);
     let ops = change.get("ops").filter(|ops| !ops.is_null()).map(Value::to_string);
     Wish { value: Some(&value), ops: ops.as_deref() }.draft(old.map(Text::as_str), strategy)
@@ -142,12 +155,12 @@ fn draft(change: &Value, old: Option<&Text>, strategy: Strategy) -> Result<Draft
 
 /// Orders the changes: by `hlc`, else by `timestamp`, else as the guide does without one; then by what names the change,
 /// so that the order of the list has no say.
-fn stamp(change: &Value, strategy: Strategy) -> Result<(Hlc, String)> {
+fn stamp(change: &Value, strategy: &Strategy) -> Result<(Hlc, String)> {
     let text = |name: &str| change.get(name).and_then(Value::as_str);
     let hlc = match (text("hlc"), text("timestamp")) {
         (Some(hlc), _) => hlc.parse().map_err(|error| Error::rejected("bad_message", error))?,
         (None, Some(timestamp)) => at(time::parse_us(timestamp)?),
-        (None, None) if strategy == Strategy::FirstWriteWins => Hlc::at(u64::MAX),
+        (None, None) if *strategy == Strategy::FirstWriteWins => Hlc::at(u64::MAX),
         (None, None) => Hlc::default(),
     };
     Ok((hlc, change.to_string()))

@@ -3,12 +3,14 @@
 
 mod conflicts;
 pub mod guide;
+mod sent;
 mod transforming;
 mod merging;
 
 use crate::config::Strategies;
 use lockstep_plugin_api::prelude::*;
 use lockstep_plugin_api::schemars::{Schema, SchemaGenerator, json_schema};
+use sent::Sent;
 use serde::{Deserialize, Deserializer};
 use std::sync::Arc;
 
@@ -32,12 +34,12 @@ fn computations(context: Context) -> Operations {
         .add_reading(
             "resolver.ot",
             "Applies, transforms, composes or inverts the given operations on a text or on JSON.",
-            |_caller, request: transforming::Request| async move { Ok(request.answer()) },
+            |_caller, sent: Sent<transforming::Request>| async move { Ok(sent.answer(|asked| asked.run())) },
         )
         .add_reading(
             "resolver.merge",
             "Merges the given changes of one value.",
-            |_caller, request: merging::Request| async move { Ok(request.answer()) },
+            |_caller, sent: Sent<merging::Request>| async move { Ok(sent.answer(merging::Request::run)) },
         )
 }
 

@@ -10,11 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// What is to be done.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Request {
-    /// Given back with the answer.
-    #[serde(default)]
-    #[schemars(schema_with = "any")]
-    id: Value,
     /// The form of the operations and of the document.
     #[serde(rename = "type")]
     kind: Kind,
@@ -70,25 +67,17 @@ enum SideName {
 
 /// What came of it.
 #[derive(Debug, Serialize)]
-pub struct Reply {
-    id: Value,
-    ok: bool,
-    #[serde(flatten)]
-    answer: Answer,
-}
-
-#[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Answer {
+pub enum Answer {
     Converged { op1p: Value, op2p: Value, doc: Value, conflict: Option<u64> },
     Document { doc: Value },
     Transformed { op: Value, conflict: Option<u64> },
     Operation { op: Value },
-    Failed { error: String },
 }
 
+/// Why nothing did.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub enum Failure {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error(transparent)]
@@ -98,17 +87,11 @@ enum Failure {
 }
 
 impl Request {
-    pub fn answer(self) -> Reply {
-        let answer = self.run();
-        let ok = answer.is_ok();
-        Reply {
-            id: self.id,
-            ok,
-            answer: answer.unwrap_or_else(|error| Answer::Failed { error: error.to_string() }),
-        }
-    }
-
-    fn run(&self) -> Result<Answer, Failure> {
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`Failure`] if an operation is none, does not fit, or is missing.
+    pub fn run(&self) -> Result<Answer, Failure> {
         Ok(match self.cmd {
             Command::Converge => self.converge()?,
             Command::Apply => {
@@ -174,12 +157,12 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use crate::value::value;
+    use crate::{calls::sent::Sent, value::value};
     use serde_json::{Value, json};
 
     fn ask(request: &Value) -> Value {
-        let request: super::Request = serde_json::from_value(request.clone()).expect("a request");
-        serde_json::to_value(request.answer()).expect("JSON")
+        let sent: Sent<super::Request> = serde_json::from_str(&request.to_string()).expect("JSON");
+        serde_json::to_value(sent.answer(|asked| asked.run())).expect("JSON")
     }
 
     #[test]
@@ -230,5 +213,21 @@ mod tests {
         let reply = ask(&json!({"id": 7, "type": "json1", "cmd": "compose", "op1": null}));
         assert_eq!(reply["error"], "`op2` is missing");
         assert_eq!(value(&json!(null)), crate::value::Value::Null);
+        let reply = ask(
+            &json!({"id": 7, "type": "json1", "cmd": "apply", "doc": {"n": 1e308}, "op": ["n", {"ena": 1e308}]}),
+        );
+        assert_eq!(
+            reply,
+            json!({"id": 7, "ok": false, "error": "the operation makes a number that is too great"})
+        );
+        for (request, part) in [
+            (json!({"id": 7, "type": "text", "cmd": "apply", "dok": "a"}), "unknown field `dok`"),
+            (json!({"id": 7, "type": "xml", "cmd": "apply"}), "`type`: unknown variant `xml`"),
+            (json!({"id": 7, "cmd": "apply"}), "missing field `type`"),
+        ] {
+            let reply = ask(&request);
+            assert_eq!((&reply["id"], &reply["ok"]), (&json!(7), &json!(false)));
+            assert!(reply["error"].as_str().is_some_and(|error| error.contains(part)), "{reply}");
+        }
     }
 }

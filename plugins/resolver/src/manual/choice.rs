@@ -3,7 +3,7 @@
 //! Looking at it changes nothing. A decision is a value like any other, so that other hosts need not come to it by the same
 //! way.
 
-use super::case::Wanted;
+use super::case::{Wanted, Withheld, withheld};
 use crate::{
     config::Strategies,
     conflict::Conflict,
@@ -42,6 +42,9 @@ pub struct Outlook {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolution_method: Option<&'static str>,
     pub new_value: Option<Box<RawValue>>,
+    /// Why the values are not here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<Withheld>,
     /// Whether the key is removed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
@@ -63,7 +66,7 @@ impl Choice {
                 let none = || bad(format!("there are {} changes to choose from", changes.len()));
                 changes.get(*at).map(|change| change.value.clone()).ok_or_else(none)
             }
-            Self::Strategy(strategy) => match resolve(*strategy, siblings) {
+            Self::Strategy(strategy) => match resolve(strategy, siblings) {
                 Some(resolution) => Ok(resolution.value),
                 None => Err(bad(format!("`{}` comes to no result here", strategy.name()))),
             },
@@ -85,9 +88,22 @@ pub fn outlooks(siblings: &Siblings, key: &str, strategies: &Strategies) -> Vec<
         strategies.merging(key),
         Strategy::OperationalTransform,
     ];
-    let made =
-        ways.into_iter().filter_map(|strategy| Some(of_strategy(strategy, resolve(strategy, siblings)?)));
-    wanted.chain(made).collect()
+    let made = ways.iter().filter_map(|strategy| Some(of_strategy(strategy, resolve(strategy, siblings)?)));
+    let outlooks = wanted.chain(made);
+    // What is sealed is for those who have its key, here as where the conflict is shown.
+    match withheld(siblings, usize::MAX) {
+        Some(why) => outlooks.map(|outlook| outlook.withholding(why)).collect(),
+        None => outlooks.collect(),
+    }
+}
+
+impl Outlook {
+    /// The same without a value of anybody.
+    fn withholding(self, why: Withheld) -> Self {
+        let place = |conflict: Conflict| Conflict { base: None, values: Vec::new(), ..conflict };
+        let conflicts = self.conflicts.map(|conflicts| conflicts.into_iter().map(place).collect());
+        Self { new_value: None, withheld: Some(why), conflicts, ..self }
+    }
 }
 
 fn of_change(at: usize, change: &Sibling) -> Outlook {
@@ -99,12 +115,13 @@ fn of_change(at: usize, change: &Sibling) -> Outlook {
         user_id: wanted.user_id,
         resolution_method: None,
         new_value: wanted.new_value,
+        withheld: None,
         deleted: change.value.is_none(),
         conflicts: None,
     }
 }
 
-fn of_strategy(strategy: Strategy, resolution: Resolution) -> Outlook {
+fn of_strategy(strategy: &Strategy, resolution: Resolution) -> Outlook {
     Outlook {
         change: None,
         strategy: Some(strategy.name()),
@@ -112,16 +129,17 @@ fn of_strategy(strategy: Strategy, resolution: Resolution) -> Outlook {
         user_id: None,
         resolution_method: Some(resolution.method.name()),
         new_value: resolution.value.as_ref().and_then(|text| serde_json::from_str(text).ok()),
+        withheld: None,
         deleted: resolution.value.is_none(),
         conflicts: Some(resolution.conflicts),
     }
 }
 
 /// What a strategy makes of the siblings; `None` if it has nothing to say about these.
-fn resolve(strategy: Strategy, siblings: &Siblings) -> Option<Resolution> {
+fn resolve(strategy: &Strategy, siblings: &Siblings) -> Option<Resolution> {
     let changes = siblings.contenders();
     let seen: Vec<Contender<'_>> = changes.iter().map(|change| change.contender()).collect();
-    match strategy {
+    let resolution = match strategy {
         Strategy::ManualResolution => None,
         Strategy::OperationalTransform => {
             let ops = operations(&seen)?;
@@ -130,7 +148,9 @@ fn resolve(strategy: Strategy, siblings: &Siblings) -> Option<Resolution> {
             strategy.resolve(&operated)
         }
         _ => strategy.resolve(&seen),
-    }
+    };
+    // Whoever is asked is not helped by being told to ask.
+    resolution.filter(|resolution| !resolution.is_pending())
 }
 
 /// What each author did to the value that all of them saw; `None` unless several changed a part of it.

@@ -27,6 +27,12 @@ pub fn together(base: Option<&Value>, edits: &[&Value]) -> (Value, bool) {
     (Value::List(items), !edits.iter().all(is_in_order))
 }
 
+/// Whether somebody who made this list of the one from before added an item or removed one; of no list, any.
+pub fn differ(base: Option<&Value>, edit: &Value) -> bool {
+    let items = |list| names(list).into_iter().map(|(name, _)| name).collect::<HashSet<String>>();
+    base.is_none() || items(base) != items(Some(edit))
+}
+
 /// One list after the other, each item once, where it comes first.
 pub fn united(lists: &[&Value]) -> Value {
     let items = lists.iter().flat_map(|list| names(Some(list)));

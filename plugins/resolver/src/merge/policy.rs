@@ -1,23 +1,32 @@
 //! What is merged how. A policy is stamped on each change together with its strategy, so that every host merges alike.
 
+use super::paths::{Here, PathRule, Paths};
 use lockstep_plugin_api::schemars::{self, JsonSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use std::fmt;
 
 /// How the parts of a value are merged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// What becomes of different numbers. Without it the last write wins if the value before is known, and the average
     /// is taken otherwise.
+    #[serde(skip_serializing_if = "is_usual")]
     pub numbers: Option<Numbers>,
     /// What becomes of different lists.
+    #[serde(skip_serializing_if = "is_usual")]
     pub lists: Lists,
     /// What becomes of different strings.
+    #[serde(skip_serializing_if = "is_usual")]
     pub strings: Strings,
     /// How far down objects are merged.
+    #[serde(skip_serializing_if = "is_usual")]
     pub depth: Depth,
+    /// What holds at some places of the value instead, at most 32 of them; the first rule whose `match` fits counts.
+    #[serde(skip_serializing_if = "is_usual")]
+    #[schemars(with = "Vec<PathRule>")]
+    pub paths: Paths,
 }
 
 /// What becomes of different numbers.
@@ -68,13 +77,24 @@ pub enum Depth {
 
 impl Policy {
     /// What is merged how unless somebody says otherwise.
-    pub const DEFAULT: Self =
-        Self { numbers: None, lists: Lists::Set, strings: Strings::LastWriteWins, depth: Depth::Deep };
+    pub const DEFAULT: Self = Self {
+        numbers: None,
+        lists: Lists::Set,
+        strings: Strings::LastWriteWins,
+        depth: Depth::Deep,
+        paths: Paths::NONE,
+    };
 
-    /// As one number below 64, for the store.
-    pub fn bits(self) -> u64 {
+    /// What holds at one place of the value.
+    pub fn at(&self, path: &str) -> Here {
+        self.paths.at(path, self.numbers)
+    }
+
+    /// As one number below 64, for the store; `None` if it says more than that.
+    pub fn bits(&self) -> Option<u64> {
         let numbers = self.numbers.map_or(0, |rule| 1 + rule as u64);
-        numbers | (self.lists as u64) << 3 | (self.strings as u64) << 4 | (self.depth as u64) << 5
+        let bits = numbers | (self.lists as u64) << 3 | (self.strings as u64) << 4 | (self.depth as u64) << 5;
+        self.paths.is_none().then_some(bits)
     }
 
     /// Reads what [`Policy::bits`] wrote; `None` if another version wrote it.
@@ -89,11 +109,15 @@ impl Policy {
             lists: if is(3) { Lists::Atomic } else { Lists::Set },
             strings: if is(4) { Strings::Text } else { Strings::LastWriteWins },
             depth: if is(5) { Depth::Shallow } else { Depth::Deep },
+            paths: Paths::NONE,
         })
     }
 
     /// Reads what [`Policy`]'s `Display` wrote; `None` if it is no policy.
     pub fn parse(text: &str) -> Option<Self> {
+        if text.starts_with('{') {
+            return serde_json::from_str(text).ok();
+        }
         let mut fields = Map::new();
         for field in text.split(',') {
             let (name, rule) = field.split_once('=')?;
@@ -103,7 +127,7 @@ impl Policy {
     }
 
     /// What differs from the usual, by name.
-    fn fields(self) -> impl Iterator<Item = (&'static str, String)> {
+    fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
         let usual = Self::DEFAULT;
         [
             ("numbers", self.numbers.map(|rule| name(&rule))),
@@ -127,9 +151,16 @@ fn name(rule: &impl Serialize) -> String {
     name.as_ref().and_then(Json::as_str).expect("a rule is written as its name").to_owned()
 }
 
-/// `numbers=delta,lists=atomic`: what differs from the usual.
+fn is_usual<T: Default + PartialEq>(rule: &T) -> bool {
+    *rule == T::default()
+}
+
+/// `numbers=delta,lists=atomic`: what differs from the usual; as JSON if some places have rules of their own.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.paths.is_none() {
+            return f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?);
+        }
         for (i, (field, rule)) in self.fields().enumerate() {
             write!(f, "{}{field}={rule}", if i > 0 { "," } else { "" })?;
         }
@@ -146,14 +177,17 @@ mod tests {
         let policies: Vec<Policy> = (0..64).filter_map(Policy::from_bits).collect();
         assert_eq!(policies.len(), 6 * 8);
         for policy in policies {
-            assert_eq!(Policy::from_bits(policy.bits()), Some(policy));
+            assert_eq!(policy.bits().and_then(Policy::from_bits).as_ref(), Some(&policy));
             if policy != Policy::DEFAULT {
-                assert_eq!(Policy::parse(&policy.to_string()), Some(policy), "{policy}");
+                assert_eq!(Policy::parse(&policy.to_string()).as_ref(), Some(&policy), "{policy}");
             }
         }
         let policy = Policy { numbers: Some(Numbers::Delta), depth: Depth::Shallow, ..Policy::DEFAULT };
         assert_eq!(policy.to_string(), "numbers=delta,depth=shallow");
-        for text in ["", "numbers", "numbers=sum", "colour=red", "numbers=delta,"] {
+        let placed = r#"{"numbers":"max","paths":[{"match":"/a,(b)","type":"integer","x-merge":"lww"}]}"#;
+        let policy = Policy::parse(placed).expect("a policy");
+        assert_eq!((policy.to_string().as_str(), policy.bits()), (placed, None));
+        for text in ["", "numbers", "numbers=sum", "colour=red", "numbers=delta,", "{", r#"{"paths":[5]}"#] {
             assert_eq!(Policy::parse(text), None, "{text}");
         }
         assert_eq!((Policy::from_bits(6), Policy::from_bits(64)), (None, None));

@@ -37,6 +37,8 @@ pub enum Mismatch {
     Occupied,
     #[error("the operation edits a value of another type")]
     OtherType,
+    #[error("the operation makes a number that is too great")]
+    TooGreat,
 }
 
 /// The text is no operation.

@@ -5,6 +5,7 @@ use super::{
     tree::{Clash, TreeOp},
 };
 use crate::{conflict::Conflict, value::Value};
+use std::collections::BTreeSet;
 
 /// How much work is done for one value: whoever sends many changes must not keep a host busy with each further one.
 const MOST_WORK: usize = 64 << 20;
@@ -21,6 +22,8 @@ pub struct Replayed {
     /// The value after all of them.
     pub value: Option<Value>,
     pub conflicts: Vec<Conflict>,
+    /// The operations that had to give way and of which nothing is left, by their places.
+    pub lost: BTreeSet<usize>,
 }
 
 /// Applies operations in the order that is given: each is transformed against those before it, one by one, as they were
@@ -31,11 +34,15 @@ pub struct Replayed {
 pub fn replay(base: &Value, ops: Vec<TreeOp>) -> Result<Replayed, Mismatch> {
     // Each operation with the value before it.
     let mut placed: Vec<(Option<Value>, TreeOp)> = Vec::with_capacity(ops.len());
-    let mut replayed = Replayed { value: Some(base.clone()), conflicts: Vec::new() };
-    for mut op in ops {
-        for (before, earlier) in &placed {
+    let mut replayed = Replayed { value: Some(base.clone()), conflicts: Vec::new(), lost: BTreeSet::new() };
+    for (at, mut op) in ops.into_iter().enumerate() {
+        for (earlier_at, (before, earlier)) in placed.iter().enumerate() {
             let transformed = op.transformed(earlier, Side::Right)?;
             if !transformed.clashes.is_empty() {
+                // One of them may have done all it did within what the other one removed.
+                replayed.lost.extend(Some(at).filter(|_| transformed.op.is_noop()));
+                let is_undone = earlier.transformed(&op, Side::Left)?.op.is_noop();
+                replayed.lost.extend(Some(earlier_at).filter(|_| is_undone));
                 replayed.conflicts.extend(conflicts(transformed.clashes, before.clone(), earlier, &op)?);
             }
             op = transformed.op;

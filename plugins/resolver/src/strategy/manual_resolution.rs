@@ -14,8 +14,8 @@ pub fn resolve(contenders: &[Contender<'_>]) -> Option<Resolution> {
     if contenders.iter().all(|one| is_same(*one, contenders[last])) {
         return None;
     }
-    let shown = Resolution::won_by(last, Method::ManualResolutionPending, contenders);
-    Some(Resolution { winner: None, applied: Vec::new(), discarded: Vec::new(), ..shown })
+    let shown = Resolution::won_by(last, Method::LastWriteWins, contenders);
+    Some(Resolution::left_to_a_person(contenders, shown.conflicts))
 }
 
 /// Whether two authors want the same. What cannot be read is the same only if it is written alike.

@@ -10,20 +10,20 @@ use crate::{
 };
 
 /// What becomes of the changes; `None` if one of them cannot be read.
-pub fn resolve(contenders: &[Contender<'_>], policy: Policy) -> Option<Resolution> {
+pub fn resolve(contenders: &[Contender<'_>], policy: &Policy) -> Option<Resolution> {
     let base = common_base(contenders);
     let values = values(contenders)?;
     let wanted: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
     let merged = merge::merge(base.as_ref(), &wanted, policy);
+    if merged.is_left {
+        return Some(Resolution::left_to_a_person(contenders, merged.conflicts));
+    }
     let (method, winner) = match merged.shape {
         Shape::One(winner) => (Method::LastWriteWins, Some(winner)),
         shape => (method(shape), None),
     };
-    let is_applied = |at: &usize| match winner {
-        Some(winner) => *at == winner,
-        None => values[*at].is_some() == merged.value.is_some(),
-    };
-    let (applied, discarded) = (0..values.len()).partition(is_applied);
+    let applied = merged.applied;
+    let discarded = (0..values.len()).filter(|at| !applied.contains(at)).collect();
     let value = match winner {
         // With its own digits and spaces.
         Some(winner) => contenders[winner].value.cloned(),

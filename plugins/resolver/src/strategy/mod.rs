@@ -5,12 +5,14 @@
 
 mod contender;
 mod resolution;
+mod standing;
 mod operational_transform;
 mod merge_strategies;
 mod manual_resolution;
 
 pub use contender::{Contender, common_base, hash_of};
 pub use resolution::{Method, Resolution};
+pub use standing::stands;
 
 use crate::merge::Policy;
 use lockstep_plugin_api::{
@@ -21,7 +23,7 @@ use serde::{Deserialize, Deserializer, de};
 use std::{borrow::Cow, fmt, str::FromStr};
 
 /// How concurrent changes of a key become the one value that is shown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Strategy {
     #[default]
     LastWriteWins,
@@ -54,7 +56,7 @@ impl Strategy {
     ];
 
     /// The name. Changes are stamped with more than it: see `Display`.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::LastWriteWins => "last_write_wins",
             Self::FirstWriteWins => "first_write_wins",
@@ -70,14 +72,14 @@ impl Strategy {
         names.chain(Self::ALIASES).find(|(known, _)| *known == name).map(|(_, strategy)| strategy)
     }
 
-    /// As one number, for the store.
-    pub fn number(self) -> u64 {
+    /// As one number, for the store; `None` if it says more than that. 5 is none of them.
+    pub fn number(&self) -> Option<u64> {
         match self {
-            Self::LastWriteWins => 0,
-            Self::FirstWriteWins => 1,
-            Self::OperationalTransform => 2,
-            Self::MergeStrategies(policy) => 3 | policy.bits() << 3,
-            Self::ManualResolution => 4,
+            Self::LastWriteWins => Some(0),
+            Self::FirstWriteWins => Some(1),
+            Self::OperationalTransform => Some(2),
+            Self::MergeStrategies(policy) => policy.bits().map(|bits| 3 | bits << 3),
+            Self::ManualResolution => Some(4),
         }
     }
 
@@ -85,23 +87,32 @@ impl Strategy {
     pub fn from_number(number: u64) -> Option<Self> {
         match (number & 7, number >> 3) {
             (3, policy) => Policy::from_bits(policy).map(Self::MergeStrategies),
-            (plain, 0) => Self::ALL.get(plain as usize).copied(),
+            (plain, 0) => Self::ALL.get(plain as usize).cloned(),
             _ => None,
         }
     }
 
     /// Whether what it shows depends on what the authors had seen, so that changes name it.
-    pub fn needs_base(self) -> bool {
+    pub fn needs_base(&self) -> bool {
         matches!(self, Self::OperationalTransform | Self::MergeStrategies(_) | Self::ManualResolution)
     }
 
     /// Whether it looks into values, beside telling equal ones.
-    pub fn reads_values(self) -> bool {
+    pub fn reads_values(&self) -> bool {
         matches!(self, Self::OperationalTransform | Self::MergeStrategies(_))
     }
 
+    /// Whether it may leave a conflict to a person.
+    pub fn may_ask(&self) -> bool {
+        match self {
+            Self::ManualResolution => true,
+            Self::MergeStrategies(policy) => policy.paths.may_ask(),
+            _ => false,
+        }
+    }
+
     /// What is shown of several changes, which are in the order of their stamps; `None` if there are none.
-    pub fn value(self, contenders: &[Contender<'_>]) -> Option<Text> {
+    pub fn value(&self, contenders: &[Contender<'_>]) -> Option<Text> {
         match self {
             Self::FirstWriteWins => contenders.first()?.value.cloned(),
             Self::LastWriteWins | Self::ManualResolution => contenders.last()?.value.cloned(),
@@ -110,7 +121,7 @@ impl Strategy {
     }
 
     /// The same, with how it came about.
-    pub fn resolve(self, contenders: &[Contender<'_>]) -> Option<Resolution> {
+    pub fn resolve(&self, contenders: &[Contender<'_>]) -> Option<Resolution> {
         let last = contenders.len().checked_sub(1)?;
         let is_sealed = || contenders.iter().any(Contender::is_sealed);
         let together = match self {
@@ -164,7 +175,7 @@ impl JsonSchema for Strategy {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let names = Self::ALL.into_iter().map(Self::name);
+        let names = Self::ALL.into_iter().map(|strategy| strategy.name());
         let names: Vec<&str> = names.chain(Self::ALIASES.map(|(alias, _)| alias)).collect();
         json_schema!({ "type": "string", "enum": names })
     }

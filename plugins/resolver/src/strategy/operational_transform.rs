@@ -7,6 +7,7 @@
 use super::{
     contender::{Contender, common_base, values},
     resolution::{Method, Resolution},
+    standing::stands,
 };
 use crate::{
     conflict::Conflict,
@@ -30,8 +31,8 @@ pub fn resolve(contenders: &[Contender<'_>]) -> Option<Resolution> {
     let values = values(contenders)?;
     let ops = contenders.iter().zip(&values).map(|(one, value)| one.operation(&base, value.as_ref()));
     let ops: Vec<TreeOp> = ops.collect();
-    let applied = applied(&ops, &values);
-    let discarded: Vec<usize> = (0..ops.len()).filter(|at| !applied.contains(at)).collect();
+    let mut applied = applied(&ops, &values);
+    let mut discarded: Vec<usize> = (0..ops.len()).filter(|at| !applied.contains(at)).collect();
     let mut conflicts: Vec<Conflict> = left_out(&base, &values, &applied, &discarded).into_iter().collect();
     let (value, winner) = match applied.as_slice() {
         [alone] => (contenders[*alone].value.cloned(), Some(*alone)),
@@ -39,10 +40,18 @@ pub fn resolve(contenders: &[Contender<'_>]) -> Option<Resolution> {
         [.., last] if ops[*last].is_whole() => (contenders[*last].value.cloned(), None),
         several => {
             let placed = replay(&base, several.iter().map(|at| ops[*at].clone()).collect()).ok()?;
+            let is_gone = |(at, place): &(usize, usize)| {
+                let (made, shown) = (values[*place].as_ref(), placed.value.as_ref());
+                placed.lost.contains(at) && !stands(Some(&base), made, shown)
+            };
+            let gone = several.iter().copied().enumerate().filter(is_gone);
+            discarded.extend(gone.map(|(_, place)| place));
+            discarded.sort_unstable();
             conflicts.extend(placed.conflicts);
             (placed.value.map(|value| value.to_json().into()), None)
         }
     };
+    applied.retain(|at| !discarded.contains(at));
     let operations_applied = applied.len();
     let method = Method::OperationalTransform { operations_applied, base_value: Some(base) };
     Some(Resolution { value, method, winner, applied, discarded, conflicts })

@@ -74,6 +74,18 @@ impl Resolution {
         self.method == Method::ManualResolutionPending
     }
 
+    /// Somebody has to decide. Until then the last write is shown, and nothing is discarded.
+    pub fn left_to_a_person(contenders: &[Contender<'_>], conflicts: Vec<Conflict>) -> Self {
+        Self {
+            value: contenders.last().and_then(|last| last.value.cloned()),
+            method: Method::ManualResolutionPending,
+            winner: None,
+            applied: Vec::new(),
+            discarded: Vec::new(),
+            conflicts,
+        }
+    }
+
     /// One change wins; the others are discarded by their place, and not by what they say: an equal change of somebody
     /// else was discarded all the same.
     pub fn won_by(winner: usize, method: Method, contenders: &[Contender<'_>]) -> Self {

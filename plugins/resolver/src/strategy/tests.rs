@@ -5,6 +5,7 @@ use crate::{
     value::Value,
 };
 use serde_json::{Value as Json, json};
+use std::borrow::Borrow;
 
 /// A change of a value from before, with what its author did; JSON `null` for a deletion.
 struct Change {
@@ -37,12 +38,13 @@ fn contenders(changes: &[Change]) -> Vec<Contender<'_>> {
 }
 
 /// What several authors make of one value, in the order of their stamps.
-fn resolved(strategy: Strategy, old: &Json, new: &[Json]) -> (Json, Resolution) {
+fn resolved(strategy: impl Borrow<Strategy>, old: &Json, new: &[Json]) -> (Json, Resolution) {
     let changes: Vec<Change> = new.iter().map(|new| change(old, new)).collect();
     resolve(strategy, &changes)
 }
 
-fn resolve(strategy: Strategy, changes: &[Change]) -> (Json, Resolution) {
+fn resolve(strategy: impl Borrow<Strategy>, changes: &[Change]) -> (Json, Resolution) {
+    let strategy = strategy.borrow();
     let contenders = contenders(changes);
     let resolution = strategy.resolve(&contenders).expect("changes");
     assert_eq!(strategy.value(&contenders), resolution.value);
@@ -69,7 +71,7 @@ fn what_would_be_too_much_work_is_decided_by_the_last_write() {
         let (old, new) = texts(n_bytes, n);
         let merging = Strategy::MergeStrategies(Policy { strings: Strings::Text, ..Policy::DEFAULT });
         for (strategy, together) in [(OT, "operational_transform"), (merging, "text_merge")] {
-            let (value, resolution) = resolved(strategy, &old, &new);
+            let (value, resolution) = resolved(&strategy, &old, &new);
             let method = if is_much { "last_write_wins" } else { together };
             assert_eq!(resolution.method.name(), method, "{n_bytes} {n}");
             let has_all = new
@@ -86,7 +88,7 @@ fn what_would_be_too_much_work_is_decided_by_the_last_write() {
 #[test]
 fn last_and_first_write_win_by_their_places() {
     for (strategy, shown, winner) in [(Strategy::LastWriteWins, "c", 2), (Strategy::FirstWriteWins, "a", 0)] {
-        let (value, resolution) = resolved(strategy, &json!("x"), &[json!("a"), json!("b"), json!("c")]);
+        let (value, resolution) = resolved(&strategy, &json!("x"), &[json!("a"), json!("b"), json!("c")]);
         assert_eq!((value, resolution.winner), (json!(shown), Some(winner)));
         assert_eq!(resolution.discarded.len(), 2);
         let conflict = serde_json::to_value(&resolution.conflicts).expect("JSON");
@@ -165,6 +167,27 @@ fn clashes_below_the_whole_value_are_told_with_what_was_wanted() {
 }
 
 #[test]
+fn an_operation_of_which_nothing_is_left_is_discarded() {
+    let n = |n: u8| json!({ "n": n });
+    for (old, new, applied, discarded) in [
+        (n(1), vec![n(2), n(3)], vec![0], vec![1]),
+        (n(1), vec![n(2), n(2)], vec![0, 1], vec![]),
+        (n(1), vec![n(2), json!({ "n": 3, "m": 1 })], vec![0, 1], vec![]),
+        (n(1), vec![json!({ "n": 2, "m": 1 }), json!({ "n": 2, "m": 5 })], vec![0, 1], vec![]),
+        (json!({ "a": { "x": 1 } }), vec![json!({ "a": { "x": 2 } }), json!({})], vec![1], vec![0]),
+        (json!({ "a": { "x": 1 } }), vec![json!({}), json!({ "a": { "x": 2 } })], vec![0], vec![1]),
+        (json!("abc"), vec![json!("ac"), json!("ac")], vec![0, 1], vec![]),
+    ] {
+        let (_, resolution) = resolved(OT, &old, &new);
+        assert_eq!((resolution.applied, resolution.discarded), (applied.clone(), discarded), "{old} {new:?}");
+        let Method::OperationalTransform { operations_applied, .. } = resolution.method else {
+            panic!("{old}")
+        };
+        assert_eq!(operations_applied, applied.len());
+    }
+}
+
+#[test]
 fn d_40_operations_on_different_values_are_a_conflict_and_the_last_write_wins() {
     let changes = [change(&json!("one"), &json!("one 1")), change(&json!("two"), &json!("two 2"))];
     let (value, resolution) = resolve(OT, &changes);
@@ -184,8 +207,8 @@ fn operations_that_do_not_make_the_value_that_came_with_them_count_as_the_value(
 
 #[test]
 fn merges_have_the_guides_shapes() {
-    let told = |strategy, old: &Json, new: &[Json]| {
-        let (value, resolution) = resolved(strategy, old, new);
+    let told = |strategy: Strategy, old: &Json, new: &[Json]| {
+        let (value, resolution) = resolved(&strategy, old, new);
         let mut told = serde_json::to_value(&resolution.method).expect("JSON");
         told["resolved_value"] = value;
         told
@@ -219,10 +242,10 @@ fn merges_have_the_guides_shapes() {
 fn what_is_sealed_is_one_value_for_every_strategy() {
     let sealed = |ct: &str| json!({"$enc": {"v": 1, "ct": ct}});
     for strategy in [OT, MERGE] {
-        let (value, resolution) = resolved(strategy, &sealed("a"), &[sealed("b"), sealed("c")]);
+        let (value, resolution) = resolved(&strategy, &sealed("a"), &[sealed("b"), sealed("c")]);
         assert_eq!((value, resolution.winner), (sealed("c"), Some(1)), "{strategy}");
         assert_eq!((resolution.method, resolution.conflicts.len()), (Method::LastWriteWins, 1));
-        let (value, _) = resolved(strategy, &json!({"a": 1}), &[json!({"a": 1, "b": 2}), sealed("c")]);
+        let (value, _) = resolved(&strategy, &json!({"a": 1}), &[json!({"a": 1, "b": 2}), sealed("c")]);
         assert_eq!(value, sealed("c"));
     }
 }
@@ -239,15 +262,40 @@ fn a_merge_names_who_is_in_it_and_who_is_not() {
 }
 
 #[test]
+fn d_44_a_place_that_is_left_to_a_person_leaves_the_whole_value_to_one() {
+    let strategy: Strategy =
+        r#"merge_strategies({"paths":[{"match":"/max","x-merge":"manual"}]})"#.parse().expect("a strategy");
+    assert!(strategy.may_ask() && !MERGE.may_ask());
+    let (value, resolution) =
+        resolved(&strategy, &json!({"max": 1}), &[json!({"max": 1, "a": 1}), json!({"max": 2})]);
+    assert_eq!((value, resolution.is_pending()), (json!({"max": 2, "a": 1}), false));
+    let (value, resolution) =
+        resolved(&strategy, &json!({"max": 1}), &[json!({"max": 3, "a": 1}), json!({"max": 2})]);
+    assert_eq!(
+        (value, resolution.is_pending()),
+        (json!({"max": 2}), true),
+        "the last write is shown meanwhile"
+    );
+    assert_eq!((resolution.applied, resolution.discarded), (vec![], vec![]), "and nothing is discarded");
+    assert_eq!(resolution.conflicts[0].path, "/max");
+}
+
+#[test]
 fn every_name_and_alias_is_read_and_others_are_named() {
     let policy = Policy { numbers: Some(Numbers::Delta), lists: Lists::Atomic, ..Policy::DEFAULT };
-    for strategy in Strategy::ALL.into_iter().chain([Strategy::MergeStrategies(policy)]) {
+    for strategy in Strategy::ALL.into_iter().chain([Strategy::MergeStrategies(policy.clone())]) {
         assert_eq!(strategy.to_string().parse::<Strategy>().expect("a strategy"), strategy);
-        assert_eq!(Strategy::from_number(strategy.number()), Some(strategy));
+        assert_eq!(strategy.number().and_then(Strategy::from_number), Some(strategy));
     }
     assert_eq!(Strategy::MergeStrategies(policy).to_string(), "merge_strategies(numbers=delta,lists=atomic)");
     assert_eq!("merge".parse::<Strategy>().expect("an alias"), MERGE);
-    for name in ["newest", "merge_strategies()", "merge_strategies(numbers=sum)", "ot(numbers=delta)"] {
+    for name in [
+        "newest",
+        "merge_strategies()",
+        "merge_strategies(numbers=sum)",
+        "ot(numbers=delta)",
+        "merge_strategies({})x",
+    ] {
         let error = name.parse::<Strategy>().expect_err("unknown");
         assert_eq!(error.to_string(), format!("Unknown conflict resolution strategy: {name}"));
     }
@@ -268,7 +316,7 @@ fn what_is_sealed_is_one_piece_and_the_last_write_wins() {
             (base.clone(), [sealed("1"), two.clone()]),
             (sealed("0"), [one.clone(), two.clone()]),
         ] {
-            let (value, resolution) = resolved(strategy, &old, &new);
+            let (value, resolution) = resolved(&strategy, &old, &new);
             assert_eq!((value, resolution.winner), (new[1].clone(), Some(1)), "{old} {new:?}");
             assert_eq!(resolution.method, Method::LastWriteWins);
             assert_eq!((resolution.applied, resolution.discarded), (vec![1], vec![0]));

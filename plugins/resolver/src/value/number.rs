@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer, ser};
 use serde_json::value::RawValue;
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cmp::Ordering, fmt};
 
 /// A JSON number as it was written; compared as a number.
 #[derive(Clone)]
@@ -62,11 +62,19 @@ impl Number {
         self.0.parse().expect("JSON's numbers are Rust's")
     }
 
-    /// The sum: exact for whole numbers, otherwise as doubles add; the first one if there is no such double.
-    #[must_use]
-    pub fn plus(&self, other: &Self) -> Self {
+    /// The sum: exact for whole numbers, otherwise as doubles add; `None` if there is no such double.
+    pub fn plus(&self, other: &Self) -> Option<Self> {
         let whole = self.as_whole().zip(other.as_whole()).and_then(|(a, b)| a.checked_add(b));
-        whole.map(Self::from).or_else(|| Self::of_f64(self.as_f64() + other.as_f64())).unwrap_or(self.clone())
+        whole.map(Self::from).or_else(|| Self::of_f64(self.as_f64() + other.as_f64()))
+    }
+
+    /// Which of two is greater, whatever their size.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        let (own, others) = (self.canonical(), other.canonical());
+        match (Magnitude::of(&own), Magnitude::of(&others)) {
+            (Some(own), Some(other)) => own.compare(other),
+            _ => self.as_f64().total_cmp(&other.as_f64()),
+        }
     }
 
     /// The number with the other sign.
@@ -77,6 +85,30 @@ impl Number {
             None if self.canonical() == "0" => self.clone(),
             None => Self(format!("-{}", self.0)),
         }
+    }
+}
+
+/// A number as 0.ddd times a power of ten.
+#[derive(Clone, Copy)]
+struct Magnitude<'a> {
+    /// -1, 0 or 1.
+    sign: i8,
+    power: i64,
+    digits: &'a str,
+}
+
+impl<'a> Magnitude<'a> {
+    /// Of a canonical text; `None` if its exponent is beyond every number.
+    fn of(canonical: &'a str) -> Option<Self> {
+        let (mantissa, exponent) = canonical.split_once(['e', 'E']).unwrap_or((canonical, "0"));
+        let (sign, digits) = mantissa.strip_prefix('-').map_or((1, mantissa), |digits| (-1, digits));
+        let power = exponent.parse::<i64>().ok()?.checked_add(digits.len() as i64)?;
+        Some(if digits == "0" { Self { sign: 0, power: 0, digits } } else { Self { sign, power, digits } })
+    }
+
+    fn compare(self, other: Self) -> Ordering {
+        let size = self.power.cmp(&other.power).then_with(|| self.digits.cmp(other.digits));
+        self.sign.cmp(&other.sign).then(if self.sign < 0 { size.reverse() } else { size })
     }
 }
 
@@ -140,11 +172,25 @@ mod tests {
     #[test]
     fn whole_numbers_are_exact_and_others_add_as_doubles() {
         let number = |text: &str| Number::of_text(text);
-        assert_eq!(number("9007199254740993").plus(&number("1")).as_str(), "9007199254740994");
-        assert_eq!(number("1.5").plus(&number("1.5")).as_str(), "3");
-        assert_eq!(number("1e400").plus(&number("0.5")).as_str(), "1e400");
+        let sum = |one: &str, other: &str| number(one).plus(&number(other));
+        assert_eq!(sum("9007199254740993", "1"), Some(number("9007199254740994")));
+        assert_eq!(sum("1.5", "1.5"), Some(number("3")));
+        assert_eq!((sum("1e400", "0.5"), sum("1e308", "1e308")), (None, None), "nobody could write it");
         assert_eq!((number("12e2").as_whole(), number("1.5").as_whole()), (Some(1200), None));
         assert_eq!(number("-5").negated(), number("5"));
         assert_eq!(number("0").negated().as_str(), "0");
+    }
+
+    #[test]
+    fn numbers_of_every_size_have_an_order() {
+        let sorted = [
+            "-1e500", "-1e400", "-12", "-1.5", "0", "1e-400", "0.2", "0.21", "1", "1e308", "1e400", "1.1e400",
+        ];
+        for (at, one) in sorted.iter().enumerate() {
+            for (other_at, other) in sorted.iter().enumerate() {
+                let order = Number::of_text(one).compare(&Number::of_text(other));
+                assert_eq!(order, at.cmp(&other_at), "{one} {other}");
+            }
+        }
     }
 }

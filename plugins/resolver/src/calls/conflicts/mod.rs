@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub fn add(operations: Operations, context: &Context, strategies: &Arc<Strategies>) -> Operations {
     let (listing, showing, assigning) = (context.clone(), context.clone(), context.clone());
     let (previewing, resolving) = (context.clone(), context.clone());
-    let strategies = strategies.clone();
+    let (strategies, strategies_of_decisions) = (strategies.clone(), strategies.clone());
     operations
         .add_reading(
             "conflicts.list",
@@ -48,10 +48,11 @@ pub fn add(operations: Operations, context: &Context, strategies: &Arc<Strategie
             "conflicts.resolve",
             "Decides a conflict: by one of the changes, by a strategy, or by another value. Answers what was committed.",
             move |caller, asked: resolve::Resolve| {
-                let context = resolving.clone();
+                let (context, strategies) = (resolving.clone(), strategies_of_decisions.clone());
                 async move {
                     let reading = context.clone();
-                    let decided = on_disk(&reading, move |context| asked.decide(context, &caller)).await?;
+                    let decided =
+                        on_disk(&reading, move |context| asked.decide(context, &strategies, &caller)).await?;
                     decided.commit(&context).await
                 }
             },

@@ -3,6 +3,7 @@
 use super::{MAX_NAME, author, look::waiting};
 use crate::{
     calls::{any, given},
+    config::Strategies,
     manual::{Choice, Docket, RESOLVES},
     strategy::Strategy,
     value::Value,
@@ -93,7 +94,7 @@ pub struct Answer {
 
 impl Resolve {
     /// Makes the change. It says what it was made from, so that a lock's token is enough to make it safe.
-    pub fn decide(self, context: &Context, caller: &Caller) -> Result<Decided> {
+    pub fn decide(self, context: &Context, strategies: &Strategies, caller: &Caller) -> Result<Decided> {
         let by = author(self.user_id.clone(), caller)?;
         if self.session.as_ref().is_some_and(|name| name.is_empty() || name.len() > MAX_NAME) {
             return Err(bad(format!("`session` must have 1 to {MAX_NAME} bytes")));
@@ -101,7 +102,7 @@ impl Resolve {
         let docket = Docket::new(context);
         let (case, siblings) = waiting(docket, self.conflict_id)?;
         let names: Vec<&str> = siblings.contenders().iter().map(|one| one.event_id.as_str()).collect();
-        let (choice, how) = self.choice(&names)?;
+        let (choice, how) = self.choice(&names, &strategies.merging(&case.config_key))?;
         let value = choice.value(&siblings)?.map(|text| Json::parse(&text)).transpose()?;
         let mut change = Change::new(&*case.config_key, value.clone().unwrap_or_else(Json::null));
         if value.is_none() {
@@ -128,8 +129,9 @@ impl Resolve {
         Ok(Decided { conflict_id: self.conflict_id, record, value })
     }
 
-    /// What was chosen, and how that is told later; `names` are the event ids of the changes.
-    fn choice(&self, names: &[&str]) -> Result<(Choice, serde_json::Value)> {
+    /// What was chosen, and how that is told later; `names` are the event ids of the changes, `merging` is how values of
+    /// this key are merged.
+    fn choice(&self, names: &[&str], merging: &Strategy) -> Result<(Choice, serde_json::Value)> {
         let given = [self.change.is_some(), self.strategy.is_some(), self.new_value.is_some(), self.delete];
         if given.into_iter().filter(|is_given| *is_given).count() != 1 {
             return Err(bad("say one of `use`, `strategy`, `new_value` and `delete`"));
@@ -141,7 +143,11 @@ impl Resolve {
             }
             (_, Some(strategy), _) => {
                 let strategy: Strategy = strategy.parse().map_err(bad)?;
-                (Choice::Strategy(strategy), json!({ "strategy": strategy.name() }))
+                let how = json!({ "strategy": strategy.name() });
+                // As `conflicts.preview` has shown it.
+                let is_merge = strategy.name() == merging.name();
+                let strategy = if is_merge { merging.clone() } else { strategy };
+                (Choice::Strategy(strategy), how)
             }
             (_, _, Some(value)) => (Choice::Value(Some(value.to_json().into())), json!({ "value": "given" })),
             _ => (Choice::Value(None), json!({ "value": "deleted" })),

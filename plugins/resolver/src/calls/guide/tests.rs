@@ -1,12 +1,13 @@
 //! The guide's call against the contract's golden vectors, and what its answer must not tell.
 
 use super::*;
+use serde_json::json;
 
 const T: &str = "2024-01-01T12:00:00";
 const T5: &str = "2024-01-01T12:00:05Z";
 
 fn resolved(changes: &[Value], strategy: Strategy) -> Value {
-    let (changes, resolution) = resolve_conflict(changes.to_vec(), strategy).expect("resolved");
+    let (changes, resolution) = resolve_conflict(changes.to_vec(), &strategy).expect("resolved");
     let changes: Vec<&Value> = changes.iter().collect();
     let conflict_id = || conflict_id("app.x", &changes);
     serde_json::to_value(Fields::of(&resolution, &changes, None, conflict_id).expect("JSON")).expect("JSON")
@@ -184,9 +185,32 @@ fn d_23_an_equal_change_of_somebody_else_is_discarded_and_not_forgotten() {
 fn d_22_equal_timestamps_do_not_leave_the_choice_to_the_list() {
     let (x, y) = (json!({"new_value": "X", "timestamp": T}), json!({"new_value": "Y", "timestamp": T}));
     for strategy in [Strategy::LastWriteWins, Strategy::FirstWriteWins] {
-        let forth = resolved(&[x.clone(), y.clone()], strategy);
+        let forth = resolved(&[x.clone(), y.clone()], strategy.clone());
         assert_eq!(forth, resolved(&[y.clone(), x.clone()], strategy));
     }
+}
+
+#[test]
+fn a_change_that_says_nothing_is_refused_and_not_taken_for_null() {
+    for silent in [json!({"timestamp": T}), json!({"new_valu": 1}), json!({"ops": null}), json!(5)] {
+        let changes = vec![change(json!(1), T), silent];
+        let error = resolve_conflict(changes, &Strategy::LastWriteWins).expect_err("nothing is said");
+        assert_eq!(error.code(), Some("bad_message"));
+        assert!(error.message().contains("`competing_changes[1]` needs `new_value` or `ops`"), "{error}");
+    }
+    assert_eq!(resolved(&[change(Value::Null, T)], Strategy::LastWriteWins)["resolved_value"], Value::Null);
+}
+
+#[test]
+fn a_merge_names_who_is_in_it_and_who_is_not() {
+    let made = |n: u8, at: &str| json!({"old_value": {"n": 1}, "new_value": {"n": n}, "timestamp": at});
+    let (one, other) = (made(2, T), made(3, T5));
+    let told = resolved(&[one.clone(), other.clone()], "merge".parse().expect("an alias"));
+    assert_eq!(
+        (&told["resolved_value"], &told["resolution_method"]),
+        (&json!({"n": 3}), &json!("dictionary_merge"))
+    );
+    assert_eq!((&told["applied_changes"], &told["discarded_changes"]), (&json!([other]), &json!([one])));
 }
 
 #[test]
@@ -200,13 +224,13 @@ fn d_41_one_change_is_a_result_and_none_is_an_error() {
         ("manual_resolution", "last_write_wins"),
     ] {
         let strategy: Strategy = strategy.parse().expect("a strategy");
-        let result = resolved(std::slice::from_ref(&alone), strategy);
+        let result = resolved(std::slice::from_ref(&alone), strategy.clone());
         assert_eq!(
             (&result["resolved_value"], &result["resolution_method"]),
             (&json!({"a": 1}), &json!(method))
         );
         assert_eq!((&result["discarded_changes"], &result["conflicts"]), (&json!([]), &json!([])));
-        let error = resolve_conflict(Vec::new(), strategy).expect_err("nothing");
+        let error = resolve_conflict(Vec::new(), &strategy).expect_err("nothing");
         assert_eq!(error.code(), Some("no_changes"));
     }
 }

@@ -117,7 +117,9 @@ impl Edit {
     pub(super) fn apply(&self, value: &mut Value) -> Result<(), Mismatch> {
         match (self, value) {
             (Self::Text(op), Value::Text(text)) => *text = op.apply(text)?,
-            (Self::Add(number), Value::Number(value)) => *value = value.plus(number),
+            (Self::Add(number), Value::Number(value)) => {
+                *value = value.plus(number).ok_or(Mismatch::TooGreat)?;
+            }
             _ => return Err(Mismatch::OtherType),
         }
         Ok(())

@@ -170,7 +170,7 @@ impl Edit {
     fn composed(&self, next: &Self) -> Result<Self, Mismatch> {
         match (self, next) {
             (Self::Text(own), Self::Text(next)) => Ok(Self::Text(own.composed(next))),
-            (Self::Add(own), Self::Add(next)) => Ok(Self::Add(own.plus(next))),
+            (Self::Add(own), Self::Add(next)) => Ok(Self::Add(own.plus(next).ok_or(Mismatch::TooGreat)?)),
             _ => Err(Mismatch::OtherType),
         }
     }

@@ -231,6 +231,57 @@ fn the_policy_travels_with_the_change() {
 }
 
 #[test]
+fn a_change_that_is_carried_forward_and_of_which_nothing_is_left_is_discarded() {
+    let (mut host, base) = holding("ot", json!({ "n": 1 }));
+    let one = host.write(&change(json!({ "n": 2 }), base, "eve")).entry["event_id"].clone();
+    let two = host.write(&change(json!({ "n": 3 }), base, "adam"));
+    assert_eq!(
+        (&two.resolution["resolved_value"], &two.resolution["operations_applied"]),
+        (&json!({ "n": 2 }), &json!(1))
+    );
+    let fates = (&two.resolution["applied_changes"], &two.resolution["discarded_changes"]);
+    assert_eq!(fates, (&json!([one]), &json!([two.entry["event_id"]])));
+}
+
+#[test]
+fn d_44_rules_for_places_travel_with_the_change() {
+    let paths = json!([{ "match": "/workers", "type": "integer", "x-merge": "average" }, { "match": "/max", "x-merge": "max" }]);
+    let mut host = Host::new(&json!({ "strategy": "merge", "merge": { "paths": paths } }));
+    let of = |workers: u8, max: u8| json!({ "workers": workers, "max": max });
+    let base = host.write(&json!({ "config_key": "app.x", "new_value": of(0, 0) })).revision;
+    let one = host.write(&change(of(2, 9), base, "eve")).entry;
+    let two = host.write(&change(of(3, 8), base, "adam"));
+    assert_eq!(two.entry["new_value"], of(2, 9), "half to even, and the greatest");
+    let stamped = two.entry["strategy"].as_str().expect("a strategy");
+    assert!(
+        stamped.starts_with("merge_strategies({") && stamped.contains("\"x-merge\":\"max\""),
+        "{stamped}"
+    );
+    // Another host has another configuration, and shows the same.
+    let mut other = Host::new(&json!({}));
+    other.write(&one);
+    assert_eq!(other.write(&two.entry).entry["new_value"], of(2, 9));
+    assert_eq!(
+        host.write(&change(of(1, 1), base, "carol")).entry["new_value"],
+        of(2, 9),
+        "it is read as it was stored"
+    );
+}
+
+#[test]
+fn a_merge_tells_everybody_who_is_in_it_and_who_is_not() {
+    let (mut host, base) = holding("merge", json!({ "n": 1 }));
+    let one = host.write(&change(json!({ "n": 2 }), base, "eve")).entry["event_id"].clone();
+    let two = host.write(&change(json!({ "n": 3 }), base, "adam"));
+    assert_eq!(two.entry["new_value"], json!({ "n": 3 }));
+    let fates = (json!([two.entry["event_id"]]), json!([one]));
+    let of = |told: &Value| (told["applied_changes"].clone(), told["discarded_changes"].clone());
+    assert_eq!(of(&two.resolution), fates, "the author");
+    assert_eq!(of(&host.notices().pop().expect("a notice")["metadata"]), fates, "subscribers");
+    assert_eq!(of(host.audit().last().expect("an entry")), fates, "the audit");
+}
+
+#[test]
 fn d_44_numbers_that_name_something_have_no_mean() {
     for (key, shown) in [("app.db.pool", json!(5932.5)), ("app.db.port", json!(6433))] {
         let mut host = Host::new(&json!({ "strategy": "merge" }));

@@ -72,6 +72,61 @@ fn every_possible_outcome_is_shown_before_anything_is_decided() {
 }
 
 #[test]
+fn a_strategy_decides_as_the_preview_has_shown_it() {
+    let mut host = Host::new(&json!({ "strategy": "manual", "merge": { "numbers": "delta" } }));
+    let set = |value: u8, base: &Value| json!({ "config_key": "app.x", "new_value": value, "base": base });
+    let base = json!(host.write(&json!({ "config_key": "app.x", "new_value": 10 })).revision);
+    host.write(&set(12, &base));
+    let id = host.write(&set(15, &base)).resolution["conflict_id"].as_str().expect("an id").to_owned();
+    let preview = ask(&host, "preview", &json!({ "conflict_id": id })).expect("a preview");
+    let ways = preview["outcomes"].as_array().expect("a list");
+    let merged = ways.iter().find(|way| way["strategy"] == "merge_strategies").expect("a way");
+    assert_eq!(merged["new_value"], 17);
+    let answer = resolve(&mut host, json!({ "strategy": "merge" }), &id).expect("resolved");
+    assert_eq!(answer["resolved_value"], 17);
+}
+
+#[test]
+fn d_44_a_place_that_is_left_to_a_person_makes_a_case() {
+    let paths = json!([{ "match": "/limit", "x-merge": "manual" }]);
+    let mut host = Host::new(&json!({ "strategy": "merge", "merge": { "paths": paths } }));
+    let set = |value: Value, base: u64| json!({ "config_key": "app.x", "new_value": value, "base": base });
+    let base = host.write(&json!({ "config_key": "app.x", "new_value": { "limit": 1 } })).revision;
+    host.write(&set(json!({ "limit": 2 }), base));
+    let both = host.write(&set(json!({ "limit": 1, "a": 1 }), base));
+    assert_eq!(both.entry["new_value"], json!({ "limit": 2, "a": 1 }), "here there is nothing to decide");
+    let asked = host.write(&set(json!({ "limit": 3, "b": 1 }), base));
+    assert_eq!(asked.resolution["resolution_method"], "manual_resolution_pending");
+    assert_eq!(
+        (&asked.resolution["resolved_value"], &asked.resolution["conflicts"][0]["path"]),
+        (&Value::Null, &json!("/limit"))
+    );
+    assert_eq!(asked.entry["new_value"], json!({ "limit": 3, "b": 1 }), "the last write, meanwhile");
+    let id = asked.resolution["conflict_id"].as_str().expect("an id").to_owned();
+    assert_eq!(show(&host, &id)["status"], "pending_manual_resolution");
+    let preview = ask(&host, "preview", &json!({ "conflict_id": id })).expect("a preview").to_string();
+    assert!(!preview.contains("merge_strategies"), "it would only ask again: {preview}");
+    resolve(&mut host, json!({ "new_value": { "limit": 4 } }), &id).expect("resolved");
+    assert_eq!(show(&host, &id)["status"], "resolved");
+}
+
+#[test]
+fn what_is_sealed_is_in_no_preview() {
+    let sealed =
+        |ct: &str| json!({ "$enc": { "v": 1, "alg": "A256GCM", "kid": "k", "dk": "x", "n": "x", "ct": ct } });
+    let mut host = manual();
+    let base = host.set("a", json!({})).revision;
+    let set = |ct: &str| json!({ "config_key": "app.x", "new_value": sealed(ct), "base": base });
+    host.write(&set("canary1"));
+    let id = host.write(&set("canary2")).resolution["conflict_id"].as_str().expect("an id").to_owned();
+    let preview = ask(&host, "preview", &json!({ "conflict_id": id })).expect("a preview");
+    let ways = preview["outcomes"].as_array().expect("a list");
+    assert!(ways.len() >= 4 && ways.iter().all(|way| way["withheld"] == "sealed"), "{preview}");
+    assert!(!preview.to_string().contains("canary"), "{preview}");
+    assert_eq!(ways[2]["conflicts"][0]["path"], "", "where they differ is told");
+}
+
+#[test]
 fn a_decision_is_a_change_of_its_author_and_ends_the_conflict() {
     for (arguments, value) in [
         (json!({ "use": 1 }), json!("b")),
