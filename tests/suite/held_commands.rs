@@ -232,7 +232,9 @@ impl Seat {
 fn a_command_reads_the_terminal_and_is_interrupted_there() {
     let node = node();
     // By who has read from it, and by who has not.
-    for script in ["read line; echo \"got $line\" > got; exec sleep 60\n", "echo ready > got; exec sleep 60\n"] {
+    for script in
+        ["read line; echo \"got $line\" > got; exec sleep 60\n", "echo ready > got; exec sleep 60\n"]
+    {
         let mut seat = sit_down(&node, script);
         seat.types("hello\n");
         let got = node.site.path("got");
