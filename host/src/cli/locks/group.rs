@@ -75,10 +75,15 @@ impl Group {
         found == 0 || Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
     }
 
-    /// Sends a signal to everybody.
+    /// Sends a signal to everybody, and to the command also where it has gone to another group.
     pub fn tell(&self, signal: i32) {
-        // SAFETY: a plain system call; while anybody is in the group, its number belongs to nobody else.
-        unsafe { libc::kill(-self.id, signal) };
+        // SAFETY: plain system calls; while anybody is in the group, its number belongs to nobody else, nor does the
+        // command's own before it was waited for.
+        unsafe {
+            if libc::kill(-self.id, signal) != 0 && self.status.is_none() {
+                libc::kill(self.id, signal);
+            }
+        }
     }
 
     /// Waits until everybody has ended, and not longer than this; whether they have.

@@ -14,6 +14,8 @@ mod check;
 mod clock;
 #[path = "../../src/lease.rs"]
 mod lease;
+#[path = "../../src/owners.rs"]
+mod owners;
 #[path = "../../src/line.rs"]
 mod line;
 #[path = "../../src/meters.rs"]

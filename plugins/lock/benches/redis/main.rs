@@ -26,6 +26,8 @@ mod embedded;
 mod event;
 #[path = "../../src/lease.rs"]
 mod lease;
+#[path = "../../src/owners.rs"]
+mod owners;
 #[path = "../../src/line.rs"]
 mod line;
 #[path = "../../src/meters.rs"]
