@@ -127,7 +127,7 @@ pub fn compile(source: &Source) -> Compiled {
     let result = led_to
         .map_err(|error| {
             let folder = folder.0.display();
-            Error::config(format!("cannot find the schema's folder `{folder}`: {error}"))
+            Error::config(format!("{} cannot be used: its folder `{folder}`: {error}", source.called()))
         })
         .and_then(|led_to| compile_in(source, led_to, &files));
     let files = mem::take(&mut *files.lock().unwrap_or_else(PoisonError::into_inner));

@@ -142,7 +142,8 @@ fn a_host_that_is_killed_while_keys_change_has_lost_nothing_that_was_answered() 
     wait_written(&site, &mut host, last);
     let n_answered = assert_answered_are_there(&site, &sent);
     println!("{n_kills} kills, {n_answered} of {} answered", sent.len());
-    assert!(n_answered >= 100 * n_kills && kids(&site).len() > n_kills);
+    let kids = kids(&site);
+    assert!(n_answered >= 100 * n_kills && kids.len() > n_kills, "{kids:?}");
     let key = &sent[0].key;
     let value = get(&site, key).expect("a value");
     assert!(value["$enc"]["kid"].is_string(), "{value}");
