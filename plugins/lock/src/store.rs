@@ -106,6 +106,9 @@ impl Store {
             commit = commit.notice(event.to_notice(self.context.node_id(), now.wall_us)?);
             commit = commit.audit(&event.to_audit(now.wall_us));
         }
+        for event in &writes.unsaid {
+            commit = commit.audit(&event.to_audit(now.wall_us));
+        }
         for notice in &writes.heard {
             commit = commit.notice(notice.clone());
         }

@@ -65,6 +65,11 @@ impl Table {
         self.ends.iter().take_while(move |(ends, _)| *ends <= mono).map(|(_, name)| name)
     }
 
+    /// When each lease ends, the earliest first.
+    pub fn ends(&self) -> impl Iterator<Item = (Duration, &LockName)> {
+        self.ends.iter().map(|(ends, name)| (*ends, name))
+    }
+
     /// What a session holds.
     pub fn of_session(&self, session: &str) -> impl Iterator<Item = &LockName> {
         self.sessions.get(session).into_iter().flatten()

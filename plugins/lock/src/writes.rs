@@ -11,6 +11,8 @@ pub struct Writes {
     pub leases: Vec<LeaseWrite>,
     pub fences: Vec<FenceWrite>,
     pub events: Vec<Event>,
+    /// Ends that only the audit hears of, because subscribers know of a later lease.
+    pub unsaid: Vec<Event>,
     /// Notices of what other hosts did, whose audit has it.
     pub heard: Vec<Record>,
 }
@@ -32,8 +34,9 @@ pub struct FenceWrite {
 impl Writes {
     /// Whether there is nothing for the store in it.
     pub fn is_empty(&self) -> bool {
-        let Self { leases, fences, events, heard } = self;
-        leases.is_empty() && fences.is_empty() && events.is_empty() && heard.is_empty()
+        let Self { leases, fences, events, unsaid, heard } = self;
+        let is_told = !(events.is_empty() && unsaid.is_empty() && heard.is_empty());
+        leases.is_empty() && fences.is_empty() && !is_told
     }
 }
 

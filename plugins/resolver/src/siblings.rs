@@ -12,7 +12,7 @@ use lockstep_plugin_api::{
     causality::{Dot, Known},
 };
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     mem,
 };
 use uuid::Uuid;
@@ -101,8 +101,8 @@ impl Siblings {
         // A copied disk can give one dot to two changes: every host keeps the one with the greater event_id.
         all.sort_by(|(one, _), (other, _)| one.dot.cmp(&other.dot).then(other.event_id.cmp(&one.event_id)));
         all.dedup_by(|(next, _), (kept, _)| next.dot == kept.dot);
-        let mut is_known = known_to_others(&all).into_iter();
-        all.retain(|_| is_known.next() == Some(false));
+        let mut is_replaced = replaced(&all).into_iter();
+        all.retain(|_| is_replaced.next() == Some(false));
         all.sort_by(|(one, _), (other, _)| one.stamp().cmp(&other.stamp()));
         let news = all.iter().filter(|(_, is_new)| *is_new).map(|(new, _)| new.dot.clone()).collect();
         self.0 = all.into_iter().map(|(sibling, _)| sibling).collect();
@@ -220,31 +220,63 @@ impl FromIterator<Sibling> for Siblings {
     }
 }
 
-/// Of each of these changes, whether the author of another one had seen it. They are of different dots.
-fn known_to_others(changes: &[(Sibling, bool)]) -> Vec<bool> {
-    let mut known: Vec<(&Dot, usize)> = Vec::new();
-    for (at, (change, _)) in changes.iter().enumerate() {
-        known.extend(change.ctx.newest().iter().map(|dot| (dot, at)));
+/// Of each of these changes, whether another one replaces it. They are of different dots, and in their order.
+///
+/// A change replaces what its author had seen, unless the author of that claims to have seen the change, too, and has the
+/// greater stamp: of two that know each other the same one stands, whatever else is there. No host makes such contexts.
+/// What is left to whoever sends them: a change that knows another one and not what that one knew, or three that know each
+/// other in a circle, leave other changes standing where they come in another order.
+fn replaced(changes: &[(Sibling, bool)]) -> Vec<bool> {
+    let mut known: Vec<(&Dot, &Sibling)> = Vec::new();
+    for (change, _) in changes {
+        known.extend(change.ctx.newest().iter().map(|dot| (dot, change)));
     }
-    // The newest of each node first. Every change names a node once, so that of two one is another one's.
-    known.sort_unstable_by(|(one, _), (other, _)| {
-        one.node.as_str().cmp(&other.node).then(other.seq.cmp(&one.seq))
-    });
-    let is_known = |(at, (change, _)): (usize, &(Sibling, bool))| {
-        let dot = &change.dot;
-        let first = known.partition_point(|(known, _)| known.node.as_str() < dot.node.as_str());
-        let newest = known[first..].iter().take(2).take_while(|(known, _)| known.node == dot.node);
-        newest.into_iter().any(|(known, by)| *by != at && known.seq >= dot.seq)
-    };
-    let mut is_known: Vec<bool> = changes.iter().enumerate().map(is_known).collect();
-    // Contexts that no host makes can go in a circle: one of them stands all the same.
-    if !is_known.contains(&false)
+    // Each node's newest first, as its changes are gone through: who knows a later one knows the earlier ones.
+    known.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+    let mut known = known.into_iter().peekable();
+    let mut by = Knowers::default();
+    let mut node = None;
+    let mut is_replaced = vec![false; changes.len()];
+    for (is_replaced, (change, _)) in is_replaced.iter_mut().zip(changes).rev() {
+        if node.replace(change.dot.node.as_str()) != Some(change.dot.node.as_str()) {
+            by = Knowers::default();
+        }
+        while let Some((dot, knower)) = known.next_if(|(dot, _)| **dot >= change.dot) {
+            if dot.node == change.dot.node {
+                by.add(knower);
+            }
+        }
+        *is_replaced = by.replace(change);
+    }
+    // Whoever goes in circles empties no key.
+    if !is_replaced.contains(&false)
         && let Some((last, _)) =
             changes.iter().enumerate().max_by(|(_, (a, _)), (_, (b, _))| a.stamp().cmp(&b.stamp()))
     {
-        is_known[last] = false;
+        is_replaced[last] = false;
     }
-    is_known
+    is_replaced
+}
+
+/// The changes that know another one.
+#[derive(Default)]
+struct Knowers<'a> {
+    greatest: Option<(Hlc, &'a Dot)>,
+    /// The newest of each node: whoever knows that knows the others.
+    newest: HashMap<&'a str, &'a Dot>,
+}
+
+impl<'a> Knowers<'a> {
+    fn add(&mut self, knower: &'a Sibling) {
+        self.greatest = self.greatest.max(Some(knower.stamp()));
+        let newest = self.newest.entry(knower.dot.node.as_str()).or_insert(&knower.dot);
+        *newest = (*newest).max(&knower.dot);
+    }
+
+    /// Whether one of them replaces the change. A change that knows itself does not replace itself.
+    fn replace(&self, change: &Sibling) -> bool {
+        self.greatest > Some(change.stamp()) || self.newest.values().any(|dot| !change.ctx.covers(dot))
+    }
 }
 
 /// The siblings, by stamp.

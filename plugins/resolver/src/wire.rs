@@ -57,17 +57,23 @@ fn updated() -> Cow<'static, str> {
 /// The key's state that a record carries: the change alone, or the siblings it names. `None` if it has no dot.
 ///
 /// # Errors
-/// `Rejected("bad_message")` if a field that orders changes is missing or has another form.
+/// `Rejected("bad_message")` if a field that orders changes is missing or has another form, or is as no host makes it.
 pub fn state_of(change: &Change) -> Result<Option<Siblings>> {
     let Some(dot) = change.dot() else { return Ok(None) };
     let dot: Dot = dot.read()?;
-    let state: Siblings = match change.siblings() {
-        None => [alone(change, dot.clone())?].into_iter().collect(),
+    let siblings: Vec<Sibling> = match change.siblings() {
+        None => vec![alone(change, dot.clone())?],
         Some(siblings) => {
             let elements: Vec<Element<'_>> = siblings.read()?;
             elements.into_iter().map(sibling).collect::<Result<_>>()?
         }
     };
+    let (n, knows_itself) = (siblings.len(), siblings.iter().any(|sibling| sibling.knew(sibling)));
+    let state: Siblings = siblings.into_iter().collect();
+    // What no host can have made, hosts need not agree about.
+    if knows_itself || state.list().len() < n {
+        return Err(bad("a change knows itself, or another one that stands beside it"));
+    }
     // The value beside the dot is the shown one, which may be another sibling's: it says nothing of this dot.
     if state.knows(&dot) { Ok(Some(state)) } else { Err(bad("`siblings` does not hold the change itself")) }
 }
@@ -226,6 +232,23 @@ mod tests {
         ] {
             let text = format!(r#"{{"config_key":"k","dot":{{"node":"a@1","seq":3}},{rest}}}"#);
             assert_eq!(read(&text).expect_err(rest).code(), Some("bad_message"), "{rest}");
+        }
+    }
+
+    #[test]
+    fn what_no_host_can_have_made_is_refused() {
+        let ends = r#""hlc":"7-1","event_id":"e""#;
+        let own = format!(r#"{{"config_key":"k","dot":{{"node":"a@1","seq":3}},"ctx":{{"a@1":3}},{ends}}}"#);
+        let mut refused = vec![own];
+        for [one, other] in [[r#"{"b@1":1}"#, r#"{"a@1":3}"#], ["{}", r#"{"a@1":3}"#], [r#"{"a@1":3}"#, "{}"]]
+        {
+            refused.push(format!(
+                r#"{{"config_key":"k","dot":{{"node":"a@1","seq":3}},"siblings":[
+                {{"dot":{{"node":"a@1","seq":3}},"ctx":{one},{ends}}},{{"dot":{{"node":"b@1","seq":1}},"ctx":{other},{ends}}}]}}"#
+            ));
+        }
+        for text in refused {
+            assert_eq!(read(&text).expect_err(&text).code(), Some("bad_message"), "{text}");
         }
     }
 

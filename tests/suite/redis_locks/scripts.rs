@@ -151,7 +151,7 @@ fn a_text_of_another_program_is_left_alone() {
         "also for whoever had it"
     );
     assert_eq!(asked.run(EXTEND, &["s1", &token, "60000", "x", "a"])[0], "ended");
-    assert_eq!(asked.release("s1", &token, "r3", "0"), ["no"]);
+    assert_eq!(asked.release("s1", &token, "r3", "0"), ["no", "1"], "that it ended is told");
     assert_eq!(asked.run(FORCE_RELEASE, &[&token, "0", "f1", "channel", ""]), ["stale"]);
     assert_eq!(asked.0.command::<String>(&["GET", LOCK]), "theirs");
     let forced = asked.run(FORCE_RELEASE, &["", "0", "f1", "channel", ""]);
@@ -165,8 +165,14 @@ fn extend_needs_session_and_token_and_makes_nothing_again() {
     let asked = asked();
     asked.acquire("s1", "r1", "0", "0");
     let token = &asked.token().to_string();
-    for (session, token) in [("s2", token.as_str()), ("s1", "2")] {
-        assert_eq!(asked.run(EXTEND, &[session, token, "1000", "x", "a"]), ["no"]);
+    for (session, token, is_told) in
+        [("s2", token.as_str(), "0"), ("s1", "2", "1"), ("s1", "9000000000000000", "0")]
+    {
+        assert_eq!(
+            asked.run(EXTEND, &[session, token, "1000", "x", "a"]),
+            ["no", is_told],
+            "{session} {token}"
+        );
     }
     let held = asked.run(EXTEND, &["s1", token, "90000", "\"expires_at\":\"later\"", "a"]);
     assert_eq!((held[0].as_str(), held[3].as_str()), ("held", "90000"));
@@ -175,7 +181,7 @@ fn extend_needs_session_and_token_and_makes_nothing_again() {
     assert_eq!(looked[..2], held[..2], "looking changes nothing");
     asked.expire();
     assert_eq!(asked.run(EXTEND, &["s1", token, "60000", "x", "a"])[0], "ended");
-    assert_eq!(asked.run(EXTEND, &["s1", token, "60000", "x", "a"]), ["no"], "which is said once");
+    assert_eq!(asked.run(EXTEND, &["s1", token, "60000", "x", "a"]), ["no", "1"], "which is said once");
     assert_eq!(asked.0.command::<i64>(&["EXISTS", LOCK]), 0);
 }
 
@@ -185,8 +191,8 @@ fn release_pops_once_for_each_request() {
     asked.acquire("s1", "r1", "0", "0");
     asked.acquire("s1", "r2", "0", "0");
     let token = &asked.token().to_string();
-    assert_eq!(asked.release("s2", "", "r3", "0"), ["no"]);
-    assert_eq!(asked.release("s1", "7", "r3", "0"), ["no"]);
+    assert_eq!(asked.release("s2", "", "r3", "0")[0], "no");
+    assert_eq!(asked.release("s1", "7", "r3", "0"), ["no", "1"]);
     for repeated in ["0", "1"] {
         let released = asked.release("s1", token, "r3", "0");
         assert_eq!(
@@ -198,7 +204,7 @@ fn release_pops_once_for_each_request() {
         let released = asked.release("s1", token, "r4", "0");
         assert_eq!((released[2].as_str(), released[5].as_str()), ("0", repeated));
     }
-    assert_eq!(asked.release("s1", token, "r5", "0"), ["no"]);
+    assert_eq!(asked.release("s1", token, "r5", "0"), ["no", "1"]);
     assert!(asked.0.command::<i64>(&["PTTL", STATE]) > 0, "what is remembered goes by itself");
 
     asked.acquire("s1", "r6", "0", "0");

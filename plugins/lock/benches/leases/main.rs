@@ -22,8 +22,6 @@ mod line;
 mod meters;
 #[path = "../../src/name.rs"]
 mod name;
-#[path = "../../src/owners.rs"]
-mod owners;
 #[path = "../../src/refusal.rs"]
 mod refusal;
 #[path = "../../src/request.rs"]

@@ -36,8 +36,6 @@ mod meters;
 mod name;
 #[path = "../../src/operations.rs"]
 mod operations;
-#[path = "../../src/owners.rs"]
-mod owners;
 #[path = "../../src/redis/mod.rs"]
 mod redis;
 #[path = "../../src/refusal.rs"]

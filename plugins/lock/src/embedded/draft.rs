@@ -350,7 +350,7 @@ impl<'a> Draft<'a> {
                 leases: self.leases.into_iter().map(write).filter(changed).collect(),
                 fences: fences.map(fence_write).collect(),
                 events: self.events,
-                heard: Vec::new(),
+                ..Writes::default()
             },
             joined: self.joined.into_iter().filter(|waiter| !left.contains(&waiter.call)).collect(),
             left,

@@ -45,7 +45,10 @@ pub enum Kept {
     },
     /// It has ended by itself, and this is the first to hear of it.
     Ended(Row),
-    No,
+    /// There is no such lease; `is_told` if whoever ended it, or took the lock after it, tells of that.
+    No {
+        is_told: bool,
+    },
 }
 
 /// The answer to an administrator.
@@ -115,7 +118,7 @@ impl Kept {
             "held" => Self::Held(said.row()?),
             "released" => Self::Released { lease: said.row()?, is_repeat: said.number()? == 1 },
             "ended" => Self::Ended(said.row()?),
-            "no" => Self::No,
+            "no" => Self::No { is_told: said.number()? == 1 },
             _ => return Err(nonsense()),
         })
     }

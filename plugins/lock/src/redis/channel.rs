@@ -4,6 +4,7 @@
 //! never the truth: whoever waits looks by itself, and what is missed is missed by subscribers alone.
 
 use super::{
+    connection::Fault,
     locks::{Locks, blocking},
     text::AnyText,
 };
@@ -60,11 +61,16 @@ impl Announcer {
         (Self { context, me, unsent }, messages)
     }
 
+    /// What this host is called.
+    pub fn node(&self) -> &str {
+        self.context.node_id()
+    }
+
     /// The second line of a message.
     pub fn message(&self, what: &What) -> String {
         let said = Said {
             from: self.me.clone(),
-            node: self.context.node_id().to_owned(),
+            node: self.node().to_owned(),
             reason: what.unlocked_because().map(str::to_owned),
         };
         serde_json::to_string(&said).expect("it has only fields that JSON has")
@@ -80,19 +86,31 @@ impl Announcer {
     }
 }
 
-/// Sends what is to be told until the pipeline ends: one after the other, so that no message overtakes another.
+/// Sends what is to be told until the pipeline ends: one after the other, so that no message overtakes another, and again
+/// if the server is away. Whoever hears one twice knows.
 pub async fn announce(locks: Arc<Locks>, mut unsent: mpsc::Receiver<String>) {
     let mut stopped = locks.stopped.clone();
-    let mut messages = Vec::new();
-    loop {
-        tokio::select! {
-            _ = stopped.changed() => return,
-            _ = unsent.recv_many(&mut messages, MOST_SENT_AT_ONCE) => {}
+    let sending = async {
+        let mut messages = Vec::new();
+        while unsent.recv_many(&mut messages, MOST_SENT_AT_ONCE).await > 0 {
+            send(&locks, &messages).await;
+            messages.clear();
         }
-        if let Err(fault) = locks.remote.tell(&messages).await {
-            debug!(reason = %fault, "the other hosts could not be told of locks");
+    };
+    tokio::select! {
+        _ = stopped.changed() => {}
+        () = sending => {}
+    }
+}
+
+async fn send(locks: &Locks, messages: &[String]) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+    while let Err(fault) = locks.remote.tell(messages).await {
+        debug!(reason = %fault, "the other hosts could not be told of locks");
+        if !matches!(fault, Fault::Away(_)) {
+            return;
         }
-        messages.clear();
+        sleep(backoff.next_wait()).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! What this host remembers of the leases that it granted: their ends, whose they are, and what is still to be done about
 //! them.
 
+use super::recent::Recent;
 use crate::{
     config::Rules,
     event::{Event, What},
@@ -12,19 +13,13 @@ use crate::{
     table::{Held, Table},
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
-/// How many locks are remembered that nobody holds here.
-const MOST_TOLD: usize = 10_000;
-
-/// How many of one lock. Ends of its leases are told by several tasks, so not always in their order.
+/// How many ends of one lock's leases are remembered: they are not always told in their order.
 const MOST_TOLD_OF_ONE: usize = 16;
-
-/// When what could not be done is tried again.
-const SOON: Duration = Duration::from_secs(1);
 
 /// How long there is nothing to do where nobody holds a lock.
 const LATER: Duration = Duration::from_secs(3600);
@@ -36,20 +31,23 @@ pub struct Known {
     next_call: u64,
     /// Leases whose holder asked for more time and was not answered, by token.
     unsure: HashMap<LockName, u64>,
-    /// Leases that are over for their holder, which the server may still have.
-    given_up: HashMap<LockName, Arc<Lease>>,
+    /// Leases whose end somebody sees to just now.
+    in_hand: HashSet<LockName>,
+    /// Leases that are over for their holder, which the server may still have, and how that was told; nothing if nobody was
+    /// told that they began.
+    given_up: HashMap<LockName, (Arc<Lease>, Option<What>)>,
     /// The last leases of a lock whose ends were told or are about to be, by token.
-    told: HashMap<LockName, VecDeque<u64>>,
+    told: Recent<VecDeque<u64>>,
     /// The greatest token under which a lock was said to be taken.
-    begun: HashMap<LockName, u64>,
+    begun: Recent<u64>,
     /// Tokens that are registered, as of when this host last looked.
-    registered: HashMap<LockName, u64>,
+    registered: Recent<u64>,
     /// Ends that the store did not take yet, with the token to register.
     pub owed: Vec<(Event, Option<u64>)>,
 }
 
-/// What has to be done because time goes on.
-#[derive(Debug)]
+/// What has to be done because time goes on, or because it could not be done before.
+#[derive(Debug, Clone)]
 pub enum Due {
     /// Nobody has asked for more time.
     Ended(LockName, Arc<Lease>),
@@ -126,10 +124,7 @@ impl Known {
         if self.is_told(name, token) {
             return false;
         }
-        if self.told.len() >= MOST_TOLD {
-            self.told.clear();
-        }
-        let told = self.told.entry(name.clone()).or_default();
+        let told = self.told.entry(name);
         if told.len() >= MOST_TOLD_OF_ONE {
             told.pop_front();
         }
@@ -142,28 +137,28 @@ impl Known {
         self.told.get(name).is_some_and(|told| told.contains(&token))
     }
 
-    /// A new lease was granted, of which nobody has heard yet. A server that has forgotten everything may give a token once
-    /// more, and then the end of that lease has yet to be told.
-    pub fn granted(&mut self, name: &LockName, token: u64) {
-        let is_new = self.registered(name).is_none_or(|registered| registered < token);
-        if let Some(told) = self.told.get_mut(name).filter(|_| is_new) {
-            told.retain(|told| *told != token);
-        }
-    }
-
     /// A lease is said to begin.
     pub fn begins(&mut self, name: &LockName, token: u64) {
-        if self.begun.len() >= MOST_TOLD {
-            self.begun.clear();
-        }
-        self.begun.insert(name.clone(), token);
+        let begun = self.begun.entry(name);
+        *begun = token.max(*begun);
+    }
+
+    /// The greatest token under which a lock was said to be taken; 0 if it never was.
+    pub fn begun(&self, name: &LockName) -> u64 {
+        self.begun.get(name).copied().unwrap_or(0)
+    }
+
+    /// Whether subscribers are told of the end of a lease: not if they were told of a later one, which it would seem to end.
+    /// What another program had has no token.
+    pub fn is_latest(&self, name: &LockName, token: u64) -> bool {
+        token == 0 || token >= self.begun(name)
     }
 
     /// Takes in what another host says: whether it is news. Messages may come late: a lock that was taken again is not free
     /// because an earlier lease of it ended, and none is taken under a token that is over.
     pub fn hears(&mut self, event: &Event) -> bool {
         let (name, token) = (&event.name, event.lease.token);
-        let begun = self.begun.get(name).copied().unwrap_or(0);
+        let begun = self.begun(name);
         let held = self.table.get(name).map_or(0, |held| held.lease.token);
         if event.what == What::Acquired {
             let is_news = token > begun && token >= held && !self.is_told(name, token);
@@ -173,23 +168,17 @@ impl Known {
             return is_news;
         }
         let latest = if token == 0 { held } else { held.max(begun) };
-        let is_news = token >= latest && self.claim(name, token);
-        if is_news {
-            self.ended(name, token);
-        }
-        is_news
+        self.ended(name, token);
+        token >= latest && self.claim(name, token)
     }
 
-    /// Takes what is owed of a lock and needs no token registered, for whoever commits something about it anyway.
+    /// Takes what is owed of a lock, for whoever commits something about it anyway.
     pub fn take_owed(&mut self, name: &LockName) -> Vec<(Event, Option<u64>)> {
-        self.owed.extract_if(.., |(event, token)| event.name == *name && token.is_none()).collect()
+        self.owed.extract_if(.., |(event, _)| event.name == *name).collect()
     }
 
     pub fn note_registered(&mut self, name: &LockName, token: u64) {
-        if self.registered.len() >= MOST_TOLD {
-            self.registered.clear();
-        }
-        self.registered.insert(name.clone(), token);
+        *self.registered.entry(name) = token;
     }
 
     /// What was registered when this host last looked; it may be more by now.
@@ -209,14 +198,21 @@ impl Known {
         self.unsure.get(name) == Some(&token)
     }
 
-    /// A lease is over for its holder, and the server may still have it.
-    pub fn give_up(&mut self, name: &LockName, lease: Arc<Lease>) {
-        self.given_up.insert(name.clone(), lease);
+    /// A lease is over for its holder, and the server may still have it; how that is told.
+    pub fn give_up(&mut self, name: &LockName, lease: Arc<Lease>, what: Option<What>) {
+        self.given_up.insert(name.clone(), (lease, what));
     }
 
     /// Whether a lease is over for its holder, whatever the server says.
     pub fn is_given_up(&self, name: &LockName, token: u64) -> bool {
-        self.given_up.get(name).is_some_and(|lease| lease.token == token)
+        self.given_up.get(name).is_some_and(|(lease, _)| lease.token == token)
+    }
+
+    /// How it was told that a lease is over; nothing if it was not.
+    pub fn how_it_ended(&self, name: &LockName, token: u64) -> Option<What> {
+        let given_up = self.given_up.get(name).filter(|(lease, _)| lease.token == token);
+        let told = given_up.and_then(|(_, what)| what.clone());
+        told.or_else(|| self.is_told(name, token).then_some(What::Lost))
     }
 
     /// Whether a lease is no more, although the server may say that it has it.
@@ -233,23 +229,56 @@ impl Known {
 
     /// How long until something is due.
     pub fn idle_for(&self, now: Duration) -> Duration {
-        let unsure = self.unsure.keys().filter_map(|name| Some(given_up_at(&self.table.get(name)?.lease)));
-        let first = unsure.chain(self.table.first_end()).min();
-        let again = (!self.owed.is_empty() || !self.given_up.is_empty()).then_some(SOON);
-        let wait = first.map(|first| first.saturating_sub(now));
-        wait.into_iter().chain(again).min().unwrap_or(LATER)
+        let unsure = self.unsure.keys().filter(|name| !self.in_hand.contains(*name));
+        let unsure = unsure.filter_map(|name| Some(given_up_at(&self.table.get(name)?.lease)));
+        let mut ends = self.table.ends();
+        let end = ends.find(|(_, name)| !self.in_hand.contains(*name)).map(|(ends, _)| ends);
+        unsure.chain(end).min().map_or(LATER, |first| first.saturating_sub(now))
     }
 
-    /// What is due.
+    /// What is due and nobody sees to.
     pub fn due(&self, now: Duration) -> Vec<Due> {
         let unsure = self.unsure.keys().filter_map(|name| Some((name, self.lease(name)?)));
         let unsure = unsure.filter(|(_, lease)| given_up_at(lease) <= now);
-        let mut due: Vec<Due> = Vec::from_iter((!self.owed.is_empty()).then_some(Due::Owed));
-        due.extend(unsure.map(|(name, lease)| Due::Unanswered(name.clone(), lease)));
+        let unsure = unsure.map(|(name, lease)| Due::Unanswered(name.clone(), lease));
         let ended = self.table.ended(now).filter(|name| !self.unsure.contains_key(name));
-        due.extend(ended.filter_map(|name| Some(Due::Ended(name.clone(), self.lease(name)?))));
-        due.extend(self.given_up.iter().map(|(name, lease)| Due::GivenUp(name.clone(), lease.clone())));
+        let ended = ended.filter_map(|name| Some(Due::Ended(name.clone(), self.lease(name)?)));
+        unsure.chain(ended).filter(|due| due.name().is_none_or(|name| !self.in_hand.contains(name))).collect()
+    }
+
+    /// The same, and from now on somebody sees to it, until it is [done](Self::is_done).
+    pub fn take_due(&mut self, now: Duration) -> Vec<Due> {
+        let due = self.due(now);
+        self.in_hand.extend(due.iter().filter_map(Due::name).cloned());
         due
+    }
+
+    /// Nobody sees to the end of this lock's lease any more.
+    pub fn is_done(&mut self, name: &LockName) {
+        self.in_hand.remove(name);
+    }
+
+    /// Whether something could not be done.
+    pub fn has_left(&self) -> bool {
+        !self.owed.is_empty() || !self.given_up.is_empty()
+    }
+
+    /// What could not be done.
+    pub fn left(&self) -> Vec<Due> {
+        let owed = (!self.owed.is_empty()).then_some(Due::Owed);
+        let given_up =
+            self.given_up.iter().map(|(name, (lease, _))| Due::GivenUp(name.clone(), lease.clone()));
+        owed.into_iter().chain(given_up).collect()
+    }
+}
+
+impl Due {
+    /// The lock that it is about, if it is about one.
+    pub fn name(&self) -> Option<&LockName> {
+        match self {
+            Self::Ended(name, _) | Self::Unanswered(name, _) | Self::GivenUp(name, _) => Some(name),
+            Self::Owed => None,
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 /// Every lock in Redis, as this host sees it.
@@ -91,8 +91,8 @@ impl Locks {
                 self.end(name, lease, What::Lost, None).await?;
                 Err(Refusal::NotHeld)
             }
-            Ok(_) => {
-                self.lose(name, session, token).await?;
+            Ok(kept) => {
+                self.lose(name, session, token, &kept).await?;
                 Err(Refusal::NotHeld)
             }
             Err(fault) => {
@@ -119,10 +119,25 @@ impl Locks {
         name: &LockName,
         session: &str,
         token: u64,
+        kept: &Kept,
     ) -> Result<(), Refusal> {
         match self.own(name, session, token) {
+            Some(lease) if matches!(kept, Kept::No { is_told: true }) => {
+                self.end_elsewhere(name, lease).await;
+                Ok(())
+            }
             Some(lease) => self.end(name, lease, What::Lost, None).await,
             None => Ok(()),
+        }
+    }
+
+    /// Takes out a lease whose end is told by another host, in whose audit it is. Subscribers hear of it now, if they have
+    /// not: what that host says may have been missed.
+    pub(super) async fn end_elsewhere(self: &Arc<Self>, name: &LockName, lease: Arc<Lease>) {
+        let event = Event { name: name.clone(), lease, what: What::Expired };
+        let (locks, heard) = (self.clone(), (event, self.announcer.node().to_owned()));
+        if let Err(error) = blocking(move || locks.registry.hear(&[heard])).await {
+            debug!(%error, "what other hosts did cannot be committed");
         }
     }
 

@@ -13,7 +13,9 @@ mod text;
 mod scripts;
 mod answers;
 mod remote;
+mod recent;
 mod known;
+mod order;
 mod registry;
 mod turns;
 mod waiting;
@@ -38,7 +40,7 @@ use crate::{
 use answers::Found;
 use channel::{Announcer, announce, listen};
 use connection::{Fault, Pool, Server, ServerSettings};
-use keeping::keep;
+use keeping::{keep, try_again};
 use locks::Locks;
 use lockstep_plugin_api::prelude::*;
 use names::Names;
@@ -95,6 +97,7 @@ impl Redis {
     pub fn open(settings: Settings, context: &Context, rules: Rules) -> Result<Self> {
         let (locks, unsent, alive) = Self::locks(settings, context, rules)?;
         context.spawn(keep(locks.clone()));
+        context.spawn(try_again(locks.clone()));
         context.spawn(listen(locks.clone()));
         context.spawn(announce(locks.clone(), unsent));
         Ok(Self { locks, context: context.clone(), seen: HashMap::new(), _alive: alive })

@@ -2,9 +2,15 @@
 //! end for subscribers and the audit.
 //!
 //! Invariant: a grant is answered only when its token is registered here, which it is only if it is greater than the one
-//! before; and of each lease one end is told, whoever hears of it first.
+//! before; and of each lease one end is told, whoever hears of it first. What is told of one lock is decided and committed
+//! by one after the other, so that the last that subscribers hear is the last that happened.
 
-use super::known::{Due, Known};
+mod hearing;
+
+use super::{
+    known::{Due, Known},
+    order::Order,
+};
 use crate::{
     clock::Clock,
     config::Rules,
@@ -20,7 +26,7 @@ use crate::{
 };
 use lockstep_plugin_api::{prelude::*, state::Committed};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -38,7 +44,10 @@ pub struct Registry {
     pub meters: Meters,
     /// Something is due earlier than it was.
     pub changed: Notify,
+    /// Something could not be done, and nothing was left undone before.
+    pub left: Notify,
     known: Mutex<Known>,
+    order: Order,
 }
 
 /// A lease that the server granted.
@@ -64,7 +73,8 @@ impl Registry {
             known.table.set(&name, Some(held));
         }
         let meters = Meters::new(context);
-        Ok(Self { store, clock, rules, meters, changed: Notify::new(), known: Mutex::new(known) })
+        let (changed, left, order) = (Notify::new(), Notify::new(), Order::default());
+        Ok(Self { store, clock, rules, meters, changed, left, known: Mutex::new(known), order })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -98,17 +108,15 @@ impl Registry {
         Ok(registered)
     }
 
-    /// Registers the token of a grant, and tells of it and of the end before it; false if a greater one is registered already.
-    /// Waits for the disk.
+    /// Registers the token of a grant, and tells of it and of the end before it; false if a greater one is registered already,
+    /// or if the lease is over: another host has taken it away meanwhile. Waits for the disk.
     ///
     /// # Errors
     /// If the store refuses.
     pub fn register(&self, grant: Grant) -> Result<bool> {
         let Grant { name, lease, is_first, ended } = grant;
+        let _word = self.order.take(&name);
         let mut owed = self.change(|known| {
-            if is_first {
-                known.granted(&name, lease.token);
-            }
             let ended = ended.filter(|ended| known.claim(&name, ended.token)).map(Arc::new);
             let end = ended.map(|lease| (Event { name: name.clone(), lease, what: What::Expired }, None));
             known.take_owed(&name).into_iter().chain(end).collect::<Vec<_>>()
@@ -128,13 +136,17 @@ impl Registry {
         is_first: bool,
         owed: &mut Vec<(Event, Option<u64>)>,
     ) -> Result<bool> {
+        if self.is_told(name, lease.token) {
+            return Ok(false);
+        }
+        let forced = owed.iter().filter_map(|(_, token)| *token).max().unwrap_or(0);
         for _ in 0..MOST_CONFLICTS {
             let fence = self.store.fence(name)?;
             let registered = token_from_stored(fence.as_deref())?;
             let before = self.known().table.get(name).cloned();
             let is_known = before.as_ref().is_some_and(|held| held.lease.token == lease.token);
-            if registered > lease.token {
-                self.known().note_registered(name, registered);
+            if registered > lease.token || forced >= lease.token {
+                self.known().note_registered(name, registered.max(forced));
                 return Ok(false);
             }
             if let Some(before) = before.clone().filter(|_| is_known) {
@@ -148,7 +160,7 @@ impl Registry {
                 before: before.map(|held| held.stored),
                 after: Some(held.clone()),
             });
-            writes.events.extend(owed.iter().map(|(event, _)| event.clone()));
+            owed.iter().for_each(|(event, _)| self.say(&mut writes, event));
             let is_news = registered < lease.token;
             if is_news {
                 let after = token_to_stored(lease.token);
@@ -177,6 +189,7 @@ impl Registry {
     /// If the store refuses: it is told later then.
     pub fn end(&self, event: Event, token: Option<u64>) -> Result<()> {
         let (name, ended) = (event.name.clone(), event.lease.token);
+        let _word = self.order.take(&name);
         let is_news = self.change(|known| known.claim(&name, ended));
         let told = self.commit_end(&event, token, is_news);
         if let Err(error) = &told {
@@ -201,12 +214,21 @@ impl Registry {
                     writes.fences.push(FenceWrite { name: name.clone(), before: fence, after });
                 }
             }
-            writes.events.extend(is_news.then(|| event.clone()));
+            if is_news {
+                self.say(&mut writes, event);
+            }
             if writes.is_empty() || self.commit(&writes, name)? {
                 return Ok(());
             }
         }
         Err(Error::retry(Duration::from_secs(1), "somebody else keeps writing the same leases"))
+    }
+
+    /// Tells of the end of a lease: subscribers only if they have not heard of a later one.
+    fn say(&self, writes: &mut Writes, event: &Event) {
+        let is_latest = self.known().is_latest(&event.name, event.lease.token);
+        let said = if is_latest { &mut writes.events } else { &mut writes.unsaid };
+        said.push(event.clone());
     }
 
     /// Takes out what the store has of a lease that ended, and nothing of a later one.
@@ -227,37 +249,11 @@ impl Registry {
         for fence in &writes.fences {
             self.known().note_registered(&fence.name, token_from_stored(Some(&fence.after))?);
         }
-        self.meters.count(Tally::default(), &writes.events);
-        writes.events.iter().for_each(Event::log);
+        for events in [&writes.unsaid, &writes.events] {
+            self.meters.count(Tally::default(), events);
+            events.iter().for_each(Event::log);
+        }
         Ok(true)
-    }
-
-    /// Tells subscribers what other hosts did and they have not heard, in one commit. Waits for the disk.
-    ///
-    /// # Errors
-    /// If the store refuses: they do not hear of it then.
-    pub fn hear(&self, heard: &[(Event, String)]) -> Result<()> {
-        let news: Vec<_> =
-            self.change(|known| heard.iter().filter(|(event, _)| known.hears(event)).collect());
-        let now = self.clock.now();
-        let notice = |(event, node): &&(Event, String)| event.to_notice(node, now.wall_us);
-        let notices = news.iter().map(notice).collect::<Result<Vec<_>>>()?;
-        let mut ends = BTreeMap::new();
-        for (event, _) in news.iter().filter(|(event, _)| event.what != What::Acquired) {
-            let last = ends.entry(&event.name).or_insert(0);
-            *last = event.lease.token.max(*last);
-        }
-        for _ in 0..MOST_CONFLICTS {
-            let mut writes = Writes { heard: notices.clone(), ..Writes::default() };
-            for (name, token) in &ends {
-                writes.leases.extend(self.over(name, *token)?);
-            }
-            if writes.is_empty() || self.store.commit(&writes, now)? != Committed::Conflict {
-                return Ok(());
-            }
-            // This host has just written something down about one of them itself.
-        }
-        Err(Error::retry(Duration::from_secs(1), "somebody else keeps writing the same leases"))
     }
 
     fn set(&self, name: &LockName, held: Option<Held>) {
@@ -277,25 +273,36 @@ impl Registry {
     /// Changes what is remembered, and says so if something is due earlier by it.
     pub fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
         let (mut known, now) = (self.known(), self.clock.now().mono);
-        let before = known.idle_for(now);
+        let (before, had_left) = (known.idle_for(now), known.has_left());
         let changed = change(&mut known);
-        let is_earlier = known.idle_for(now) < before;
+        let (is_earlier, has_left) = (known.idle_for(now) < before, known.has_left());
         self.meters.held.set(known.table.leases().len() as i64);
         drop(known);
         if is_earlier {
             self.changed.notify_one();
+        }
+        if has_left && !had_left {
+            self.left.notify_one();
         }
         changed
     }
 
     /// Tells what could not be told; false if it still cannot.
     pub fn pay(&self) -> bool {
-        let owed = std::mem::take(&mut self.known().owed);
-        for (i, (event, token)) in owed.iter().enumerate() {
+        let names =
+            self.see(|known| BTreeSet::from_iter(known.owed.iter().map(|(event, _)| event.name.clone())));
+        names.iter().all(|name| self.pay_for(name))
+    }
+
+    fn pay_for(&self, name: &LockName) -> bool {
+        let _word = self.order.take(name);
+        let mut owed = VecDeque::from(self.known().take_owed(name));
+        while let Some((event, token)) = owed.front() {
             if self.commit_end(event, *token, true).is_err() {
-                self.known().owed.extend(owed[i..].iter().cloned());
+                self.known().owed.extend(owed);
                 return false;
             }
+            owed.pop_front();
         }
         true
     }
@@ -305,9 +312,9 @@ impl Registry {
         self.known().idle_for(self.clock.now().mono)
     }
 
-    /// What is due.
-    pub fn due(&self) -> Vec<Due> {
-        self.known().due(self.clock.now().mono)
+    /// What is due, for whoever sees to it.
+    pub fn take_due(&self) -> Vec<Due> {
+        self.known().take_due(self.clock.now().mono)
     }
 }
 

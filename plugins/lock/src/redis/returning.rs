@@ -58,9 +58,9 @@ impl Locks {
                 self.end(name, lease, What::Expired, None).await?;
                 Err(Refusal::NotHeld)
             }
-            Ok(_) => {
+            Ok(kept) => {
                 if let Some(token) = token {
-                    self.lose(name, session, token).await?;
+                    self.lose(name, session, token, &kept).await?;
                 }
                 Err(Refusal::NotHeld)
             }
@@ -68,7 +68,7 @@ impl Locks {
                 let own = token.and_then(|token| self.own(name, session, token));
                 if let Some(lease) = own.filter(|_| back != Back::Once) {
                     // Perhaps it is given back, and perhaps it will be: nobody is to be given it again meanwhile.
-                    self.registry.change(|known| known.give_up(name, lease.clone()));
+                    self.registry.change(|known| known.give_up(name, lease.clone(), Some(What::Released)));
                     self.end(name, lease, What::Released, None).await?;
                 }
                 Err(refusal(&fault))
@@ -77,7 +77,8 @@ impl Locks {
     }
 
     /// Has the server forget a lease that is no more here, unless its holder goes on at another host; one that it does not
-    /// hear of is given up until it does.
+    /// hear of is given up until it does. Other hosts may have missed its end, which was told while the server was away: they
+    /// hear of it with that.
     ///
     /// # Errors
     /// If it cannot be reached, or refuses: then the lease ends by itself.
@@ -87,14 +88,21 @@ impl Locks {
         lease: &Arc<Lease>,
         until: Instant,
     ) -> Result<(), Fault> {
-        let back = if self.registry.is_told(name, lease.token) { Back::GivenUp } else { Back::Undone };
+        let told = self.registry.see(|known| known.how_it_ended(name, lease.token));
+        let back = if told.is_some() { Back::GivenUp } else { Back::Undone };
+        let message = told.as_ref().map(|told| self.announcer.message(told)).unwrap_or_default();
         let (holder, request) =
             ((lease.session.as_str(), Some(lease.token)), format!("u:{}", Uuid::new_v4()));
-        let returned = self.remote.release(name, holder, &request, back, "", until).await;
+        let returned = self.remote.release(name, holder, &request, back, &message, until).await;
         self.registry.change(|known| match &returned {
-            Err(Fault::Away(_)) => known.give_up(name, lease.clone()),
+            Err(Fault::Away(_)) => known.give_up(name, lease.clone(), told.clone()),
             _ => known.is_returned(name, lease.token),
         });
+        // What the server still had is told by the server, and what somebody else has ended or keeps is theirs to tell.
+        let is_told = matches!(returned, Ok(Kept::Released { .. } | Kept::No { is_told: true }));
+        if let Some(told) = told.filter(|_| returned.is_ok() && !is_told) {
+            self.announcer.tell(self, name, lease, &told);
+        }
         returned.map(drop)
     }
 

@@ -3,7 +3,6 @@
 
 use super::{
     answers::{By, Taken},
-    known::Known,
     locks::{Locks, blocking, locked, refusal, unavailable},
     registry::Grant,
     remote::{Back, Take, deadline},
@@ -133,13 +132,14 @@ impl Locks {
                 Taken::Granted { lease, is_first, ended } => {
                     let ended = ended.and_then(|ended| self.read(&ended, asked).ok());
                     let lease = Arc::new(self.read(&lease, asked)?);
-                    if self.is_over(name, &lease, is_first && lease.token > floor) {
+                    // Whatever the server says, which may have it longer.
+                    if self.registry.see(|known| known.is_over(name, lease.token)) {
                         self.return_lease(name, &lease, until).await.map_err(|fault| refusal(&fault))?;
                         continue;
                     }
                     match self.granted(name, &lease, is_first, ended).await? {
                         true => return Ok(Try::Granted(lease)),
-                        false if is_first => {}
+                        false if is_first || self.registry.is_told(name, lease.token) => {}
                         false => return Err(Refusal::StaleFence),
                     }
                 }
@@ -153,16 +153,7 @@ impl Locks {
         Err(Refusal::StaleFence)
     }
 
-    /// Whether what the server gives is no lease any more, however long it still has it. A server that has forgotten
-    /// everything gives a new lease an old token.
-    fn is_over(&self, name: &LockName, lease: &Lease, is_new: bool) -> bool {
-        let token = lease.token;
-        let is_over =
-            |known: &Known| if is_new { known.is_given_up(name, token) } else { known.is_over(name, token) };
-        self.registry.see(is_over)
-    }
-
-    /// Registers a grant, or gives it back: false if a greater token is registered here.
+    /// Registers a grant, or gives it back: false if a greater token is registered here, or it is over already.
     async fn granted(
         self: &Arc<Self>,
         name: &LockName,

@@ -1,6 +1,8 @@
 //! The locks of one host at a real server, with their tasks standing still: what a request does, whatever was done before it
 //! and is not finished.
 
+mod hosts;
+
 use super::{keeping::settle, known::Due, *};
 use crate::{
     event::What,
@@ -15,7 +17,6 @@ use std::{
     cell::RefCell,
     net::TcpListener,
     process::{Child, Command, Stdio},
-    rc::Rc,
     thread,
     time::Duration,
 };
@@ -100,7 +101,7 @@ impl Drop for Server {
 
 /// A host's locks.
 struct Site {
-    server: Rc<Server>,
+    server: Arc<Server>,
     context: Context,
     host: MemoryHost,
     locks: Arc<Locks>,
@@ -109,10 +110,10 @@ struct Site {
 }
 
 fn site() -> Site {
-    site_at(Rc::new(Server::start()))
+    at(Arc::new(Server::start()))
 }
 
-fn site_at(server: Rc<Server>) -> Site {
+fn at(server: Arc<Server>) -> Site {
     let (context, host) = context();
     let config = serde_json::from_value(json!({ "port": server.port })).expect("fields");
     let settings = Settings::new(&config, "config_lock:").expect("a place");
@@ -125,16 +126,23 @@ fn name() -> LockName {
 }
 
 impl Site {
-    /// Another host's locks at the same server.
-    fn beside(&self) -> Self {
-        site_at(Rc::clone(&self.server))
-    }
-
     /// Waits for what runs where the plugin's tasks do.
     fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
         let (tell, told) = mpsc::sync_channel(1);
         self.context.spawn(async move { tell.send(future.await).expect("somebody waits") });
         told.recv().expect("it does not panic")
+    }
+
+    /// Another host with the same server, which hears what is said.
+    fn beside(&self) -> Self {
+        let other = at(self.server.clone());
+        other.context.spawn(listen(other.locks.clone()));
+        let n_listening = || -> (String, u64) {
+            let mut command = cmd("PUBSUB");
+            self.server.ask(command.arg("NUMSUB").arg("config_lock:events")).expect("an answer")
+        };
+        until("the other host listens", || n_listening().1 > 0);
+        other
     }
 
     fn ask(&self, request: Request) -> Result<Value> {
@@ -145,10 +153,14 @@ impl Site {
 
     /// Takes the lock, and says under which token.
     fn acquire(&self, session: &str, request: Option<&str>) -> Result<u64> {
+        self.acquire_for(session, request, Duration::from_secs(60))
+    }
+
+    fn acquire_for(&self, session: &str, request: Option<&str>, ttl: Duration) -> Result<u64> {
         let ask = crate::request::Ask {
             user_id: "alice".to_owned(),
             session: session.to_owned(),
-            ttl: Duration::from_secs(60),
+            ttl,
             metadata: serde_json::Map::new(),
             request_id: request.map(str::to_owned),
         };
@@ -179,6 +191,19 @@ impl Site {
         let kind = |mut notice: Record| notice.change().expect("a notice").event_type().to_owned();
         self.host.notices().into_iter().map(kind).collect()
     }
+
+    fn audited(&self, kind: &str) -> usize {
+        self.host.audit().into_iter().filter(|entry| entry.contains(&format!("\"{kind}\""))).count()
+    }
+}
+
+/// Waits for what other threads bring about.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed().as_secs() < 20, "{what} within 20 s");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn code(answer: Result<impl std::fmt::Debug>) -> String {
@@ -190,7 +215,7 @@ fn what_was_given_up_is_not_granted_again_and_its_late_return_takes_nothing() {
     let site = site();
     let first = site.acquire("s1", Some("a:1")).expect("free");
     let lost = site.lease();
-    site.locks.registry.change(|known| known.give_up(&name(), lost.clone()));
+    site.locks.registry.change(|known| known.give_up(&name(), lost.clone(), Some(What::Lost)));
     site.end(lost.clone());
     let second = site.acquire("s1", Some("a:2")).expect("the session's own");
     assert!(second > first, "{second} after {first}");
@@ -272,7 +297,7 @@ fn a_lease_that_its_holder_keeps_at_another_host_is_not_returned_by_the_one_that
         let b = a.beside();
         let token = b.acquire("s1", Some("b:1")).expect("free");
         let lost = b.lease();
-        b.locks.registry.change(|known| known.give_up(&name(), lost.clone()));
+        b.locks.registry.change(|known| known.give_up(&name(), lost.clone(), Some(What::Lost)));
         b.end(lost.clone());
         match keeps_by {
             "entering" => assert_eq!(a.acquire("s1", Some("a:1")).expect("the session's own"), token),
@@ -284,7 +309,10 @@ fn a_lease_that_its_holder_keeps_at_another_host_is_not_returned_by_the_one_that
         }
         b.settle(Due::GivenUp(name(), lost));
         assert_eq!(a.held(), Some(token).filter(|_| keeps_by != "nothing"), "{keeps_by}");
-        assert!(b.locks.registry.due().is_empty(), "{keeps_by}: nothing is left to be done");
+        assert!(
+            b.locks.registry.see(|known| known.left()).is_empty(),
+            "{keeps_by}: nothing is left to be done"
+        );
     }
 }
 

@@ -18,13 +18,19 @@ pub struct Turns(Mutex<HashMap<LockName, Arc<tokio::sync::Mutex<()>>>>);
 impl Turns {
     /// Waits for a turn at a lock, which ends when it is dropped.
     pub async fn take(&self, name: &LockName) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if turns.len() > MOST_IDLE {
-                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            }
-            turns.entry(name.clone()).or_default().clone()
-        };
-        turn.lock_owned().await
+        self.of(name).lock_owned().await
+    }
+
+    /// A turn at a lock that nobody has.
+    pub fn try_take(&self, name: &LockName) -> Option<OwnedMutexGuard<()>> {
+        self.of(name).try_lock_owned().ok()
+    }
+
+    fn of(&self, name: &LockName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() > MOST_IDLE {
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        turns.entry(name.clone()).or_default().clone()
     }
 }

@@ -85,6 +85,19 @@ fn what_would_be_too_much_work_is_decided_by_the_last_write() {
     assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
 }
 
+/// Operations that do nothing have next to no bytes, and are compared pair by pair all the same.
+#[test]
+fn very_many_changes_that_do_nothing_are_decided_by_the_last_write() {
+    let (began, nothing, value) = (std::time::Instant::now(), Text::from("[]"), Text::from("1"));
+    let contender =
+        Contender { value: Some(&value), old_value: Some(&value), base_hash: None, ops: Some(&nothing) };
+    for (n, method) in [(100, "operational_transform"), (4000, "last_write_wins")] {
+        let resolution = OT.resolve(&vec![contender; n]).expect("changes");
+        assert_eq!(resolution.method.name(), method, "{n}");
+    }
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}
+
 #[test]
 fn last_and_first_write_win_by_their_places() {
     for (strategy, shown, winner) in [(Strategy::LastWriteWins, "c", 2), (Strategy::FirstWriteWins, "a", 0)] {

@@ -133,3 +133,61 @@ fn what_is_stored_of_a_later_lease_outlives_what_is_heard_of_an_earlier_one() {
     assert_eq!(stored.map(|held| held.lease.token), Some(5));
     registry.take("s2", 6, None);
 }
+
+#[test]
+fn a_lease_whose_end_was_heard_before_it_is_registered_does_not_begin() {
+    let (registry, host) = registry();
+    registry.told(7, What::Forced { admin: String::new(), reason: String::new() });
+    let grant = Grant { name: name(), lease: Arc::new(registry.of("s1", 7)), is_first: true, ended: None };
+    assert!(!registry.register(grant).expect("read"), "it is over");
+    assert_eq!(notices(&host), ["config_unlocked"]);
+    assert!(registry.lease(&name()).is_none());
+}
+
+#[test]
+fn the_end_of_a_lease_is_not_told_to_whoever_heard_of_a_later_one() {
+    let (registry, host) = registry();
+    registry.take("s1", 5, None);
+    registry.told(6, What::Acquired);
+    let event = Event { name: name(), lease: Arc::new(registry.of("s1", 5)), what: What::Released };
+    registry.end(event, None).expect("committed");
+    assert_eq!(notices(&host), ["config_locked", "config_locked"]);
+    assert_eq!(audited(&host), ["lock_acquired", "lock_released"]);
+    registry.told(6, What::Released);
+    assert_eq!(notices(&host).len(), 3);
+}
+
+#[test]
+fn a_forced_end_that_is_owed_is_told_before_the_next_lease_begins() {
+    let (registry, host) = registry();
+    registry.take("s1", 5, None);
+    let what = What::Forced { admin: "root".to_owned(), reason: String::new() };
+    let lease = Arc::new(registry.of("s1", 5));
+    registry.change(|known| {
+        known.ended(&name(), 5);
+        known.owed.push((Event { name: name(), lease, what }, Some(7)));
+    });
+    let grant = Grant { name: name(), lease: Arc::new(registry.of("s2", 6)), is_first: true, ended: None };
+    assert!(!registry.register(grant).expect("read"), "a greater token is about to be registered");
+    registry.take("s2", 8, None);
+    assert_eq!(audited(&host), ["lock_acquired", "lock_force_released", "lock_acquired"]);
+    assert!(registry.pay() && audited(&host).len() == 3, "nothing is owed any more");
+}
+
+#[test]
+fn an_end_that_is_heard_while_its_lease_is_registered_has_the_last_word() {
+    let (registry, host) = registry();
+    for n in 0..200 {
+        let name = LockName::new(None, &format!("app.{n}")).expect("a name");
+        let lease = Arc::new(registry.of("s1", 7));
+        let what = What::Forced { admin: String::new(), reason: String::new() };
+        let end = (Event { name: name.clone(), lease: lease.clone(), what }, "b".to_owned());
+        let grant = Grant { name: name.clone(), lease, is_first: true, ended: None };
+        std::thread::scope(|scope| {
+            scope.spawn(|| registry.hear(&[end]).expect("committed"));
+            registry.register(grant).expect("committed");
+        });
+        assert_eq!(notices(&host).last().map(String::as_str), Some("config_unlocked"), "{n}");
+        assert!(registry.lease(&name).is_none());
+    }
+}

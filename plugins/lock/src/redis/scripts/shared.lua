@@ -34,6 +34,13 @@ local function lease(s)
   return { text_of(s), s.depth, s.ttl, left }
 end
 
+-- Nobody holds the lease of this token; 1 if whoever ended it, or took the lock after it, says so. Without a word of it the
+-- server has forgotten it.
+local function no(token)
+  local last, token = tonumber(s.token or '0'), tonumber(token) or 0
+  return { 'no', (last > token or last == token and s.depth == 0) and 1 or 0 }
+end
+
 -- What is remembered of a lease that has ended: long enough for whoever missed the answer to ask again.
 local function keep()
   if s.depth > 0 then redis.call('PERSIST', state) else redis.call('PEXPIRE', state, 60000) end
