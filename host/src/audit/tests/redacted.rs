@@ -142,7 +142,8 @@ fn no_spelling_of_an_entry_lets_a_value_through() {
         assert!(!shown.contains("canary"), "{shown}");
         assert!(serde_json::from_str::<serde::de::IgnoredAny>(&shown).is_ok(), "{shown}");
     }
-    for entry in [r#"{"a":{"$enc":{},"b":1}}"#, r#"{"a":{"b":"{\"$enc\":{}}"}}"#, r#"["$enc",{"a":"$enc"}]"#]
+    for entry in
+        [r#"{"a":{"$enc":{},"b":1}}"#, r#"{"a":{"b":"{\"$enc\":{}}"}}"#, r#"{"b":["$enc",{"a":"$enc"}]}"#]
     {
         assert_eq!(redaction.apply(entry.to_owned()), entry);
     }
