@@ -247,9 +247,16 @@ fn known_when_ready(source: &str) -> BTreeMap<String, Value> {
     let site = Site::new().pipeline("replica", &reads(source));
     let mut host = site.start();
     host.wait_ready();
-    let listed = host.get("/v1/keys?limit=10000").json();
-    let keys = listed["keys"].as_array().expect("a list").iter();
-    let keys: Vec<String> = keys.map(|key| key["config_key"].as_str().expect("a key").to_owned()).collect();
+    let mut keys: Vec<String> = Vec::new();
+    loop {
+        let after = keys.last().cloned().unwrap_or_default();
+        let page = host.get(&format!("/v1/keys?limit=1000&after={after}")).json();
+        let listed = page["keys"].as_array().expect("a list").iter();
+        keys.extend(listed.map(|key| key["config_key"].as_str().expect("a key").to_owned()));
+        if page["next"].is_null() {
+            break;
+        }
+    }
     let known = keys.into_iter().map(|key| {
         let value = host.get(&format!("/v1/keys/{key}")).json()["new_value"].clone();
         (key, value)
