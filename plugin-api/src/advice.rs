@@ -8,6 +8,7 @@ use crate::{
     abi::vtable::{AdviceParts, RefusalParts},
     error::Error,
     keys::Keys,
+    paths,
 };
 use std::path::{Path, PathBuf};
 
@@ -74,7 +75,7 @@ impl Advice {
     /// A path of the configuration, as [`Context::resolve`](crate::context::Context::resolve) gives it when the component
     /// is made.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.base_dir.join(path)
+        paths::from_folder(&self.base_dir, path.as_ref())
     }
 
     /// A source with this configuration reads again after a crash what was not committed; a sink with it is told what is

@@ -1,8 +1,6 @@
 //! Commands that talk to a running host: what they change, print and exit with, and what they survive.
 
-use lockstep_test_support::{
-    Finished, Host, LIMIT, Site, eventually, free_port, host_binary, lines, raw_exchange,
-};
+use lockstep_test_support::{LIMIT, Site, eventually, free_port, host_binary, lines, raw_exchange};
 use serde_json::{Value, json};
 use std::{
     fs::File,
@@ -28,19 +26,8 @@ sinks: [ {{ plugin: file, config: {{ path: SITE/changes.ndjson }} }} ]
     Site::new().pipeline("flow", &pipeline).env("USER", "ann")
 }
 
-fn start(site: &Site) -> Host {
-    let mut host = site.start();
-    host.wait_ready();
-    host
-}
-
-/// A command by its words; none of them has a space.
-fn run(site: &Site, line: &str) -> Finished {
-    site.run(line.split_whitespace())
-}
-
 fn set(site: &Site, line: &str) -> Value {
-    run(site, &format!("set {line} --json")).expect_code(0).json()
+    site.words(&format!("set {line} --json")).expect_code(0).json()
 }
 
 /// A command that goes on, with its output in files.
@@ -89,67 +76,67 @@ impl Drop for Background {
 #[test]
 fn a_key_is_set_read_listed_and_deleted() {
     let site = site();
-    let host = start(&site);
-    assert_eq!(run(&site, "set app.host --string db1.example").expect_code(0).stdout, "revision 1\n");
-    assert_eq!(run(&site, "get app.host").expect_code(0).stdout, "\"db1.example\"\n");
-    assert_eq!(run(&site, "get app.host --raw").expect_code(0).stdout, "db1.example\n");
+    let host = site.started();
+    assert_eq!(site.words("set app.host --string db1.example").expect_code(0).stdout, "revision 1\n");
+    assert_eq!(site.words("get app.host").expect_code(0).stdout, "\"db1.example\"\n");
+    assert_eq!(site.words("get app.host --raw").expect_code(0).stdout, "db1.example\n");
     assert_eq!(set(&site, "app.port 5432 --user bob")["revision"], 2);
-    let shown = run(&site, "get app.port --json").expect_code(0).json();
+    let shown = site.words("get app.port --json").expect_code(0).json();
     assert_eq!((&shown["new_value"], &shown["user_id"]), (&json!(5432), &json!("bob")));
     site.write("value.json", "{\"a\": 1.10}");
     assert_eq!(set(&site, "app.nested --file value.json")["success"], true);
-    assert_eq!(run(&site, "get app.nested").stdout, "{\"a\": 1.10}\n", "byte for byte");
-    let keys = run(&site, "keys app. --json").expect_code(0).json();
+    assert_eq!(site.words("get app.nested").stdout, "{\"a\": 1.10}\n", "byte for byte");
+    let keys = site.words("keys app. --json").expect_code(0).json();
     let keys: Vec<_> =
         keys["keys"].as_array().expect("a list").iter().map(|key| &key["config_key"]).collect();
     assert_eq!(keys, ["app.host", "app.nested", "app.port"]);
-    run(&site, "delete app.host").expect_code(0);
-    let gone = run(&site, "get app.host").expect_code(1);
+    site.words("delete app.host").expect_code(0);
+    let gone = site.words("get app.host").expect_code(1);
     assert!(gone.stderr.contains("deleted") && gone.stderr.contains("lockstep keys"), "{}", gone.stderr);
-    let history = run(&site, "history app.host").expect_code(0).stdout;
+    let history = site.words("history app.host").expect_code(0).stdout;
     assert!(
         history.contains("deleted") && history.contains("= \"db1.example\"") && history.contains("ann"),
         "{history}"
     );
-    assert_eq!(run(&site, "keys none").expect_code(0).stdout, "");
+    assert_eq!(site.words("keys none").expect_code(0).stdout, "");
     host.stop();
 }
 
 #[test]
 fn what_cannot_be_done_is_said_with_what_to_do() {
     let site = site();
-    let nobody = run(&site, "get app.x").expect_code(2).stderr;
+    let nobody = site.words("get app.x").expect_code(2).stderr;
     for part in ["no host runs", "lockstep run", "--data-dir", "--admin"] {
         assert!(nobody.contains(part), "`{part}` in {nobody}");
     }
-    let host = start(&site);
-    let text = run(&site, "set app.host db1.example").expect_code(2).stderr;
+    let host = site.started();
+    let text = site.words("set app.host db1.example").expect_code(2).stderr;
     assert!(text.contains("VALUE is JSON") && text.contains("--string"), "{text}");
-    let invalid = run(&site, "set app.port --string 5432").expect_code(1).stderr;
+    let invalid = site.words("set app.port --string 5432").expect_code(1).stderr;
     assert!(invalid.contains("invalid_value") && invalid.contains("integer"), "{invalid}");
-    let key = run(&site, "set app..x 1").expect_code(1).stderr;
+    let key = site.words("set app..x 1").expect_code(1).stderr;
     assert!(key.contains("bad_key") && key.contains("empty segment"), "{key}");
-    let operation = run(&site, "call lock.nothing").expect_code(1).stderr;
+    let operation = site.words("call lock.nothing").expect_code(1).stderr;
     assert!(operation.contains("lock.nothing"), "{operation}");
-    run(&site, "watch [ab").expect_code(2);
+    site.words("watch [ab").expect_code(2);
     host.stop();
 }
 
 #[test]
 fn a_change_made_from_an_old_revision_does_not_overwrite_silently() {
     let site = site();
-    let host = start(&site);
+    let host = site.started();
     let base = set(&site, "app.x 1")["revision"].as_u64().expect("a revision");
     set(&site, &format!("app.x 2 --base-revision {base} --user bob"));
     let late = set(&site, &format!("app.x 3 --base-revision {base} --user eve"));
     assert_eq!(late["resolution"]["resolution_method"], "last_write_wins", "{late}");
-    let shown = run(&site, "get app.x --json").expect_code(0).json();
+    let shown = site.words("get app.x --json").expect_code(0).json();
     assert_eq!(shown["siblings"].as_array().map(Vec::len), Some(2), "{shown}");
-    let unknown = run(&site, "set app.x 4 --base-revision 999").expect_code(1).stderr;
+    let unknown = site.words("set app.x 4 --base-revision 999").expect_code(1).stderr;
     assert!(unknown.contains("unknown_base"), "{unknown}");
     let once = set(&site, "app.once 1 --idempotency-key first");
     assert_eq!(set(&site, "app.once 1 --idempotency-key first")["revision"], once["revision"]);
-    let audit = run(&site, "audit --json").expect_code(0).json();
+    let audit = site.words("audit --json").expect_code(0).json();
     assert!(audit.to_string().contains("conflict_resolved"), "{audit}");
     host.stop();
 }
@@ -157,7 +144,7 @@ fn a_change_made_from_an_old_revision_does_not_overwrite_silently() {
 #[test]
 fn a_watcher_goes_on_after_the_host_was_killed_and_misses_nothing() {
     let site = site();
-    let mut host = start(&site);
+    let mut host = site.started();
     set(&site, "app.before 0");
     let mut watcher = Background::start(&site, "watch app.* --json --count 4");
     watcher.wait_said("watching from revision 1 on");
@@ -167,7 +154,7 @@ fn a_watcher_goes_on_after_the_host_was_killed_and_misses_nothing() {
     eventually(LIMIT, seen).expect("the change at once");
     host.kill();
     watcher.wait_said("the host is gone; going on after revision");
-    let host = start(&site);
+    let host = site.started();
     for n in 2..=4 {
         set(&site, &format!("app.x {n}"));
     }
@@ -178,9 +165,9 @@ fn a_watcher_goes_on_after_the_host_was_killed_and_misses_nothing() {
         changes.map(|line| (line["revision"].as_u64(), line["new_value"].as_u64())).collect();
     assert_eq!(changes, [(Some(2), Some(1)), (Some(4), Some(2)), (Some(5), Some(3)), (Some(6), Some(4))]);
     watcher.wait_said("the host is back");
-    let since = run(&site, "watch app.* --since 4 --count 2").expect_code(0).stdout;
+    let since = site.words("watch app.* --since 4 --count 2").expect_code(0).stdout;
     assert_eq!(since.lines().count(), 2, "{since}");
-    let current = run(&site, "watch --snapshot --count 3").expect_code(0).stdout;
+    let current = site.words("watch --snapshot --count 3").expect_code(0).stdout;
     assert!(current.contains("app.before = 0") && current.contains("app.x = 4"), "{current}");
     host.stop();
 }
@@ -188,28 +175,28 @@ fn a_watcher_goes_on_after_the_host_was_killed_and_misses_nothing() {
 #[test]
 fn a_lock_keeps_others_out_until_it_is_given_back_or_taken_away() {
     let site = site();
-    let host = start(&site);
-    let lease = run(&site, "locks acquire app.x --ttl 60s --json").expect_code(0).json();
+    let host = site.started();
+    let lease = site.words("locks acquire app.x --ttl 60s --json").expect_code(0).json();
     let session = lease["session"].as_str().expect("a session");
-    let refused = run(&site, "set app.x 1 --user bob").expect_code(1).stderr;
+    let refused = site.words("set app.x 1 --user bob").expect_code(1).stderr;
     assert!(refused.contains("locked") && refused.contains("ann holds it until"), "{refused}");
     let token = &lease["token"];
-    run(&site, &format!("set app.x 1 --session {session} --token {token}")).expect_code(0);
-    let taken = run(&site, "locks acquire app.x --user bob").expect_code(1).stderr;
+    site.words(&format!("set app.x 1 --session {session} --token {token}")).expect_code(0);
+    let taken = site.words("locks acquire app.x --user bob").expect_code(1).stderr;
     assert!(taken.contains("ann holds it until"), "{taken}");
-    assert!(run(&site, "locks list").expect_code(0).stdout.contains("app.x"));
-    assert_eq!(run(&site, "locks info app.x --json").json()["user_id"], "ann");
-    let extended = run(&site, &format!("locks extend app.x --session {session} --token {token} --json"));
+    assert!(site.words("locks list").expect_code(0).stdout.contains("app.x"));
+    assert_eq!(site.words("locks info app.x --json").json()["user_id"], "ann");
+    let extended = site.words(&format!("locks extend app.x --session {session} --token {token} --json"));
     assert_eq!(extended.expect_code(0).json()["token"], *token);
-    run(&site, "locks release app.x --session another").expect_code(1);
-    run(&site, &format!("locks release app.x --session {session}")).expect_code(0);
-    assert!(run(&site, "locks list").expect_code(0).stderr.contains("nothing is locked"));
+    site.words("locks release app.x --session another").expect_code(1);
+    site.words(&format!("locks release app.x --session {session}")).expect_code(0);
+    assert!(site.words("locks list").expect_code(0).stderr.contains("nothing is locked"));
 
-    run(&site, "locks acquire app.x").expect_code(0);
-    let forced = run(&site, "locks release app.x --force --reason test --user root").expect_code(0).stderr;
+    site.words("locks acquire app.x").expect_code(0);
+    let forced = site.words("locks release app.x --force --reason test --user root").expect_code(0).stderr;
     assert!(forced.contains("taken from ann"), "{forced}");
-    run(&site, "set app.x 2").expect_code(0);
-    let stale = run(&site, &format!("set app.x 3 --token {token}")).expect_code(1).stderr;
+    site.words("set app.x 2").expect_code(0);
+    let stale = site.words(&format!("set app.x 3 --token {token}")).expect_code(1).stderr;
     assert!(stale.contains("stale_fence"), "{stale}");
     host.stop();
 }
@@ -217,28 +204,28 @@ fn a_lock_keeps_others_out_until_it_is_given_back_or_taken_away() {
 #[test]
 fn a_command_runs_under_a_lock_that_is_kept_and_given_back() {
     let site = site();
-    let host = start(&site);
+    let host = site.started();
     let lockstep = host_binary();
     let lockstep = lockstep.display();
     // Longer than the lease lasts without being extended, and it changes what is locked.
     site.write("job.sh", format!("sleep 2.5; {lockstep} set app.x 1 && touch done; exit 7\n"));
     let mut job = Background::start(&site, "locks run app.x --ttl 1s -- sh job.sh");
-    let is_held = || run(&site, "locks info app.x --json").json()["user_id"].as_str().map(str::to_owned);
+    let is_held = || site.words("locks info app.x --json").json()["user_id"].as_str().map(str::to_owned);
     assert_eq!(eventually(LIMIT, is_held).as_deref(), Some("ann"));
-    run(&site, "set app.x 2").expect_code(1);
-    let waiting = run(&site, "locks acquire app.x --user bob --wait 20s --json").expect_code(0).json();
+    site.words("set app.x 2").expect_code(1);
+    let waiting = site.words("locks acquire app.x --user bob --wait 20s --json").expect_code(0).json();
     assert_eq!(waiting["user_id"], "bob");
     job.expect_code(7);
     assert!(site.path("done").exists(), "the job changed what it had locked");
     let session = waiting["session"].as_str().expect("a session");
-    run(&site, &format!("locks release app.x --session {session}")).expect_code(0);
-    run(&site, "locks acquire app.y -- true").expect_code(0);
-    assert_eq!(run(&site, "locks info app.y --json").json(), Value::Null);
+    site.words(&format!("locks release app.x --session {session}")).expect_code(0);
+    site.words("locks acquire app.y -- true").expect_code(0);
+    assert_eq!(site.words("locks info app.y --json").json(), Value::Null);
 
     let mut lost = Background::start(&site, "locks run app.z --ttl 3s -- sleep 60");
-    let is_held = || run(&site, "locks info app.z --json").json()["token"].as_u64();
+    let is_held = || site.words("locks info app.z --json").json()["token"].as_u64();
     eventually(LIMIT, is_held).expect("held");
-    run(&site, "locks release app.z --force").expect_code(0);
+    site.words("locks release app.z --force").expect_code(0);
     lost.expect_code(1);
     lost.wait_said("is lost");
     host.stop();
@@ -247,14 +234,14 @@ fn a_command_runs_under_a_lock_that_is_kept_and_given_back() {
 #[test]
 fn a_command_is_not_begun_under_a_lease_that_ended_while_nobody_looked() {
     let site = site();
-    let host = start(&site);
-    let held = run(&site, "locks acquire app.x --user bob --json").expect_code(0).json();
+    let host = site.started();
+    let held = site.words("locks acquire app.x --user bob --json").expect_code(0).json();
     let mut job = Background::start(&site, "locks run app.x --ttl 1s --wait 50s -- touch begun");
     std::thread::sleep(Duration::from_secs(1));
     job.signal(libc::SIGSTOP);
     let session = held["session"].as_str().expect("a session");
-    run(&site, &format!("locks release app.x --session {session}")).expect_code(0);
-    let token = || run(&site, "locks info app.x --json").json()["token"].as_u64();
+    site.words(&format!("locks release app.x --session {session}")).expect_code(0);
+    let token = || site.words("locks info app.x --json").json()["token"].as_u64();
     assert!(token() > held["token"].as_u64(), "whoever waited has it");
     eventually(LIMIT, || token().is_none().then_some(())).expect("its time is over");
     job.signal(libc::SIGCONT);
@@ -262,11 +249,11 @@ fn a_command_is_not_begun_under_a_lease_that_ended_while_nobody_looked() {
     job.wait_said("is lost");
     assert!(!site.path("begun").exists());
     // Longer in line than the lease lasts: that is no reason to give up.
-    let held = run(&site, "locks acquire app.x --user bob --json").expect_code(0).json();
+    let held = site.words("locks acquire app.x --user bob --json").expect_code(0).json();
     let mut job = Background::start(&site, "locks run app.x --ttl 1s --wait 50s -- touch begun");
     std::thread::sleep(Duration::from_secs(2));
     let session = held["session"].as_str().expect("a session");
-    run(&site, &format!("locks release app.x --session {session}")).expect_code(0);
+    site.words(&format!("locks release app.x --session {session}")).expect_code(0);
     job.expect_code(0);
     assert!(site.path("begun").exists());
     host.stop();
@@ -275,19 +262,19 @@ fn a_command_is_not_begun_under_a_lease_that_ended_while_nobody_looked() {
 #[test]
 fn who_stops_waiting_for_a_lock_does_not_get_it() {
     let site = site();
-    let host = start(&site);
+    let host = site.started();
     for (line, signal) in [
         ("locks run app.x --wait 50s -- touch begun", libc::SIGINT),
         ("locks acquire app.x --wait 50s", libc::SIGTERM),
     ] {
-        let held = run(&site, "locks acquire app.x --user bob --json").expect_code(0).json();
+        let held = site.words("locks acquire app.x --user bob --json").expect_code(0).json();
         let mut waiting = Background::start(&site, line);
         std::thread::sleep(Duration::from_secs(1));
         waiting.signal(signal);
         waiting.expect_code(128 + signal);
         let session = held["session"].as_str().expect("a session");
-        run(&site, &format!("locks release app.x --session {session}")).expect_code(0);
-        assert_eq!(run(&site, "locks info app.x --json").json(), Value::Null, "nobody has it");
+        site.words(&format!("locks release app.x --session {session}")).expect_code(0);
+        assert_eq!(site.words("locks info app.x --json").json(), Value::Null, "nobody has it");
     }
     assert!(!site.path("begun").exists());
     host.stop();
@@ -296,14 +283,14 @@ fn who_stops_waiting_for_a_lock_does_not_get_it() {
 #[test]
 fn operations_metrics_and_the_document_are_there() {
     let site = site();
-    let host = start(&site);
-    let operations = run(&site, "operations").expect_code(0).stdout;
+    let host = site.started();
+    let operations = site.words("operations").expect_code(0).stdout;
     assert!(operations.contains("lock.acquire") && operations.contains("config_key"), "{operations}");
-    assert_eq!(run(&site, "call lock.list").expect_code(0).json(), json!([]));
+    assert_eq!(site.words("call lock.list").expect_code(0).json(), json!([]));
     set(&site, "app.x 1");
-    run(&site, "set app.port null").expect_code(1);
-    run(&site, "locks acquire app.x --json").expect_code(0);
-    let document = run(&site, "metrics --json").expect_code(0).json();
+    site.words("set app.port null").expect_code(1);
+    site.words("locks acquire app.x --json").expect_code(0);
+    let document = site.words("metrics --json").expect_code(0).json();
     assert_eq!(
         (&document["total_events"], &document["success_rate"]),
         (&json!(2), &json!(50.0)),
@@ -312,9 +299,9 @@ fn operations_metrics_and_the_document_are_there() {
     assert_eq!(document["error_breakdown"].as_object().map(|errors| errors.len()), Some(1), "{document}");
     assert_eq!(document["lock_statistics"]["acquired"], 1, "{document}");
     assert!(document["percentile_latencies"]["p99"].as_f64().is_some_and(|p99| p99 > 0.0), "{document}");
-    assert!(run(&site, "metrics --rates").expect_code(0).stdout.contains("config_"));
-    run(&site, "metrics --reset").expect_code(0);
-    let document = run(&site, "metrics --json").expect_code(0).json();
+    assert!(site.words("metrics --rates").expect_code(0).stdout.contains("config_"));
+    site.words("metrics --reset").expect_code(0);
+    let document = site.words("metrics --json").expect_code(0).json();
     assert_eq!((&document["total_events"], &document["lock_statistics"]["acquired"]), (&json!(0), &json!(0)));
     host.stop();
 }
@@ -322,7 +309,7 @@ fn operations_metrics_and_the_document_are_there() {
 #[test]
 fn forged_requests_change_nothing() {
     let site = site();
-    let host = start(&site);
+    let host = site.started();
     let address = host.admin().to_owned();
     let port: u16 = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let token = std::fs::read_to_string(site.path("data/admin.token")).expect("the token");
@@ -345,9 +332,9 @@ fn forged_requests_change_nothing() {
         let answer = status(host, &headers);
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
     }
-    run(&site, "get app.forged").expect_code(1);
+    site.words("get app.forged").expect_code(1);
     let answer = status(&address, &bearer);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(run(&site, "get app.forged").expect_code(0).stdout, "1\n");
+    assert_eq!(site.words("get app.forged").expect_code(0).stdout, "1\n");
     host.stop();
 }

@@ -27,12 +27,6 @@ fn site(redis: &Redis, yaml: &str) -> Site {
     Site::new().env("REDIS_URL", url(redis)).env("LOCKSTEP_NODE_ID", "here").pipeline("p", yaml)
 }
 
-fn start(site: &Site) -> Host {
-    let mut host = site.start();
-    host.wait_ready();
-    host
-}
-
 /// What a program that knows no dots writes.
 fn write(redis: &Redis, key: &str, value: &Value) {
     let data = json!({ "config_key": key, "new_value": value, "user_id": "foreign" }).to_string();
@@ -74,7 +68,7 @@ fn get(site: &Site, key: &str) -> Value {
 fn what_another_program_wrote_is_in_the_cache_too_and_stands_in_the_stream_once() {
     let redis = Redis::start(&RedisOptions::default());
     let sync = site(&redis, SYNC);
-    let host = start(&sync);
+    let host = sync.started();
     sync.run(["set", "app.x", "1"]).expect_code(0);
     wait_cell(&redis, "app.x", &json!(1));
     // Each of these is followed by a change made here: neither may bring back what it replaces.
@@ -98,7 +92,7 @@ fn what_another_program_wrote_is_in_the_cache_too_and_stands_in_the_stream_once(
     // Who comes when the stream has forgotten it finds it in the cache.
     let _: i64 = redis.command(&["XTRIM", LOG, "MAXLEN", "0"]);
     let other = site(&redis, SYNC).env("LOCKSTEP_NODE_ID", "other");
-    let host = start(&other);
+    let host = other.started();
     assert_eq!((get(&other, "app.x"), get(&other, "app.n19")), (json!(20), json!(19)));
     host.stop();
 }
@@ -107,7 +101,7 @@ fn what_another_program_wrote_is_in_the_cache_too_and_stands_in_the_stream_once(
 fn a_cell_that_was_not_written_when_the_host_died_is_written_by_the_next_one() {
     let redis = Redis::start(&RedisOptions::default());
     let site = site(&redis, SYNC);
-    let mut host = start(&site);
+    let mut host = site.started();
     write(&redis, "app.x", &json!(1));
     wait_cell(&redis, "app.x", &json!(1));
     // No cell can be written while the cache's name holds something else.
@@ -118,7 +112,7 @@ fn a_cell_that_was_not_written_when_the_host_died_is_written_by_the_next_one() {
     host.kill();
     assert_eq!(n_unacknowledged(&redis), 1, "the server remembers what is owed");
     let _: String = redis.command(&["RENAME", "aside", CACHE]);
-    let host = start(&site);
+    let host = site.started();
     wait_cell(&redis, "app.x", &json!(2));
     wait_acknowledged(&redis);
     assert_eq!(stream(&redis, LOG).len(), 2);
@@ -140,7 +134,7 @@ fn a_stream_that_the_access_list_hides_is_read_when_it_hides_it_no_more() {
     let site = Site::new()
         .env("REDIS_URL", format!("redis://reader:s@127.0.0.1:{}/0", redis.port))
         .pipeline("p", &yaml);
-    let mut host = start(&site);
+    let mut host = site.started();
     write(&redis, "app.y", &json!(2));
     host.wait_until("the other stream", LIMIT, |_| site.run(["get", "app.y"]).code == Some(0));
     assert_eq!(host.logged("Redis refuses the reading of a stream").len(), 1);
@@ -173,7 +167,7 @@ sinks:
   - plugin: redis
     config: { url: '${env:REDIS_URL}', stream: copies, pool_size: 7 }
 ";
-    let host = start(&site(&redis, yaml).env("FROM_URL", url(&from)));
+    let host = site(&redis, yaml).env("FROM_URL", url(&from)).started();
     let copied = eventually(LIMIT, || Some(stream(&redis, "copies")).filter(|all| all.len() >= 2000));
     let copies = copied.expect("every entry");
     assert_eq!((copies.len(), n_sink_connections(&redis)), (2000, 7));
@@ -191,7 +185,7 @@ fn a_source_goes_on_behind_what_was_committed_and_reads_the_cache_where_entries_
     let redis = Redis::start(&RedisOptions::default());
     let here = site(&redis, SYNC);
     let other = site(&redis, SYNC).env("LOCKSTEP_NODE_ID", "other");
-    let host = start(&here);
+    let host = here.started();
     write(&redis, "app.x", &json!(1));
     wait_cell(&redis, "app.x", &json!(1));
     wait_acknowledged(&redis);
@@ -199,19 +193,19 @@ fn a_source_goes_on_behind_what_was_committed_and_reads_the_cache_where_entries_
 
     // While it is away: first what it finds in the stream, then what it finds in the cache alone.
     write(&redis, "app.y", &json!(2));
-    let mut host = start(&here);
+    let mut host = here.started();
     assert_eq!(get(&here, "app.y"), json!(2), "what was there at the start is there when it is ready");
     let read = |host: &Host| host.metrics().sum("lockstep_plugin_redis_entries_read_total", &[]);
     assert!((read(&host) - 1.0).abs() < 0.1, "the first entry is not read again: {}", read(&host));
     host.kill();
-    let second = start(&other);
+    let second = other.started();
     other.run(["set", "app.z", "3"]).expect_code(0);
     other.run(["set", "app.x", "4"]).expect_code(0);
     wait_cell(&redis, "app.z", &json!(3));
     wait_cell(&redis, "app.x", &json!(4));
     second.stop();
     let _: i64 = redis.command(&["XTRIM", LOG, "MAXLEN", "0"]);
-    let host = start(&here);
+    let host = here.started();
     assert_eq!(host.logged("gap: entries of the stream are gone").len(), 1);
     assert_eq!((get(&here, "app.z"), get(&here, "app.x")), (json!(3), json!(4)));
     host.stop();

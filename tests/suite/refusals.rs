@@ -1,6 +1,6 @@
 //! What commands say when there is no result: to people, to programs, and by their exit code.
 
-use lockstep_test_support::{Finished, Host, Site, free_port};
+use lockstep_test_support::{Site, free_port};
 use serde_json::{Value, json};
 
 /// A host on which conflicts are left to a person, with its store sealed.
@@ -21,20 +21,9 @@ sinks: [ {{ plugin: file, config: {{ path: SITE/changes.ndjson }} }} ]
     site
 }
 
-fn start(site: &Site) -> Host {
-    let mut host = site.start();
-    host.wait_ready();
-    host
-}
-
-/// A command by its words; none of them has a space.
-fn run(site: &Site, line: &str) -> Finished {
-    site.run(line.split_whitespace())
-}
-
 /// What a program is told, in one line on stdout, by a command that ends with this code.
 fn told(site: &Site, line: &str, code: i32) -> Value {
-    let finished = run(site, &format!("{line} --json")).expect_code(code);
+    let finished = site.words(&format!("{line} --json")).expect_code(code);
     assert_eq!(finished.stdout.lines().count(), 1, "{line}: {finished:?}");
     assert!(finished.stderr.starts_with("error"), "people are told too: {finished:?}");
     let told = finished.json();
@@ -45,9 +34,9 @@ fn told(site: &Site, line: &str, code: i32) -> Value {
 /// Two changes of each of these keys that do not know of each other.
 fn clash(site: &Site, keys: &[&str]) {
     for key in keys {
-        let first = run(site, &format!("set {key} 1 --json")).expect_code(0).json();
+        let first = site.words(&format!("set {key} 1 --json")).expect_code(0).json();
         for n in [2, 3] {
-            run(site, &format!("set {key} {n} --base-revision {}", first["revision"])).expect_code(0);
+            site.words(&format!("set {key} {n} --base-revision {}", first["revision"])).expect_code(0);
         }
     }
 }
@@ -55,12 +44,12 @@ fn clash(site: &Site, keys: &[&str]) {
 #[test]
 fn a_folder_that_does_not_open_is_no_broken_chain() {
     let site = site();
-    let host = start(&site);
-    run(&site, "set app.x 1").expect_code(0);
+    let host = site.started();
+    site.words("set app.x 1").expect_code(0);
     host.stop();
     let commands = ["audit verify", "audit list", "audit export", "dlq list"];
     for line in commands {
-        run(&site, line).expect_code(0);
+        site.words(line).expect_code(0);
     }
     for key in ["", "02", "no key"] {
         for line in commands {
@@ -82,13 +71,13 @@ fn a_program_reads_on_stdout_what_was_refused() {
     let site = site();
     assert_eq!(told(&site, "get app.x", 2)["code"], "no_host");
     assert_eq!(told(&site, "dlq retry 1", 2)["code"], "no_host");
-    let host = start(&site);
+    let host = site.started();
     assert_eq!(told(&site, "get app.x", 1)["code"], "not_found");
     assert_eq!(told(&site, "set app..x 1", 1)["code"], "bad_key");
     let refused = told(&site, "locks acquire a/b", 1);
     assert_eq!(refused["code"], "bad_key");
     assert!(refused["details"][0]["reason"].as_str().is_some_and(|reason| reason.contains("characters /")));
-    run(&site, "locks acquire app.held --user bob").expect_code(0);
+    site.words("locks acquire app.held --user bob").expect_code(0);
     let held = told(&site, "set app.held 1", 1);
     assert_eq!((&held["code"], &held["details"]["locked_by"]), (&json!("locked"), &json!("bob")));
     for line in [
@@ -107,13 +96,13 @@ fn a_program_reads_on_stdout_what_was_refused() {
     let refused = told(&site, "get app.x", 2);
     assert_eq!((&refused["code"], &refused["details"][0]["line"]), (&json!("bad_settings"), &json!(1)));
     // `run` logs JSON, and says nothing else with it.
-    assert!(run(&site, "run pipelines --json").expect_code(2).stdout.is_empty());
+    assert!(site.words("run pipelines --json").expect_code(2).stdout.is_empty());
 }
 
 #[test]
 fn why_a_name_is_no_name_is_said() {
     let site = site();
-    let host = start(&site);
+    let host = site.started();
     let long = "k".repeat(4096);
     for (key, why) in [("a/b", "one of the characters /"), (&long, "more than 512 bytes"), ("", "is empty")] {
         let refused = site.run(["locks", "acquire", key]).expect_code(1).stderr;
@@ -125,14 +114,14 @@ fn why_a_name_is_no_name_is_said() {
 #[test]
 fn what_lists_cannot_mean_is_refused_and_nothing_is_not_taken_for_an_answer() {
     let site = site();
-    let host = start(&site);
+    let host = site.started();
     clash(&site, &["app.a", "app.b", "app.c"]);
     for line in ["conflicts list", "history app.a", "audit list", "keys", "dlq list"] {
-        let refused = run(&site, &format!("{line} --limit 0")).expect_code(2);
+        let refused = site.words(&format!("{line} --limit 0")).expect_code(2);
         assert!(refused.stderr.contains("from 1 on") && refused.stdout.is_empty(), "{refused:?}");
     }
     for line in ["conflicts list", "locks list", "keys", "get app.a", "audit list", "watch"] {
-        let refused = run(&site, &format!("{line} --tenant bad/tenant")).expect_code(2);
+        let refused = site.words(&format!("{line} --tenant bad/tenant")).expect_code(2);
         assert!(refused.stderr.contains("bad/tenant") && refused.stdout.is_empty(), "{refused:?}");
     }
     for (arguments, code) in [(r#"{"limit":0}"#, "bad_message"), (r#"{"tenant_id":"a/b"}"#, "bad_tenant")] {
@@ -142,7 +131,7 @@ fn what_lists_cannot_mean_is_refused_and_nothing_is_not_taken_for_an_answer() {
 
     // Page by page, there are as many as at once.
     let page =
-        |more: &str| run(&site, &format!("conflicts list --limit 1 --json {more}")).expect_code(0).json();
+        |more: &str| site.words(&format!("conflicts list --limit 1 --json {more}")).expect_code(0).json();
     let (mut found, mut next) = (Vec::new(), String::new());
     while let Some(conflict) = page(&next)["conflicts"].as_array().and_then(|page| page.first().cloned()) {
         let after = page(&next)["next"].as_str().map(|next| format!("--after {next}"));
@@ -151,16 +140,16 @@ fn what_lists_cannot_mean_is_refused_and_nothing_is_not_taken_for_an_answer() {
         next = after;
     }
     assert_eq!(found, ["app.a", "app.b", "app.c"]);
-    let said = run(&site, "conflicts list --limit 1").expect_code(0).stderr;
+    let said = site.words("conflicts list --limit 1").expect_code(0).stderr;
     assert!(said.contains("there may be more: --after "), "{said}");
 
     // A variable says whose they are where no flag does.
     let site = site.env("LOCKSTEP_TENANT", "acme");
     for line in ["conflicts list", "locks list"] {
-        run(&site, &format!("{line} --all-tenants")).expect_code(0);
-        run(&site, &format!("{line} --all-tenants --tenant acme")).expect_code(2);
+        site.words(&format!("{line} --all-tenants")).expect_code(0);
+        site.words(&format!("{line} --all-tenants --tenant acme")).expect_code(2);
     }
-    let listed = |line: &str| run(&site, line).expect_code(0).stdout.lines().count();
+    let listed = |line: &str| site.words(line).expect_code(0).stdout.lines().count();
     assert_eq!((listed("conflicts list"), listed("conflicts list --all-tenants")), (0, 4));
     host.stop();
 }
@@ -168,12 +157,12 @@ fn what_lists_cannot_mean_is_refused_and_nothing_is_not_taken_for_an_answer() {
 #[test]
 fn who_only_looks_leaves_no_trace_in_the_audit() {
     let site = site();
-    let host = start(&site);
+    let host = site.started();
     clash(&site, &["app.a"]);
     let n_entries =
-        || run(&site, "audit list --limit 1000 --json").json()["entries"].as_array().map(Vec::len);
+        || site.words("audit list --limit 1000 --json").json()["entries"].as_array().map(Vec::len);
     let before = n_entries();
-    let id = run(&site, "conflicts list --json").json()["conflicts"][0]["conflict_id"].clone();
+    let id = site.words("conflicts list --json").json()["conflicts"][0]["conflict_id"].clone();
     let id = id.as_str().expect("an id");
     for line in [
         &*format!("conflicts show {id}"),
@@ -183,10 +172,10 @@ fn who_only_looks_leaves_no_trace_in_the_audit() {
         "locks info app.a",
         "call resolver.merge {\"base\":1,\"changes\":[]}",
     ] {
-        run(&site, line);
+        site.words(line);
         assert_eq!(n_entries(), before, "{line}");
     }
-    let offered = run(&site, "operations --json").json();
+    let offered = site.words("operations --json").json();
     let reads = offered.as_array().expect("a list").iter().filter(|one| one["only_reads"] == true);
     let reads: Vec<_> = reads.map(|one| one["name"].as_str().expect("a name")).collect();
     let expected = [
@@ -199,9 +188,9 @@ fn who_only_looks_leaves_no_trace_in_the_audit() {
         "resolver.ot",
     ];
     assert_eq!(reads, expected);
-    run(&site, &format!("conflicts assign {id} bob")).expect_code(0);
+    site.words(&format!("conflicts assign {id} bob")).expect_code(0);
     assert!(n_entries() > before);
-    let table = run(&site, "audit list --type admin_operation").expect_code(0).stdout;
+    let table = site.words("audit list --type admin_operation").expect_code(0).stdout;
     assert!(table.contains(" -  ") && table.contains("target=conflicts.assign"), "{table}");
     host.stop();
 }
@@ -209,21 +198,21 @@ fn who_only_looks_leaves_no_trace_in_the_audit() {
 #[test]
 fn a_decision_is_shown_with_how_and_why_and_history_with_when_it_was_committed() {
     let site = site();
-    let host = start(&site);
+    let host = site.started();
     clash(&site, &["app.a"]);
-    let id = run(&site, "conflicts list --json").json()["conflicts"][0]["conflict_id"].clone();
+    let id = site.words("conflicts list --json").json()["conflicts"][0]["conflict_id"].clone();
     let id = id.as_str().expect("an id");
-    run(&site, &format!("conflicts resolve {id} --use 2 --user zoe --reason agreed")).expect_code(0);
-    let shown = run(&site, &format!("conflicts show {id}")).expect_code(0).stdout;
+    site.words(&format!("conflicts resolve {id} --use 2 --user zoe --reason agreed")).expect_code(0);
+    let shown = site.words(&format!("conflicts show {id}")).expect_code(0).stdout;
     for part in ["was shown", "by zoe at", "change 2, of ann (--use 2)", "reason     agreed"] {
         assert!(shown.contains(part), "`{part}` in\n{shown}");
     }
-    let history = run(&site, "history app.a --json").expect_code(0).json();
-    let table = run(&site, "history app.a").expect_code(0).stdout;
+    let history = site.words("history app.a --json").expect_code(0).json();
+    let table = site.words("history app.a").expect_code(0).stdout;
     for change in history["changes"].as_array().expect("changes") {
         let at = change["committed_at"].as_str().expect("a time");
         assert!(table.contains(at), "{at} in\n{table}");
-        let then = run(&site, &format!("get app.a --json --at {at}")).expect_code(0).json();
+        let then = site.words(&format!("get app.a --json --at {at}")).expect_code(0).json();
         assert_eq!((&then["revision"], &then["committed_at"]), (&change["revision"], &json!(at)));
     }
     host.stop();

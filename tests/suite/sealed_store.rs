@@ -53,12 +53,6 @@ fn set(site: &Site, settings: &str) {
     site.write("lockstep.yaml", settings);
 }
 
-fn start(site: &Site) -> Host {
-    let mut host = site.start();
-    host.wait_ready();
-    host
-}
-
 /// What a host that is not to start says.
 fn refused(site: &Site) -> String {
     let Finished { stderr, stdout, .. } = site.run(["run", "pipelines"]).expect_code(2);
@@ -138,7 +132,7 @@ fn a_value_is_in_no_file_of_a_sealed_data_folder_and_every_change_of_form_and_ke
     let data = site.path("data");
 
     // The control: without keys it is there.
-    let mut host = start(&site);
+    let mut host = site.started();
     fill(&site, &mut host, port);
     assert_eq!(status(&site)["sealed"], false);
     site.run(["state", "rotate-key"]).expect_code(1);
@@ -146,7 +140,7 @@ fn a_value_is_in_no_file_of_a_sealed_data_folder_and_every_change_of_form_and_ke
     assert!(!leaks(&data).is_empty());
 
     set(&site, KEYS);
-    let mut host = start(&site);
+    let mut host = site.started();
     assert!(!host.logged("sealing the store").is_empty());
     check_filled(&site);
     fill(&site, &mut host, port);
@@ -165,12 +159,12 @@ fn a_value_is_in_no_file_of_a_sealed_data_folder_and_every_change_of_form_and_ke
     // Another current key, without the host's being told the old one after it.
     for (current, id) in [("k2", "{ id: k2, file: keys/k2 }"), ("k3", "{ id: k3, exec: [keys/k3.sh, x] }")] {
         set(&site, &format!("{KEYS}    current: {current}\n"));
-        let host = start(&site);
+        let host = site.started();
         assert_eq!(status(&site)["sealing"]["key"], current);
         check_filled(&site);
         host.stop();
         set(&site, &format!("state: {{ encryption: {{ keys: [ {id} ] }} }}\n"));
-        let host = start(&site);
+        let host = site.started();
         check_filled(&site);
         host.stop();
         assert_eq!(leaks(&data), [""; 0], "under {current}");
@@ -180,12 +174,12 @@ fn a_value_is_in_no_file_of_a_sealed_data_folder_and_every_change_of_form_and_ke
     let told = refused(&site);
     assert!(told.contains("is sealed under the key `k3`") && told.contains("unseal: true"), "{told}");
     set(&site, &format!("{KEYS}    unseal: true\n"));
-    let host = start(&site);
+    let host = site.started();
     check_filled(&site);
     assert_eq!(status(&site)["sealed"], false);
     host.stop();
     set(&site, "");
-    let host = start(&site);
+    let host = site.started();
     check_filled(&site);
     assert!(!leaks(&data).is_empty() && !data.join("store.keys").exists());
     host.stop();
@@ -196,7 +190,7 @@ fn without_the_right_key_a_start_is_refused_where_the_settings_name_it() {
     let port = free_port();
     let site = site(port);
     set(&site, KEYS);
-    let mut host = start(&site);
+    let mut host = site.started();
     fill(&site, &mut host, port);
     host.stop();
     let key_file = site.path("data/store.keys");
@@ -240,7 +234,7 @@ fn without_the_right_key_a_start_is_refused_where_the_settings_name_it() {
     let told = refused(&site);
     assert!(told.contains("store.keys is missing"), "{told}");
     fs::write(&key_file, &sound).expect("written");
-    let host = start(&site);
+    let host = site.started();
     check_filled(&site);
     host.stop();
 }
@@ -250,7 +244,7 @@ fn a_data_folder_that_is_being_sealed_or_unsealed_survives_kills_and_goes_on() {
     let mut random = random("sealed store");
     let port = free_port();
     let site = site(port);
-    let host = start(&site);
+    let host = site.started();
     let mut client = WsClient::connect(port);
     let n_keys = scale(300, 5_000);
     for n in 0..n_keys {
@@ -278,7 +272,7 @@ fn a_data_folder_that_is_being_sealed_or_unsealed_survives_kills_and_goes_on() {
     println!("{n_half_way} of {n_kills} kills were half way");
     assert!(4 * n_half_way >= n_kills, "{n_half_way} of {n_kills} kills were half way");
     set(&site, KEYS);
-    let host = start(&site);
+    let host = site.started();
     let keys = site.run(["keys", "app.many.", "--limit", &(n_keys + 1).to_string()]).expect_code(0).stdout;
     assert_eq!(keys.lines().filter(|line| line.contains("app.many.")).count(), n_keys);
     assert_eq!(leaks(&site.path("data")), [""; 0]);

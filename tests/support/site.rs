@@ -144,6 +144,13 @@ impl Site {
         Host::start(self, self.command(["run", "pipelines"]))
     }
 
+    /// Starts the host and waits until it is ready.
+    pub fn started(&self) -> Host {
+        let mut host = self.start();
+        host.wait_ready();
+        host
+    }
+
     /// Starts the host with a command of its own, made from [`Site::command`].
     pub fn start_with(&self, command: Command) -> Host {
         Host::start(self, command)
@@ -155,6 +162,14 @@ impl Site {
     /// If it does not end.
     pub fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Finished {
         finish(self.command(arguments), LIMIT)
+    }
+
+    /// Runs a `lockstep` command by its words; none of them has a space.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn words(&self, line: &str) -> Finished {
+        self.run(line.split_whitespace())
     }
 }
 

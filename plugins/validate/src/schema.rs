@@ -72,10 +72,14 @@ impl Source {
     pub fn shown(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
-            Self::Inline(_, path) => {
-                format!("files beside the pipeline in {}", path.parent().unwrap_or(path).display())
-            }
+            Self::Inline(..) => format!("files beside the pipeline in {}", self.folder().display()),
         }
+    }
+
+    /// Where it lies, or would lie.
+    fn folder(&self) -> &Path {
+        // The parent of a name alone is nothing, and no folder is called that.
+        self.path().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 }
 
@@ -120,7 +124,7 @@ impl Compiled {
 
 /// Reads and compiles a schema.
 pub fn compile(source: &Source) -> Compiled {
-    let folder = source.path().parent().unwrap_or(Path::new(".")).to_owned();
+    let folder = source.folder().to_owned();
     let led_to = folder.canonicalize();
     let folder = (folder, led_to.as_ref().ok().cloned());
     let files = Files::default();

@@ -1,6 +1,6 @@
 //! Who did what: changes, refusals, locks, resolutions, dead letters and whatever else operators do.
 
-use super::{done, entries, own_user, part, run, site, start};
+use super::{done, entries, own_user, part, site};
 use crate::dead_letter::{dead_letters, id_of};
 use lockstep_test_support::{LIMIT, Probe, Request, WsClient, append, eventually};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use std::fs;
 #[test]
 fn every_change_has_an_entry_with_who_where_and_what_it_was_made_of() {
     let (site, port) = site();
-    let host = start(&site);
+    let host = site.started();
     done(&site, "set app.port 5432 --user bob --tenant acme");
     let base = done(&site, "set app.x \"one\" --json").json()["revision"].clone();
     done(&site, &format!("set app.x \"two\" --base-revision {base}"));
@@ -57,7 +57,7 @@ fn every_change_has_an_entry_with_who_where_and_what_it_was_made_of() {
 #[test]
 fn a_change_that_comes_again_is_made_once_and_each_time_has_one_entry() {
     let (site, _) = site();
-    let host = start(&site);
+    let host = site.started();
     let set = "set app.x 1 --user bob --tenant acme --idempotency-key once";
     let n_at_once = 4;
     std::thread::scope(|scope| {
@@ -93,12 +93,12 @@ fn what_is_refused_and_what_operators_do_has_an_entry() {
     let (site, _) = site();
     let out = Probe::new(&site, "out");
     out.fail(&["app.bad", "app.worse"]);
-    let host = start(&site);
-    run(&site, "set app.port --string canary").expect_code(1);
+    let host = site.started();
+    site.words("set app.port --string canary").expect_code(1);
     done(&site, "metrics --reset");
     done(&site, "call lock.info {\"config_key\":\"app.x\",\"tenant_id\":\"acme\"}");
     done(&site, "call lock.acquire {\"config_key\":\"app.x\",\"tenant_id\":\"acme\"}");
-    run(&site, "call lock.nothing").expect_code(1);
+    site.words("call lock.nothing").expect_code(1);
     let record =
         |key: &str| format!(r#"{{"event_type":"config_updated","config_key":"{key}","new_value":1}}"#);
     append(&site.path("in.ndjson"), ["app.bad", "app.worse"].map(record));
@@ -107,7 +107,7 @@ fn what_is_refused_and_what_operators_do_has_an_entry() {
     done(&site, &format!("dlq drop {}", ids[0]));
     out.accept_all();
     done(&site, &format!("dlq retry {}", ids[1]));
-    run(&site, "dlq drop 99").expect_code(1);
+    site.words("dlq drop 99").expect_code(1);
     let acts = entries(&site, "admin_*");
     let shown: Vec<_> = acts
         .iter()
@@ -138,7 +138,7 @@ fn what_is_refused_and_what_operators_do_has_an_entry() {
     host.stop();
     // Without the host, the command writes the same into the folder.
     out.fail(&["app.worst"]);
-    let host = start(&site);
+    let host = site.started();
     append(&site.path("in.ndjson"), [record("app.worst")]);
     eventually(LIMIT, || (dead_letters(&site).len() == 1).then_some(())).expect("a dead letter");
     host.stop();
@@ -157,7 +157,7 @@ fn what_is_refused_and_what_operators_do_has_an_entry() {
 #[test]
 fn every_transition_of_a_lock_has_an_entry() {
     let (site, _) = site();
-    let host = start(&site);
+    let host = site.started();
     let acquired = done(&site, "locks acquire app.x --user bob --session s1 --ttl 60s --json").json();
     done(&site, "locks release app.x --session s1");
     done(&site, "locks acquire app.x --user bob --session s2 --ttl 60s");

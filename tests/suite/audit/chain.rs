@@ -1,6 +1,6 @@
 //! The chain through the commands: whole while nobody touches it, and broken where somebody did, on disk or in a file.
 
-use super::{done, run, site, start};
+use super::{done, site};
 use lockstep::store::{Commit, Namespace, Store, StoreOptions};
 use lockstep_test_support::Site;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use std::fs;
 /// A stopped host with entries 1 to 8, and the head it had.
 fn scene() -> (Site, String) {
     let (site, _) = site();
-    let host = start(&site);
+    let host = site.started();
     for n in 1..=8 {
         done(&site, &format!("set app.x{n} {n}"));
     }
@@ -31,9 +31,9 @@ fn entry(store: &Store, number: u64) -> Vec<u8> {
 
 /// Where `audit verify` says that the chain breaks.
 fn broken_at(site: &Site, arguments: &str) -> u64 {
-    let said = run(site, &format!("audit verify {arguments}")).expect_code(1);
+    let said = site.words(&format!("audit verify {arguments}")).expect_code(1);
     assert!(said.stderr.contains("the chain is broken") && said.stdout.is_empty(), "{said:?}");
-    let told = run(site, &format!("audit verify --json {arguments}")).expect_code(1).json();
+    let told = site.words(&format!("audit verify --json {arguments}")).expect_code(1).json();
     assert_eq!(told["ok"], false, "{told}");
     assert!(said.stderr.contains(&format!("entry {}", told["number"])), "{said:?}");
     told["number"].as_u64().unwrap_or_else(|| panic!("a number: {told}"))
@@ -46,7 +46,7 @@ fn both_say(site: &Site, arguments: &str, expected: Option<u64>) {
         None => drop(done(site, &format!("audit verify {arguments}"))),
     };
     check("the folder");
-    let host = start(site);
+    let host = site.started();
     check("the host");
     host.stop();
 }
@@ -87,7 +87,7 @@ fn a_chain_whose_end_was_cut_off_is_found_by_a_head_that_was_noted() {
     done(&site, "audit verify");
     both_say(&site, &format!("--head {head}"), Some(8));
     // The host has gone on meanwhile: the number is there again, and is another entry's.
-    let host = start(&site);
+    let host = site.started();
     (7..=9).for_each(|n| drop(done(&site, &format!("set app.y{n} {n}"))));
     done(&site, "audit verify");
     assert_eq!(broken_at(&site, &format!("--head {head}")), 8);
@@ -99,7 +99,7 @@ fn an_export_is_verified_without_the_host() {
     let (site, head) = scene();
     let first = done(&site, "audit export").stdout;
     site.write("first.ndjson", &first);
-    let host = start(&site);
+    let host = site.started();
     done(&site, "set app.more 1");
     site.write("second.ndjson", done(&site, "audit export").stdout);
     let newer = done(&site, "audit verify --json").json()["head"].as_str().expect("a head").to_owned();
@@ -114,7 +114,7 @@ fn an_export_is_verified_without_the_host() {
     done(&site, &format!("audit verify {both} --head {head}"));
     let later = newer.replacen("9:", "10:", 1);
     assert_eq!(broken_at(&site, &format!("{both} --head {later}")), 10, "in neither");
-    let told = run(&site, "audit verify --file data").expect_code(3);
+    let told = site.words("audit verify --file data").expect_code(3);
     assert!(!told.stderr.contains("is broken"), "{told:?}");
     assert_eq!(broken_at(&site, "--file second.ndjson --file first.ndjson"), 9, "the other way round");
     let lines: Vec<_> = first.lines().collect();
@@ -131,15 +131,15 @@ fn an_export_is_verified_without_the_host() {
     assert_eq!(written("swapped.ndjson", &swapped), 3);
     let parsed: Value = serde_json::from_str(lines[8]).expect("JSON lines");
     assert_eq!((&parsed["number"], &parsed["entry"]["config_key"]), (&8.into(), &"app.x8".into()));
-    run(&site, "audit verify --file nothing.ndjson").expect_code(2);
-    run(&site, "audit verify --head 4711").expect_code(2);
-    run(&site, "audit verify").expect_code(2);
+    site.words("audit verify --file nothing.ndjson").expect_code(2);
+    site.words("audit verify --head 4711").expect_code(2);
+    site.words("audit verify").expect_code(2);
 }
 
 #[test]
 fn entries_are_listed_by_key_tenant_type_and_time_and_old_ones_go() {
     let (site, _) = site();
-    let host = start(&site);
+    let host = site.started();
     for n in 1..=5 {
         done(&site, &format!("set app.x{n} {n}"));
     }
@@ -166,7 +166,7 @@ fn entries_are_listed_by_key_tenant_type_and_time_and_old_ones_go() {
     host.stop();
     let site =
         site.env("LOCKSTEP_AUDIT__ENTRIES", "3").env("LOCKSTEP_SYNC_SETTINGS__CLEANUP_INTERVAL", "100ms");
-    let mut host = start(&site);
+    let mut host = site.started();
     host.wait_until("three entries", lockstep_test_support::LIMIT, |_| {
         done(&site, "audit verify --json").json()["entries"] == 3
     });

@@ -1,6 +1,6 @@
 //! The host is killed while it writes: the chain is whole, and every answered change has its entry.
 
-use super::{done, entries, start};
+use super::{done, entries};
 use crate::audit::site;
 use lockstep_test_support::{Request, scale};
 use serde_json::json;
@@ -33,7 +33,7 @@ fn a_killed_host_leaves_a_whole_chain_with_every_answered_change_once() {
     let mut answered = BTreeSet::new();
     let mut heads: Vec<String> = Vec::new();
     for round in 0..scale(3, 20) {
-        let mut host = start(&site);
+        let mut host = site.started();
         let token = fs::read_to_string(site.path("data/admin.token")).expect("a token");
         let (admin, is_over) = (host.admin().to_owned(), AtomicBool::new(false));
         thread::scope(|scope| {
@@ -52,7 +52,7 @@ fn a_killed_host_leaves_a_whole_chain_with_every_answered_change_once() {
         let verified = done(&site, &format!("audit verify --json {noted}")).json();
         heads.push(verified["head"].as_str().expect("a head").to_owned());
     }
-    let host = start(&site);
+    let host = site.started();
     for head in &heads {
         done(&site, &format!("audit verify --head {head}"));
     }

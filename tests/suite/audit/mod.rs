@@ -5,7 +5,7 @@ mod redacted;
 mod chain;
 mod crash;
 
-use lockstep_test_support::{Finished, Host, Site, free_port};
+use lockstep_test_support::{Finished, Site, free_port};
 use serde_json::{Value, json};
 
 /// A host with a pipeline through the log, its clients' port, and a direct pipeline whose sink fails as it is told.
@@ -34,19 +34,8 @@ sinks:
     (site.env("USER", "ann").env("LOCKSTEP_SYNC_SETTINGS__HEARTBEAT_INTERVAL", "24h"), port)
 }
 
-fn start(site: &Site) -> Host {
-    let mut host = site.start();
-    host.wait_ready();
-    host
-}
-
-/// A command by its words; none of them has a space.
-fn run(site: &Site, line: &str) -> Finished {
-    site.run(line.split_whitespace())
-}
-
 fn done(site: &Site, line: &str) -> Finished {
-    run(site, line).expect_code(0)
+    site.words(line).expect_code(0)
 }
 
 /// The entries of these types, the oldest first.

@@ -1,6 +1,6 @@
 //! Resolutions are kept with the resolved value, unless that is sealed or its key is listed.
 
-use super::{done, entries, site, start};
+use super::{done, entries, site};
 use lockstep_test_support::Site;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn conflict(site: &Site, key: &str, values: [&str; 2]) {
 fn a_resolution_is_told_with_the_guides_fields_and_its_value_unless_that_is_not_to_be_shown() {
     let (site, _) = site();
     let site = site.env("LOCKSTEP_AUDIT__REDACT", "[\"secrets.*\"]");
-    let host = start(&site);
+    let host = site.started();
     conflict(&site, "app.x", ["1", "2"]);
     conflict(&site, "secrets.pin", ["\"canary-1\"", "\"canary-2\""]);
     let sealed = |text: &str| {
@@ -58,7 +58,7 @@ fn a_resolution_is_told_with_the_guides_fields_and_its_value_unless_that_is_not_
 fn without_changes_only_what_operators_make_has_an_entry() {
     let (site, port) = site();
     let site = site.env("LOCKSTEP_AUDIT__CHANGES", "false");
-    let host = start(&site);
+    let host = site.started();
     let mut client = lockstep_test_support::WsClient::connect(port);
     assert_eq!(client.change("app.ws", &json!(7))["success"], true);
     done(&site, "set app.x 1");

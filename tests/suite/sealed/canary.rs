@@ -94,7 +94,7 @@ fn fill(site: &Site, host: &mut Host, port: u16) {
 fn a_sealed_value_lies_nowhere_in_clear_and_one_beside_it_is_found() {
     let (port, redis) = (free_port(), Redis::start(&RedisOptions::default()));
     let site = site(port, &redis);
-    let mut host = start(&site);
+    let mut host = site.started();
     fill(&site, &mut host, port);
     host.wait_until("the last cell", LIMIT, |_| {
         redis.command::<Option<String>>(&["HGET", "apg-config:cache:global", "app.last"]).is_some()
@@ -183,7 +183,7 @@ sinks: [ { plugin: file, config: { path: SITE/out.ndjson } } ]
     );
     set_ring(&site, &[("k1", 1)]);
     site.write("lockstep.yaml", "state: { encryption: { keys: [ { id: k, env: STORE_KEY } ] } }\n");
-    let mut host = start(&site);
+    let mut host = site.started();
     append(&site.path("in.ndjson"), [json!({ "config_key": "app.x", "new_value": CANARY }).to_string()]);
     host.wait_until("a dead letter", LIMIT, |_| site.run(["dlq", "show", "1"]).stdout.contains(CANARY));
     assert_eq!(files_holding(&site.path("data"), CANARY), [""; 0]);
@@ -241,7 +241,7 @@ sinks: [ {{ {} }} ]
 fn what_was_opened_again_is_no_more_written_down_than_what_is_not_sealed_yet() {
     for on_unknown_key in ["reject", "pass"] {
         let site = opening(on_unknown_key);
-        let mut host = start(&site);
+        let mut host = site.started();
         for (key, value) in [("sealed.x", CANARY), ("clear.x", CONTROL), ("last", CONTROL)] {
             let change = json!({ "config_key": format!("app.{key}"), "new_value": value });
             append(&site.path("in.ndjson"), [change.to_string()]);

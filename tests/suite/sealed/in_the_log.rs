@@ -60,7 +60,7 @@ fn set(site: &Site, key: &str, value: &Value) {
 fn a_sealed_value_is_the_same_on_every_host_and_conflicts_are_decided_without_opening_it() {
     let redis = Redis::start(&RedisOptions::default());
     let sites = [site(&redis, "one"), site(&redis, "two")];
-    let hosts = sites.each_ref().map(start);
+    let hosts = sites.each_ref().map(|site| site.started());
     let [one, two] = &sites;
     let keys = ["app.first.x", "app.last.x"];
     keys.iter().for_each(|key| set(one, key, &json!({ "pin": CANARY })));
@@ -99,7 +99,7 @@ fn a_sealed_value_is_the_same_on_every_host_and_conflicts_are_decided_without_op
 fn a_value_that_is_set_again_or_rolled_back_to_is_sealed_under_the_key_in_use() {
     let redis = Redis::start(&RedisOptions::default());
     let site = site(&redis, "one");
-    let mut host = start(&site);
+    let mut host = site.started();
     let kid = |key: &str| get(&site, key).expect("a value")["$enc"]["kid"].clone();
     set(&site, "app.x", &json!(CANARY));
     set(&site, "app.y", &json!([CANARY]));

@@ -24,12 +24,6 @@ fn set_ring(site: &Site, keys: &[(&str, u8)]) {
     fs::rename(draft, site.path("keys/ring")).expect("one file system");
 }
 
-fn start(site: &Site) -> Host {
-    let mut host = site.start();
-    host.wait_ready();
-    host
-}
-
 fn redis_url(redis: &Redis) -> String {
     format!("redis://{USER}:{PASSWORD}@127.0.0.1:{}/0", redis.port)
 }

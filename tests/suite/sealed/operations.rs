@@ -25,7 +25,7 @@ sinks: [ {}, {} ]
         );
         let site = Site::new().pipeline("p", &yaml);
         set_ring(&site, &[("k1", 1)]);
-        let mut host = start(&site);
+        let mut host = site.started();
         let n_components = 2 + usize::from(!before.is_empty());
         host.wait_until("all of them", LIMIT, |_| {
             let called = site.run(["call", "encrypt.status"]);

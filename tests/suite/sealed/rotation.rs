@@ -97,7 +97,7 @@ fn keys_change_under_load_without_a_loss_or_a_pause() {
     let _quiet = quiet();
     let port = free_port();
     let (site, n_rotations) = (site(port), scale(8, 60));
-    let mut host = start(&site);
+    let mut host = site.started();
     let authors = Authors::start(port, LOAD, &Numbers::default());
     for n in 1..=n_rotations {
         let aim = n * PER_SECOND as usize / 2;
@@ -128,7 +128,7 @@ fn a_host_that_is_killed_while_keys_change_has_lost_nothing_that_was_answered() 
     let (site, n_kills, numbers) = (site(port), scale(4, 20), Numbers::default());
     let mut sent = Vec::new();
     for round in 0..n_kills {
-        let mut host = start(&site);
+        let mut host = site.started();
         let authors = Authors::start(port, LOAD, &numbers);
         host.wait_until("answers", LIMIT, |_| authors.n_answered() >= 100);
         rotate(&site, 2 * round + 1);
@@ -137,7 +137,7 @@ fn a_host_that_is_killed_while_keys_change_has_lost_nothing_that_was_answered() 
         host.kill();
         sent.extend(authors.finish());
     }
-    let mut host = start(&site);
+    let mut host = site.started();
     let last = sent.iter().filter_map(Sent::revision).max().expect("answers");
     wait_written(&site, &mut host, last);
     let n_answered = assert_answered_are_there(&site, &sent);

@@ -46,7 +46,7 @@ fn siblings(host: &Host, key: &str) -> Value {
 fn values_siblings_and_texts_are_the_same_at_both_ends_and_sealed_between() {
     let redis = Redis::start(&RedisOptions::default());
     let sites = [site(&redis, "one"), site(&redis, "two")];
-    let hosts = sites.each_ref().map(start);
+    let hosts = sites.each_ref().map(|site| site.started());
     let [one, two] = &sites;
     one.run(["set", "app.text.x", &format!("\"{CANARY} in the middle\"")]).expect_code(0);
     one.run(["set", "app.set.x", &json!({ "a": CANARY, "b": [1, 2] }).to_string()]).expect_code(0);
@@ -86,7 +86,7 @@ fn values_siblings_and_texts_are_the_same_at_both_ends_and_sealed_between() {
 
     // Who comes later reads the cells.
     let third = site(&redis, "three");
-    let host = start(&third);
+    let host = third.started();
     assert_eq!(get(&third, "app.set.x"), Some(merged));
     for host in hosts.into_iter().chain([host]) {
         for key in ["app.text.x", "app.set.x", "app.null"] {

@@ -43,7 +43,7 @@ fn flipped(text: &Value) -> Value {
 #[test]
 fn each_is_refused_with_what_is_wrong_and_dead_lettered_as_it_came() {
     let site = site();
-    let mut host = start(&site);
+    let mut host = site.started();
     let change = json!({ "config_key": "app.pin", "tenant_id": "t1", "event_type": "config_updated", "new_value": "canary-4711" });
     append(&site.path("plain.ndjson"), [change.to_string()]);
     host.wait_until("the sealed line", LIMIT, |_| lines(&site.path("sealed.ndjson")).len() == 1);
