@@ -9,6 +9,7 @@ mod table;
 mod live;
 mod ask;
 mod acting;
+mod held;
 mod run;
 mod validate;
 mod plugins;

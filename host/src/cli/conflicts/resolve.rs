@@ -1,6 +1,7 @@
 //! `lockstep conflicts resolve`: a decision, made as a change of the key.
 
 use super::super::acting;
+use super::super::held::{Held, Under};
 use super::super::keys::given_json;
 use super::super::live::CommandError;
 use super::super::operations::call;
@@ -55,15 +56,8 @@ pub(super) struct Resolve {
     /// Why, for the audit
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// The session that holds the lock of the key
-    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
-    session: Option<String>,
-    /// The lock, as KEY, that it is decided under
-    #[arg(long, value_name = "KEY", env = "LOCKSTEP_LOCK_KEY", hide_env_values = true, requires = "token")]
-    lock: Option<String>,
-    /// The token of that lock
-    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_LOCK_TOKEN", hide_env_values = true)]
-    token: Option<u64>,
+    #[command(flatten)]
+    held: Held,
     #[command(flatten)]
     common: Common,
 }
@@ -84,10 +78,8 @@ struct Arguments<'a> {
     user_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fence: Option<Value>,
+    #[serde(flatten)]
+    under: Under<'a>,
 }
 
 impl Resolve {
@@ -103,10 +95,6 @@ impl Resolve {
         // Found by name like the others; the value goes beside them, byte for byte.
         let operation = CONFLICTS.ask(client, "resolve")?.name().to_owned();
         let sibling = self.sibling.as_deref();
-        let fence = self.token.map(|token| match &self.lock {
-            Some(lock) => json!({ "lock": lock, "token": token }),
-            None => json!({ "token": token }),
-        });
         let arguments = Arguments {
             conflict_id: &self.conflict,
             sibling: sibling
@@ -116,8 +104,7 @@ impl Resolve {
             delete: self.delete,
             user_id: acting::user(self.user.as_deref()),
             reason: self.reason.as_deref(),
-            session: self.session.as_deref(),
-            fence,
+            under: self.held.of_change(None),
         };
         let arguments = serde_json::to_string(&arguments).expect("every field is a scalar or JSON");
         let answer: Box<RawValue> = call(client, &operation, &arguments)?;

@@ -1,11 +1,11 @@
 //! Who makes a change, and what it is told became of it.
 
 use super::super::acting;
+use super::super::held::{Held, Under};
 use super::super::live::CommandError;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 /// Who makes a change, and under which lock.
 #[derive(Debug, Args)]
@@ -19,15 +19,8 @@ pub(super) struct Author {
     /// Anything about the change, as a JSON object
     #[arg(long, value_name = "JSON")]
     metadata: Option<String>,
-    /// The session that holds the lock of the key
-    #[arg(long, value_name = "SESSION", env = "LOCKSTEP_LOCK_SESSION", hide_env_values = true)]
-    session: Option<String>,
-    /// The lock, as KEY, that the change is made under
-    #[arg(long, value_name = "KEY", env = "LOCKSTEP_LOCK_KEY", hide_env_values = true, requires = "token")]
-    lock: Option<String>,
-    /// The token of that lock
-    #[arg(long, value_name = "TOKEN", env = "LOCKSTEP_LOCK_TOKEN", hide_env_values = true)]
-    token: Option<u64>,
+    #[command(flatten)]
+    held: Held,
 }
 
 /// The same, as a part of a request's body.
@@ -39,16 +32,14 @@ pub(super) struct Authored<'a> {
     idempotency_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fence: Option<Value>,
+    #[serde(flatten)]
+    under: Under<'a>,
 }
 
 impl Author {
     /// Whether the change says the lock it is made under.
     pub fn is_under_lock(&self) -> bool {
-        self.token.is_some()
+        self.held.is_told()
     }
 
     /// What the author says with a change of `key`.
@@ -57,13 +48,11 @@ impl Author {
     /// If the metadata is not JSON.
     pub fn of_change(&self, key: &str) -> Result<Authored<'_>, CommandError> {
         let metadata = self.metadata.as_deref().map(serde_json::from_str).transpose();
-        let fence = |token| json!({ "lock": self.lock.as_deref().unwrap_or(key), "token": token });
         Ok(Authored {
             user_id: acting::user(self.user.as_deref()),
             idempotency_key: self.idempotency_key.as_deref(),
             metadata: metadata.map_err(|_| CommandError::BadArgument("--metadata takes JSON".to_owned()))?,
-            session: self.session.as_deref(),
-            fence: self.token.map(fence),
+            under: self.held.of_change(Some(key)),
         })
     }
 }
