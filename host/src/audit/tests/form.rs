@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::{KeySource, SealingKey, SealingOptions, Wanted};
 
-/// Opens the store as the settings want it, and gives what the audit has of that.
+/// Opens the store as the settings want it, and gives what the audit has of that, the oldest first.
 fn entries(dir: &Path, key: Option<&str>, wanted: Wanted) -> Vec<Value> {
     let source = KeySource::File(dir.join("key"));
     let keys = ["k1", "k2"].map(|id| SealingKey { id: id.to_owned(), source: source.clone() }).to_vec();
@@ -13,13 +13,8 @@ fn entries(dir: &Path, key: Option<&str>, wanted: Wanted) -> Vec<Value> {
     let head = audit.chain().head.number;
     let verified = walk(&store, &[]).map(|verified| verified.n_entries);
     assert_eq!(verified, Ok(head));
-    let page = store.scan(Namespace::Audit, b"", None, 100).expect("readable");
-    page.into_iter()
-        .map(|(_, value)| {
-            let text = String::from_utf8_lossy(&value).into_owned();
-            serde_json::from_str(&text[text.find('{').expect("JSON")..]).expect("JSON")
-        })
-        .collect()
+    let listed = list(&store, &Filter::default(), 100).expect("readable");
+    listed.records.iter().rev().map(|record| serde_json::from_str(&record.entry).expect("JSON")).collect()
 }
 
 #[test]
