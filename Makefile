@@ -64,8 +64,13 @@ suite:
 	@($(call stage,running the tests,$(SUITE_LIMIT),bash -c 'set -o pipefail; $(CARGO_TEST) 2>&1 | tee $(TARGET)/test.log')) \
 	&& code=0 || code=$$?; $(SUM); exit $$code
 
-# One line that sums up what every test binary said; a run of no test is a failure.
-SUM = awk '/^test result:/ { passed += $$4; failed += $$6 } \
+# Each test that failed with what it said last, and one line that sums up what every test binary said; a run of no test is a
+# failure.
+SUM = awk '/^---- .* stdout ----$$/ { printf "\n%s failed:\n", $$2; n_lines = 0; next } \
+	/ panicked at / { n_lines = 8 } \
+	/^(stack backtrace|note: run with|failures:|----)/ { n_lines = 0 } \
+	n_lines > 0 { n_lines--; print "    " substr($$0, 1, 400) } \
+	/^test result:/ { passed += $$4; failed += $$6 } \
 	END { printf "\n%d passed, %d failed\n", passed, failed; exit passed == 0 }' $(TARGET)/test.log || code=1
 
 # $(call install,packages,what for): asks the system for packages, if there are any. None of them starts a server: tests start
