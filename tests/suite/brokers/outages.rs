@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 
 const PER_SECOND: u32 = 500;
 
-/// What memory may grow by beyond what is in flight.
+/// What memory may grow by beyond what a burst needs with every broker there, and what is in flight.
 const SLACK: u64 = 16 << 20;
 
 /// Below this it is the machine's own pauses that are measured.
 const FLOOR: Duration = Duration::from_millis(20);
 
-/// Large changes before that: more than the head of the log and the store's buffers hold.
+/// Changes before that: large ones, more than the head of the log and the store's buffers of log and keys hold, and small
+/// ones, whose entries are more than its buffer of the audit holds.
 const N_LARGE: usize = 2_500;
+const N_SMALL: usize = 30_000;
 
 /// How long the same load runs with every broker there.
 const BEFORE: Duration = Duration::from_secs(5);
@@ -50,11 +52,11 @@ fn a_broker_that_is_away_costs_nobody_anything_and_gets_everything_in_order() {
     let mut host = all.start();
     let mut witnesses = all.witnesses(&places);
     witnesses.push(Witness::of_websocket(all.port, &["app.*"], &places.websocket));
-    let warm = filled(&all, &mut host, &numbers);
+    let mut highest = 0;
+    let warm = filled(&all, &mut host, &numbers, &mut highest);
 
     let authors = Authors::start(all.port, LOAD, &numbers);
     let began = Instant::now();
-    let mut highest = 0;
     host.wait_until("the time before", BEFORE + LIMIT, |host| {
         highest = host.rss().max(highest);
         began.elapsed() >= BEFORE
@@ -85,11 +87,16 @@ fn a_broker_that_is_away_costs_nobody_anything_and_gets_everything_in_order() {
 }
 
 /// What the head of the log and the store's buffers may fill is full, and every path has run.
-fn filled(all: &Everywhere, host: &mut Host, numbers: &Numbers) -> Vec<Sent> {
-    let load = Load { per_second: None, bytes: 8_000, ..LOAD };
-    let authors = Authors::start(all.port, load, numbers);
-    host.wait_until("a log with something in it", 4 * LIMIT, |_| authors.n_answered() >= N_LARGE);
-    let sent = authors.finish();
+fn filled(all: &Everywhere, host: &mut Host, numbers: &Numbers, highest: &mut u64) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    for (bytes, n_changes) in [(8_000, N_LARGE), (LOAD.bytes, N_SMALL)] {
+        let authors = Authors::start(all.port, Load { per_second: None, bytes, ..LOAD }, numbers);
+        host.wait_until("changes enough", 4 * LIMIT, |host| {
+            *highest = host.rss().max(*highest);
+            authors.n_answered() >= n_changes
+        });
+        sent.extend(authors.finish());
+    }
     caught_up(host);
     sent
 }
