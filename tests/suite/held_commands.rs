@@ -129,6 +129,60 @@ fn a_lock_is_kept_while_something_that_the_command_has_started_goes_on() {
 }
 
 #[test]
+fn what_leaves_the_group_and_ends_is_not_left_in_the_table_of_processes() {
+    let node = node();
+    let holding =
+        node.hold("for n in 1 2 3; do (setsid sh -c 'echo gone >> ended' &); done; exec sleep 60\n");
+    let (ended, pid) = (node.site.path("ended"), holding.0.id());
+    eventually(LIMIT, || (ended.exists() && lines(&ended).len() == 3).then_some(())).expect("all have run");
+    let is_alone = eventually(LIMIT, || (children_of(pid).len() == 1).then_some(()));
+    assert!(is_alone.is_some(), "the command and no other: {:?}", children_of(pid));
+}
+
+/// What the system says of the processes that are a process's children, also of those that have ended.
+fn children_of(parent: u32) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("a table of processes");
+    let said =
+        processes.filter_map(|process| std::fs::read_to_string(process.ok()?.path().join("stat")).ok());
+    let is_child = |said: &String| {
+        let behind_its_name = said.rsplit(") ").next().unwrap_or_default();
+        behind_its_name.split(' ').nth(1) == Some(parent.to_string().as_str())
+    };
+    said.filter(is_child).collect()
+}
+
+/// A command that goes to the group of its own child; another child stays where it was.
+const MOVES: &str = "
+import os, time
+command = os.getpid()
+def stay():
+    while os.getppid() == command:
+        time.sleep(0.05)
+    os._exit(0)
+if not (child := os.fork()):
+    os.setpgid(0, 0)
+    stay()
+if not os.fork():
+    stay()
+while os.getpgid(child) != child:
+    time.sleep(0.01)
+os.setpgid(0, child)
+open('ticks', 'w').write('1\\n')
+time.sleep(60)
+";
+
+#[test]
+fn a_signal_reaches_the_command_and_those_whose_group_it_has_left() {
+    let node = node();
+    node.site.write("moves.py", MOVES);
+    let mut holding = node.hold("exec python3 moves.py\n");
+    node.wait_tick();
+    holding.signal(libc::SIGTERM);
+    assert_eq!(holding.code(), Some(128 + libc::SIGTERM));
+    assert!(!node.is_held());
+}
+
+#[test]
 fn a_command_ends_with_the_one_that_keeps_its_lock() {
     let node = node();
     let mut holding = node.hold("exec sh ticker.sh\n");

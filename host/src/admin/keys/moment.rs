@@ -30,11 +30,16 @@ impl FromStr for Moment {
         if let Ok(at_us) = time::parse_us(text) {
             return Ok(Self::Time(at_us));
         }
-        let (epoch, revision) =
-            text.rsplit_once(':').filter(|(epoch, _)| !epoch.is_empty()).ok_or(NoMoment)?;
+        let is_epoch = |epoch: &str| !epoch.is_empty() && !begins_as_a_date(epoch);
+        let (epoch, revision) = text.rsplit_once(':').filter(|(epoch, _)| is_epoch(epoch)).ok_or(NoMoment)?;
         let revision = revision.parse().map_err(|_| NoMoment)?;
         Ok(Self::Revision { epoch: Some(epoch.to_owned()), revision })
     }
+}
+
+/// `2026-02-30T12:00`: a time that there is not, and no revision 0 of another log.
+fn begins_as_a_date(text: &str) -> bool {
+    matches!(text.as_bytes(), [_, _, _, _, b'-', _, _, b'-', ..])
 }
 
 impl fmt::Display for Moment {
@@ -81,7 +86,9 @@ mod tests {
             assert_eq!(moment, expected, "{text}");
             assert_eq!(moment.to_string().parse(), Ok(expected), "{text}");
         }
-        for text in ["", ":42", "-1", "yesterday", "e:", "e:x"] {
+        for text in
+            ["", ":42", "-1", "yesterday", "e:", "e:x", "2026-02-30T12:00", "2026-13-01T12:00:00+01:00"]
+        {
             assert_eq!(text.parse::<Moment>(), Err(NoMoment), "{text}");
         }
         assert_eq!(serde_json::from_str::<Moment>("7").expect("a number"), at(None, 7));

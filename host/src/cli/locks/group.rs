@@ -37,26 +37,27 @@ impl Group {
 
     /// Takes in what has become of the group; the signal by which it was stopped, if it was just now.
     pub fn look(&mut self) -> Option<i32> {
-        // The command itself also where it has gone to another group.
-        let stopped = self.wait_for(self.id);
-        self.wait_for(-self.id).or(stopped)
-    }
-
-    fn wait_for(&mut self, whom: libc::pid_t) -> Option<i32> {
         let mut stopped = None;
         loop {
             let mut status = 0;
+            // This process starts nobody else. Whoever was adopted from outside of the group is waited for too: as long as
+            // the command runs, what has ended would stay in the system's table.
             // SAFETY: a plain system call, with a place for its answer.
-            let id = unsafe { libc::waitpid(whom, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
+            let id = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
             if id <= 0 {
                 return stopped;
             }
             if libc::WIFSTOPPED(status) {
-                stopped = Some(libc::WSTOPSIG(status));
+                stopped = Some(libc::WSTOPSIG(status)).filter(|_| self.has(id)).or(stopped);
             } else if id == self.id {
                 self.status = Some(ExitStatus::from_raw(status));
             }
         }
+    }
+
+    /// Whether a child is the command, also where that has gone to another group, or is in its group.
+    fn has(&self, child: libc::pid_t) -> bool {
+        child == self.id || group_of(child) == self.id
     }
 
     /// What the command itself ended with, whoever of its group may go on.
@@ -80,7 +81,8 @@ impl Group {
         // SAFETY: plain system calls; while anybody is in the group, its number belongs to nobody else, nor does the
         // command's own before it was waited for.
         unsafe {
-            if libc::kill(-self.id, signal) != 0 && self.status.is_none() {
+            libc::kill(-self.id, signal);
+            if self.status.is_none() && group_of(self.id) != self.id {
                 libc::kill(self.id, signal);
             }
         }
@@ -133,6 +135,12 @@ impl Group {
     pub fn id(&self) -> libc::pid_t {
         self.id
     }
+}
+
+/// The group that a process is in which was not waited for.
+fn group_of(process: libc::pid_t) -> libc::pid_t {
+    // SAFETY: a plain system call.
+    unsafe { libc::getpgid(process) }
 }
 
 /// Whoever a command leaves behind becomes a child of this process, which hears of its end; elsewhere that is init's to do.

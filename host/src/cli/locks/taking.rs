@@ -33,8 +33,10 @@ impl Taking {
             let mut signals = Signals::of(ENDS).map_err(failed)?;
             let ask = tokio::task::spawn_blocking(move || taking.ask(&asking, tenant, &owned));
             tokio::select! {
-                answer = ask => answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map(ControlFlow::Continue),
+                // Where both have come, the lock is given back and the command not begun.
+                biased;
                 signal = signals.next() => Ok(ControlFlow::Break(exit_of(signal))),
+                answer = ask => answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map(ControlFlow::Continue),
             }
         });
         runtime.shutdown_background();

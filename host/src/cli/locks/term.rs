@@ -9,6 +9,9 @@ use tokio::task::JoinHandle;
 /// The last part of a lease's time in which no command runs under it: one in so many.
 const MARGIN: u32 = 10;
 
+/// Whoever was not answered asks again after one part in so many of the time that it lets pass otherwise.
+const SOONER: u32 = 10;
+
 /// What came of asking for more time.
 pub(super) enum Extended {
     Yes,
@@ -36,13 +39,15 @@ pub(super) struct Term<E> {
     granted: Instant,
     /// When it was asked last.
     asked: Instant,
+    /// It has not answered that.
+    is_unanswered: bool,
     extending: Option<JoinHandle<Extended>>,
 }
 
 impl<E: FnOnce() -> Extended + Clone + Send + 'static> Term<E> {
     pub fn new(lease: &Lease, granted: Instant, extend: E) -> Self {
         let (ttl, heartbeat) = (lease.ttl(), lease.heartbeat());
-        Self { extend, ttl, heartbeat, granted, asked: granted, extending: None }
+        Self { extend, ttl, heartbeat, granted, asked: granted, is_unanswered: false, extending: None }
     }
 
     /// Does what is due: asks, hears, or finds that it is over.
@@ -56,7 +61,8 @@ impl<E: FnOnce() -> Extended + Clone + Send + 'static> Term<E> {
                 false => "it was not asked for more time, for this process or the machine was stopped",
             }));
         }
-        if self.asked.elapsed() >= self.heartbeat && self.extending.is_none() {
+        let pause = if self.is_unanswered { self.heartbeat / SOONER } else { self.heartbeat };
+        if self.asked.elapsed() >= pause && self.extending.is_none() {
             self.asked = Instant::now();
             self.extending = Some(tokio::task::spawn_blocking(self.extend.clone()));
         }
@@ -76,6 +82,7 @@ impl<E: FnOnce() -> Extended + Clone + Send + 'static> Term<E> {
     }
 
     fn hear(&mut self, extended: Extended) -> Result<(), Over> {
+        self.is_unanswered = matches!(extended, Extended::Unanswered);
         match extended {
             Extended::Yes => self.granted = self.asked,
             Extended::Lost(why) => return Err(Over::Said(why)),
@@ -89,6 +96,8 @@ impl<E: FnOnce() -> Extended + Clone + Send + 'static> Term<E> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     fn term(ago: Duration, extended: fn() -> Extended) -> Term<fn() -> Extended> {
         let lease = json!({ "config_key": "app.x", "ttl_ms": 1000, "heartbeat_interval": 0.3, "token": 7 });
@@ -110,6 +119,24 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         assert!(matches!(over, Over::Late(why) if why.contains("could not be asked")), "{over:?}");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_does_not_answer_is_asked_again_sooner() {
+        let (asks, lease) = (Arc::new(AtomicU32::new(0)), json!({ "config_key": "app.x", "ttl_ms": 60_000 }));
+        let asked = asks.clone();
+        let extend = move || {
+            asked.fetch_add(1, Relaxed);
+            Extended::Unanswered
+        };
+        let start = Instant::now();
+        let mut term = Term::new(&super::super::lease::read(lease).expect("a lease"), start, extend);
+        term.renew().await.expect("it has its time");
+        while asks.load(Relaxed) < 2 {
+            term.keep().await.expect("it has its time");
+            assert!(start.elapsed() < term.heartbeat, "as late as without a failure");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[tokio::test]

@@ -198,6 +198,11 @@ impl Known {
         self.unsure.get(name) == Some(&token)
     }
 
+    /// Whether the holder could not be told in time that it holds a lease still.
+    pub fn is_lost(&self, name: &LockName, token: u64, now: Duration) -> bool {
+        self.is_unanswered(name, token) && self.lease(name).is_some_and(|lease| given_up_at(&lease) <= now)
+    }
+
     /// A lease is over for its holder, and the server may still have it; how that is told.
     pub fn give_up(&mut self, name: &LockName, lease: Arc<Lease>, what: Option<What>) {
         self.given_up.insert(name.clone(), (lease, what));

@@ -66,10 +66,14 @@ impl Locks {
             }
             Err(fault) => {
                 let own = token.and_then(|token| self.own(name, session, token));
-                if let Some(lease) = own.filter(|_| back != Back::Once) {
-                    // Perhaps it is given back, and perhaps it will be: nobody is to be given it again meanwhile.
-                    self.registry.change(|known| known.give_up(name, lease.clone(), Some(What::Released)));
-                    self.end(name, lease, What::Released, None).await?;
+                if let Some(lease) = own.filter(|lease| may_be_over(lease, back, &fault)) {
+                    // Perhaps it is given back, and perhaps it will be: nobody is to be given it again meanwhile. Told now,
+                    // for whoever has the lock by then keeps the server from telling what became of this one.
+                    let now = self.registry.clock.now().mono;
+                    let is_lost = self.registry.see(|known| known.is_lost(name, lease.token, now));
+                    let what = if is_lost { What::Lost } else { What::Released };
+                    self.registry.change(|known| known.give_up(name, lease.clone(), Some(what.clone())));
+                    self.end(name, lease, what, None).await?;
                 }
                 Err(refusal(&fault))
             }
@@ -133,4 +137,10 @@ impl Locks {
             ((lease.session.as_str(), Some(lease.token)), format!("c:{}", Uuid::new_v4()));
         self.give_back(name, holder, &request, Back::Wholly).await
     }
+}
+
+/// Whether a lease has to be taken for over after it was not told that it was given back. Who gave it back once may have it
+/// still, or was refused.
+fn may_be_over(lease: &Lease, back: Back, fault: &Fault) -> bool {
+    back != Back::Once || lease.depth == 1 && matches!(fault, Fault::Away(_))
 }

@@ -2,6 +2,7 @@
 //! and is not finished.
 
 mod hosts;
+mod returning;
 
 use super::{keeping::settle, known::Due, *};
 use crate::{
@@ -211,20 +212,6 @@ fn code(answer: Result<impl std::fmt::Debug>) -> String {
 }
 
 #[test]
-fn what_was_given_up_is_not_granted_again_and_its_late_return_takes_nothing() {
-    let site = site();
-    let first = site.acquire("s1", Some("a:1")).expect("free");
-    let lost = site.lease();
-    site.locks.registry.change(|known| known.give_up(&name(), lost.clone(), Some(What::Lost)));
-    site.end(lost.clone());
-    let second = site.acquire("s1", Some("a:2")).expect("the session's own");
-    assert!(second > first, "{second} after {first}");
-    site.settle(Due::GivenUp(name(), lost));
-    assert_eq!(site.held(), Some(second));
-    assert_eq!(site.notices(), ["config_locked", "config_unlocked", "config_locked"]);
-}
-
-#[test]
 fn a_lease_that_was_told_to_be_lost_is_so_whatever_the_server_says() {
     let site = site();
     let token = site.acquire("s1", Some("a:1")).expect("free");
@@ -255,21 +242,6 @@ fn a_grant_below_what_is_registered_is_asked_for_again_above_it() {
 }
 
 #[test]
-fn what_a_closed_session_could_not_give_back_is_over_all_the_same() {
-    let site = site();
-    let first = site.acquire("s1", Some("a:1")).expect("free");
-    let lease = site.lease();
-    site.server.pause(true);
-    assert_eq!(code(site.ask(Request::SessionClosed { session: "s1".to_owned() })), "unavailable");
-    site.server.pause(false);
-    let second = site.acquire("s1", Some("a:2")).expect("free, or the session's own");
-    assert!(second > first, "{second} after {first}");
-    site.settle(Due::GivenUp(name(), lease));
-    assert_eq!(site.held(), Some(second));
-    assert_eq!(site.notices(), ["config_locked", "config_unlocked", "config_locked"]);
-}
-
-#[test]
 fn no_announcement_overtakes_another() {
     const MESSAGES: u64 = 500;
     let mut site = site();
@@ -291,35 +263,11 @@ fn no_announcement_overtakes_another() {
 }
 
 #[test]
-fn a_lease_that_its_holder_keeps_at_another_host_is_not_returned_by_the_one_that_gave_it_up() {
-    for keeps_by in ["entering", "extending", "nothing"] {
-        let a = site();
-        let b = a.beside();
-        let token = b.acquire("s1", Some("b:1")).expect("free");
-        let lost = b.lease();
-        b.locks.registry.change(|known| known.give_up(&name(), lost.clone(), Some(What::Lost)));
-        b.end(lost.clone());
-        match keeps_by {
-            "entering" => assert_eq!(a.acquire("s1", Some("a:1")).expect("the session's own"), token),
-            "extending" => {
-                let extend = Request::Extend { name: name(), session: "s1".to_owned(), token, ttl: None };
-                a.ask(extend).expect("held");
-            }
-            _ => {}
-        }
-        b.settle(Due::GivenUp(name(), lost));
-        assert_eq!(a.held(), Some(token).filter(|_| keeps_by != "nothing"), "{keeps_by}");
-        assert!(
-            b.locks.registry.see(|known| known.left()).is_empty(),
-            "{keeps_by}: nothing is left to be done"
-        );
-    }
-}
-
-#[test]
 fn what_no_host_wrote_is_named_and_not_taken_for_an_outage() {
     for (name, verb, value) in [
         ("{config_lock:global:app.x}:fence", "SET", "no number"),
+        ("{config_lock:global:app.x}:fence", "SET", "inf"),
+        ("{config_lock:global:app.x}:fence", "SET", "9007199254740992"),
         ("{config_lock:global:app.x}:fence", "LPUSH", "a list"),
         ("{config_lock:global:app.x}:state", "SET", "no hash"),
     ] {

@@ -25,6 +25,11 @@ fn a_lease_is_due_at_its_end_and_earlier_if_its_holder_was_not_answered() {
     known.unanswered(&name, 7);
     assert_eq!((known.idle_for(at(10)), known.due(at(53)).len()), (at(44), 0));
     assert!(matches!(known.due(at(54))[..], [Due::Unanswered(..)]));
+    assert!(
+        known.is_lost(&name, 7, at(54))
+            && !known.is_lost(&name, 7, at(53))
+            && !known.is_lost(&name, 6, at(54))
+    );
     let lease = known.lease(&name).expect("a lease");
     known.update(&name, &lease);
     assert_eq!(known.idle_for(at(10)), at(50), "it was answered after all");

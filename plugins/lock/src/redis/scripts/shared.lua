@@ -82,11 +82,11 @@ end
 -- Counts the token on: above everything given here, everything that the host has seen, and the time. Where the count was
 -- lost, with everything or with the end of it, the time is ahead of every token that was given under it: no lock is given on
 -- in every millisecond. So no token comes twice, and none is below one that another host has seen. Nothing, if what lies
--- there is no count.
+-- there is no count, or one so great that the next one cannot be told from it.
 local function next_token(floor)
   local count = redis.pcall('GET', fence)
-  local given = not is_odd(count) and tonumber(count or '0')
-  if not given then return nil end
+  local given = not count and 0 or type(count) == 'string' and count:match('^%d+$') and tonumber(count)
+  if not given or given >= 2^53 then return nil end
   local least = math.max(given, tonumber(floor), tonumber(s.token or '0'), milliseconds())
   local token = string.format('%.0f', least + 1)
   redis.call('SET', fence, token)
