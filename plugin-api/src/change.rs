@@ -78,6 +78,15 @@ impl Serialize for Json {
     }
 }
 
+/// As it is written there. Not of formats other than JSON text, nor through what looks into values first, as
+/// `#[serde(flatten)]` does.
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(Text::from(raw.get())))
+    }
+}
+
 fn not_text(error: &std::str::Utf8Error) -> Error {
     Error::rejected("bad_message", format!("not UTF-8 (behind byte {})", error.valid_up_to()))
 }

@@ -71,41 +71,9 @@ impl Operations {
     /// Arguments that do not fit `A` are answered `Rejected("bad_message")` before `handler` is called.
     #[must_use]
     pub fn add<A, T, F>(
-        self,
-        name: &'static str,
-        description: &'static str,
-        handler: impl Fn(Caller, A) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        A: DeserializeOwned + JsonSchema,
-        T: Serialize,
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
-        self.with(name, description, false, handler)
-    }
-
-    /// The same, of an operation that only reads: whatever its arguments are, everything is afterwards as it was before,
-    /// here and elsewhere. An operator's call of it leaves no entry in the audit, so it may be called as often as one likes.
-    #[must_use]
-    pub fn add_reading<A, T, F>(
-        self,
-        name: &'static str,
-        description: &'static str,
-        handler: impl Fn(Caller, A) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        A: DeserializeOwned + JsonSchema,
-        T: Serialize,
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
-        self.with(name, description, true, handler)
-    }
-
-    fn with<A, T, F>(
         mut self,
         name: &'static str,
         description: &'static str,
-        only_reads: bool,
         handler: impl Fn(Caller, A) -> F + Send + Sync + 'static,
     ) -> Self
     where
@@ -124,7 +92,19 @@ impl Operations {
                 }
             }
         };
-        self.list.push(Operation { name, description, arguments, only_reads, handler: Box::new(handler) });
+        let (only_reads, handler) = (false, Box::new(handler));
+        self.list.push(Operation { name, description, arguments, only_reads, handler });
+        self
+    }
+
+    /// Says of the operation that was added last that it only reads: whatever its arguments are, everything is afterwards as
+    /// it was before, here and elsewhere. An operator's call of it leaves no entry in the audit, so it may be called as often
+    /// as one likes.
+    #[must_use]
+    pub fn only_reads(mut self) -> Self {
+        if let Some(last) = self.list.last_mut() {
+            last.only_reads = true;
+        }
         self
     }
 }

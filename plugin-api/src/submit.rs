@@ -35,7 +35,7 @@ pub struct Submitted {
     /// The revision of its entry; none if a transform dropped it.
     pub revision: Option<u64>,
     /// What transforms tell its author ([`Output::tell`](crate::transform::Output::tell)).
-    pub details: Option<serde_json::Value>,
+    pub details: Option<Json>,
 }
 
 impl Submitted {
@@ -47,10 +47,25 @@ impl Submitted {
     pub fn of(outcome: &OutcomeResult) -> Result<Self> {
         match outcome {
             OutcomeResult::Applied { revision, details } => {
-                Ok(Self { revision: Some(*revision), details: details.as_ref().map(Json::read).transpose()? })
+                Ok(Self { revision: Some(*revision), details: details.clone() })
             }
             OutcomeResult::Written => Ok(Self { revision: None, details: None }),
             OutcomeResult::Rejected(error) | OutcomeResult::Failed(error) => Err(error.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_transforms_tell_is_heard_to_the_letter() {
+        let written = r#"{"n":[1e400,1.10,9007199254740993],"z":0,"a":1}"#;
+        let details = Json::parse(written).ok();
+        let told = Submitted::of(&OutcomeResult::Applied { revision: 7, details }).expect("applied");
+        let heard: Submitted =
+            read_answer(serde_json::to_string(&told).map_err(Error::failed)).expect("an answer");
+        assert_eq!((heard.revision, heard.details.as_ref().map(Json::as_str)), (Some(7), Some(written)));
     }
 }

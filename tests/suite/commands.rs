@@ -192,7 +192,10 @@ fn a_lock_keeps_others_out_until_it_is_given_back_or_taken_away() {
     site.words(&format!("locks release app.x --session {session}")).expect_code(0);
     assert!(site.words("locks list").expect_code(0).stderr.contains("nothing is locked"));
 
-    site.words("locks acquire app.x").expect_code(0);
+    let metadata = r#"{"n":[1e400,1.10,9007199254740993]}"#;
+    site.words(&format!("locks acquire app.x --metadata {metadata}")).expect_code(0);
+    let shown: String = site.words("locks info app.x --json").stdout.split_whitespace().collect();
+    assert!(shown.contains(&format!(r#""metadata":{metadata}"#)), "{shown}");
     let forced = site.words("locks release app.x --force --reason test --user root").expect_code(0).stderr;
     assert!(forced.contains("taken from ann"), "{forced}");
     site.words("set app.x 2").expect_code(0);

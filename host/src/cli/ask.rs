@@ -7,7 +7,6 @@ use super::operations::{Offered, call, offered};
 use crate::admin::{Client, ClientError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,14 +73,11 @@ impl Ask<'_> {
         self
     }
 
+    /// What the operation answers; with `RawValue`s in it, values stay as the host wrote them.
+    ///
     /// # Errors
     /// If the operation does not take an argument, or what the operation says.
-    pub fn call(self) -> Result<Value, CommandError> {
-        self.call_as()
-    }
-
-    /// The same; with `RawValue`s in the answer, values stay as the host wrote them.
-    pub fn call_as<T: DeserializeOwned>(self) -> Result<T, CommandError> {
+    pub fn call<T: DeserializeOwned>(self) -> Result<T, CommandError> {
         if let Some(unknown) = self.arguments.keys().find(|name| !self.operation.takes(name)) {
             let name = &self.operation.name;
             return Err(CommandError::BadArgument(format!("`{name}` of this host takes no `{unknown}`")));

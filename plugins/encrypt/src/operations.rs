@@ -93,11 +93,12 @@ pub fn join(member: &Arc<Member>) {
 pub fn offered() -> Operations {
     Operations::new()
         .of_plugin()
-        .add_reading(
+        .add(
             "encrypt.status",
             "Tells which keys every `encrypt` and `decrypt` of this host has, and how many values they sealed and opened.",
             |_, _: Nothing| async { Ok(Answer { components: members().iter().map(|one| one.status()).collect() }) },
         )
+        .only_reads()
         .add(
             "encrypt.rotate",
             "Reads the keys of every `encrypt` and `decrypt` of this host again and uses new data keys from now on; \

@@ -4,7 +4,8 @@
 
 use crate::{
     config::{LONGEST_TTL, SHORTEST_TTL},
-    name::LockName,
+    lease::Fields,
+    name::{LockName, check_tenant},
     refusal::Refusal,
     request::{Ask, Request, Whose},
 };
@@ -52,7 +53,8 @@ pub struct Acquire {
     wait_ms: Option<Millis>,
     /// Anything, shown to whoever asks about the lock; at most 4 KiB.
     #[serde(default)]
-    metadata: Map<String, Value>,
+    #[schemars(with = "Map<String, Value>")]
+    metadata: Fields,
     /// Names this attempt: a repeat under the same name does not count twice.
     #[serde(default)]
     request_id: Option<String>,
@@ -201,6 +203,7 @@ impl List {
         if self.all_tenants && !caller.is_operator {
             return Err(Refusal::OperatorsOnly.to_error());
         }
+        check_tenant(self.tenant_id.as_deref())?;
         let of = if self.all_tenants { Whose::Everybodys } else { Whose::Tenant(self.tenant_id) };
         Ok(Request::List { of })
     }
@@ -254,4 +257,19 @@ fn new_session() -> String {
 fn unfit(code: &str, field: &str, reason: &str) -> Error {
     let details = [json!({ "path": format!("/{field}"), "reason": reason })];
     Error::rejected(code, "an argument does not fit").with_details(&details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_stays_as_it_was_written_however_large_its_numbers_are() {
+        let written = r#"{"n":[1e400,1.10,9007199254740993]}"#;
+        let json = format!(r#"{{"config_key":"app.x","metadata":{written}}}"#);
+        let acquire: Acquire = serde_json::from_str(&json).expect("arguments");
+        let request = acquire.request(Duration::from_secs(5)).expect("a request");
+        let Request::Acquire { ask, .. } = request else { panic!("another request") };
+        assert_eq!(serde_json::to_string(&ask.metadata).expect("JSON"), written);
+    }
 }

@@ -6,8 +6,10 @@
 use crate::{clock::Now, name::LockName};
 use lockstep_plugin_api::{prelude::*, time::format_us};
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+/// The fields of an object, each as somebody wrote it.
+pub type Fields = BTreeMap<String, Json>;
 
 /// A lease as it lies in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,8 +25,8 @@ pub struct Lease {
     pub expires_at_us: i64,
     pub ttl_ms: u64,
     pub heartbeat_ms: u64,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub metadata: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub metadata: Fields,
     /// The holder's last request that counted, so that a repeat of it does not count again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -79,7 +81,7 @@ pub struct ShownLease {
     expires_at: String,
     #[serde(rename = "heartbeat_interval", serialize_with = "as_seconds")]
     heartbeat_ms: u64,
-    metadata: Map<String, Value>,
+    metadata: Fields,
     lock_key: String,
     pub token: u64,
     session: String,
@@ -93,7 +95,7 @@ pub struct ShownLease {
 pub enum Shown {
     Lease(Box<ShownLease>),
     /// What another program wrote there, with its own fields.
-    Foreign(Map<String, Value>),
+    Foreign(Fields),
 }
 
 impl ShownLease {
@@ -138,7 +140,7 @@ pub mod tests {
             expires_at_us: 0,
             ttl_ms: 0,
             heartbeat_ms: 0,
-            metadata: Map::new(),
+            metadata: Fields::new(),
             request_id: None,
             ends: Duration::ZERO,
         };

@@ -28,9 +28,7 @@ impl LockName {
         if let Some(reason) = key_problem(key) {
             return Err(misnamed(key_code(key), "the config key is not a valid name", "/config_key", reason));
         }
-        if let Some(reason) = tenant.and_then(tenant_problem) {
-            return Err(misnamed("bad_tenant", "the tenant is not a valid name", "/tenant_id", reason));
-        }
+        check_tenant(tenant)?;
         Ok(Self(Arc::new(Parts { tenant: tenant.map(Into::into), key: key.into() })))
     }
 
@@ -72,6 +70,17 @@ impl LockName {
         let names = std::str::from_utf8(stored.strip_prefix(&kind.prefix())?).ok()?;
         let (tenant, key) = names.split_once('\0')?;
         Self::new(Some(tenant).filter(|tenant| !tenant.is_empty()), key).ok()
+    }
+}
+
+/// Refuses what can be no tenant.
+///
+/// # Errors
+/// `Rejected` as `bad_tenant`.
+pub fn check_tenant(tenant: Option<&str>) -> Result<()> {
+    match tenant.and_then(tenant_problem) {
+        Some(reason) => Err(misnamed("bad_tenant", "the tenant is not a valid name", "/tenant_id", reason)),
+        None => Ok(()),
     }
 }
 

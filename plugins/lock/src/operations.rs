@@ -29,16 +29,18 @@ pub fn operations(leases: &Asking, default_ttl: Duration) -> Operations {
             "Gives a lock back once; answers whether it is free, and how often the session still has it.",
             asking(leases, |_, release: Release| release.request()),
         )
-        .add_reading(
+        .add(
             "lock.info",
             "Tells who holds a lock; answers the lease, or null if nobody does.",
             asking(leases, |_, info: Info| info.request()),
         )
-        .add_reading(
+        .only_reads()
+        .add(
             "lock.list",
             "Lists the leases in force: of one tenant, of none, or, for operators, of all.",
             asking(leases, |caller, list: List| list.request(caller)),
         )
+        .only_reads()
         .add(
             "lock.force_release",
             "Takes a lock away from whoever holds it; answers the lease that ended.",

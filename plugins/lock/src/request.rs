@@ -1,11 +1,10 @@
 //! What can be asked about locks, and the answers, apart from how either crosses the plugin's boundary.
 
 use crate::{
-    lease::{Shown, ShownLease},
+    lease::{Fields, Shown, ShownLease},
     name::LockName,
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// What somebody who wants a lock says.
@@ -14,7 +13,7 @@ pub struct Ask {
     pub user_id: String,
     pub session: String,
     pub ttl: Duration,
-    pub metadata: Map<String, Value>,
+    pub metadata: Fields,
     /// Names the attempt, so that a repeat does not count twice.
     pub request_id: Option<String>,
 }

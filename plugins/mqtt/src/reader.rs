@@ -11,7 +11,7 @@ use crate::{
     topic::{About, Levels, Tree},
 };
 use lockstep_plugin_api::{
-    change::{CONFIG_DELETED, depth},
+    change::CONFIG_DELETED,
     names::{check_key, tenant_problem},
     prelude::*,
     wire::{check_says_something, derived_event_id},
@@ -20,9 +20,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap};
 use tracing::error;
-
-/// How deep JSON may be nested: further than most programs read it.
-const MAX_DEPTH: usize = 128;
 
 /// How many user properties a message may have; each is looked for among those before it when it becomes a header.
 const MOST_PROPERTIES: usize = 1000;
@@ -89,9 +86,6 @@ impl Reader {
             Some((_, levels)) if message.payload.is_empty() => deletion(levels)?,
             _ => Record::new(copied(&message.payload)),
         };
-        if is_too_deep(&message.payload) {
-            return Err(bad("the JSON is nested too deep"));
-        }
         if let (Err(error), Some((_, levels))) = (record.change().map(drop), place) {
             record = with_key(&record, levels).ok_or(error)?;
         }
@@ -104,6 +98,7 @@ impl Reader {
         }
         let change = record.change()?;
         check_key(change.config_key())?;
+        change.check_depth()?;
         if let Some(problem) = change.tenant_id().filter(|tenant| !tenant.is_empty()).and_then(tenant_problem)
         {
             return Err(Error::rejected("bad_tenant", format!("the tenant {problem}")));
@@ -204,10 +199,6 @@ fn as_it_is(message: &Message, place: Option<(Option<&str>, Levels<'_>)>) -> Res
         record.set_header("tenant_id", tenant.unwrap_or_default());
     }
     Ok(record.with_key(key.as_deref().unwrap_or(&message.topic)))
-}
-
-fn is_too_deep(payload: &[u8]) -> bool {
-    std::str::from_utf8(payload).is_ok_and(|json| depth(json) > MAX_DEPTH)
 }
 
 fn copied(payload: &[u8]) -> Bytes {

@@ -50,10 +50,11 @@ impl<'a> Wish<'a> {
                 "what is sealed takes no operations, for they cannot look into it: send the whole value",
             ));
         }
+        let n_bytes = old.map_or(0, str::len);
         let old = old.and_then(|old| Value::parse(old).ok());
         let base_hash = old.as_ref().filter(|_| strategy.needs_base()).map(hash_of);
         if let Some(ops) = self.ops {
-            let (op, made) = self.operated(ops, old)?;
+            let (op, made) = self.operated(ops, old, n_bytes)?;
             return Ok(Draft { value: made, ops: written(&op), base_hash });
         }
         // What cannot be read is a value like any other; it only takes no operations.
@@ -68,8 +69,8 @@ impl<'a> Wish<'a> {
     }
 
     /// The operations that were sent, and what they make of the value.
-    fn operated(self, ops: &str, old: Option<Value>) -> Result<(TreeOp, Option<Text>)> {
-        let op = read(&Value::parse(ops).map_err(bad)?, old.as_ref())?;
+    fn operated(self, ops: &str, old: Option<Value>, n_bytes_old: usize) -> Result<(TreeOp, Option<Text>)> {
+        let op = read(&Value::parse(ops).map_err(bad)?, old.as_ref(), n_bytes_old + ops.len())?;
         let is_there = old.is_some();
         let made = op.apply(old).map_err(bad)?;
         if !is_there && made.is_none() {
@@ -84,9 +85,15 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// Reads operations in any of the forms: the guide's, those on text if the value is one, or those on JSON.
-fn read(ops: &Value, old: Option<&Value>) -> Result<TreeOp> {
+/// Reads operations in any of the forms: the guide's, those on text if the value is one, or those on JSON. `n_bytes` are
+/// those of value and operations together.
+fn read(ops: &Value, old: Option<&Value>, n_bytes: usize) -> Result<TreeOp> {
     if let Some(operations) = guide_operations::read(ops).map_err(bad)? {
+        if !guide_operations::are_affordable(operations.len(), n_bytes) {
+            let text =
+                "so many operations on so large a value are too much for one change: send the whole value";
+            return Err(Error::rejected("too_large", text));
+        }
         return guide_operations::to_tree(&operations, old).map_err(bad);
     }
     let is_text = old.is_some_and(|old| old.as_text().is_some());

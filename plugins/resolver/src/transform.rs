@@ -19,7 +19,7 @@ use crate::{
 };
 use lockstep_plugin_api::{
     causality::Dot,
-    change::{CONFIG_CREATED, CONFIG_DELETED, CONFIG_UPDATED},
+    change::{CONFIG_CREATED, CONFIG_DELETED, CONFIG_UPDATED, MAX_DEPTH, depth},
     names::{check_key, tenant_problem},
     prelude::*,
     record::ENDPOINT_HEADER,
@@ -218,7 +218,7 @@ impl Resolver {
         let stamp = Stamp { dot, hlc, event_id, strategy, node_id: self.context.node_id(), now_us };
         let (seen, draft) =
             carried.as_ref().map_or((seen, draft), |carried| (&before, carried.draft.clone()));
-        refuse_too_large(&before, change, draft.value.as_deref())?;
+        refuse_unfit(&before, change, draft.value.as_deref())?;
         let authored = turn::authored(change, seen, draft, stamp);
         let dot = authored.dot.clone();
         refuse_too_many(&before, &authored)?;
@@ -283,8 +283,15 @@ struct Seen {
     revision: u64,
 }
 
-/// Operations are small beside what many of them make of a value, so each author is held to what a value may be.
-fn refuse_too_large(before: &Siblings, change: &Change, made: Option<&str>) -> Result<()> {
+/// Operations are small beside what many of them make of a value, so each author is held to what a value may be. A deeper
+/// one would be refused by the next host, which then never has it.
+fn refuse_unfit(before: &Siblings, change: &Change, made: Option<&str>) -> Result<()> {
+    if change.ops().is_some() && made.is_some_and(|made| depth(made) > MAX_DEPTH) {
+        let text = format!(
+            "the operations make a value of more than {MAX_DEPTH} arrays and objects inside each other"
+        );
+        return Err(Error::rejected("bad_message", text));
+    }
     let n_bytes = |text: Option<&str>| text.map_or(0, str::len);
     let most = MAX_MADE.max(change.new_value().as_str().len()).max(n_bytes(before.value().as_deref()));
     if n_bytes(made) > most {

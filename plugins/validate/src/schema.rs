@@ -29,8 +29,8 @@ pub enum Source {
 #[derive(Debug)]
 pub struct Schema {
     pub validator: Validator,
-    /// Whether it is `false`: then there is nothing to look into.
-    pub allows_nothing: bool,
+    /// What it says of every value, if it is `true` or `false`: then there is nothing to look into.
+    pub verdict: Option<bool>,
 }
 
 /// An attempt to compile a schema.
@@ -162,7 +162,7 @@ fn compile_in(source: &Source, folder: PathBuf, files: &Files) -> Result<Schema>
         .should_ignore_unknown_formats(false)
         .build(schema)
         .map_err(|error| refused(reached.problem().unwrap_or_else(|| reason(&error))))?;
-    Ok(Schema { validator, allows_nothing: *schema == Value::Bool(false) })
+    Ok(Schema { validator, verdict: schema.as_bool() })
 }
 
 /// Why a schema is none, with its place in it.

@@ -125,10 +125,11 @@ impl Validate {
         }
         let (schema, value) = (self.schemas.get(number), change.new_value());
         // One that has a dot was checked where it was made, before it was sealed; no one can look into it here.
-        if change.dot().is_some() && is_sealed(value.as_str()) && !schema.allows_nothing {
+        let is_checked = change.dot().is_some() && is_sealed(value.as_str()) && schema.verdict != Some(false);
+        if is_checked || schema.verdict == Some(true) {
             return Ok(());
         }
-        let parsed: Value = value.read()?;
+        let parsed: Value = value.read().map_err(|_| incomparable())?;
         if schema.validator.is_valid(&parsed) {
             return Ok(());
         }
@@ -140,6 +141,14 @@ impl Validate {
 /// The value that operations make is not known here: `null` stands in its place, which is not what would be committed.
 fn not_shown() -> Error {
     let reason = "is not said: send what `ops` make of the value, too, for it has a schema".to_owned();
+    Error::rejected("invalid_value", "the value does not match its schema")
+        .with_details(&[Detail { path: "", reason }])
+}
+
+/// It is JSON, and holds what no schema can be compared with.
+fn incomparable() -> Error {
+    let reason =
+        "cannot be compared: it has a number beyond every double, or half of a surrogate pair".to_owned();
     Error::rejected("invalid_value", "the value does not match its schema")
         .with_details(&[Detail { path: "", reason }])
 }

@@ -4,7 +4,9 @@
 
 use crate::events::{CONFLICT_DETECTED, CONFLICT_RESOLVED};
 use lockstep_plugin_api::{prelude::*, time};
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// Of an item of a list in the metadata, such as a place in conflict or a competing change, only this is told.
 const ITEM_FACTS: [&str; 7] = ["path", "kind", "event_id", "user_id", "timestamp", "source_node", "hlc"];
@@ -18,39 +20,75 @@ pub(crate) struct Facts<'a> {
     pub(crate) change: &'a Change,
     /// The event's id, as in `webhook-id`.
     pub(crate) id: &'a str,
-    metadata: Map<String, Value>,
+    metadata: Told<'a>,
+}
+
+/// What is told of the metadata, by name: everything but what may hold a value. Numbers stay as they are written.
+pub(crate) type Told<'a> = BTreeMap<String, Fact<'a>>;
+
+/// What is told of one field of it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Fact<'a> {
+    Text(String),
+    List(Vec<Item<'a>>),
+    /// A number, true, false or null.
+    Plain(&'a RawValue),
+}
+
+/// What is told of an item of a list.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Item<'a> {
+    /// Of an object, by name.
+    Facts(BTreeMap<String, String>),
+    Plain(&'a RawValue),
 }
 
 impl<'a> Facts<'a> {
     pub(crate) fn new(change: &'a Change, id: &'a str) -> Self {
-        let metadata = change.metadata().and_then(|metadata| metadata.read().ok()).unwrap_or_default();
-        Self { change, id, metadata }
+        let fields = change.metadata().and_then(|metadata| fields(metadata.as_str())).unwrap_or_default();
+        let told = |(name, json): (String, &'a RawValue)| Fact::of(&name, json).map(|fact| (name, fact));
+        Self { change, id, metadata: fields.into_iter().filter_map(told).collect() }
     }
 
     /// A text of the metadata; empty is none.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.metadata.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+        match self.metadata.get(name) {
+            Some(Fact::Text(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
     }
 
-    fn number(&self, name: &str) -> Option<u64> {
-        self.metadata.get(name).and_then(Value::as_u64)
+    fn plain(&self, name: &str) -> Option<&str> {
+        match self.metadata.get(name) {
+            Some(Fact::Plain(json)) => Some(json.get()),
+            _ => None,
+        }
     }
 
-    fn length(&self, name: &str) -> Option<u64> {
-        let n = self.metadata.get(name).and_then(Value::as_array)?.len();
-        u64::try_from(n).ok().filter(|n| *n > 0)
+    fn items(&self, name: &str) -> &[Item<'a>] {
+        match self.metadata.get(name) {
+            Some(Fact::List(items)) => items,
+            _ => &[],
+        }
+    }
+
+    fn length(&self, name: &str) -> Option<usize> {
+        Some(self.items(name).len()).filter(|n| *n > 0)
     }
 
     /// How many changes stood, or stand, against each other. Of a conflict that is resolved, `siblings` are those that
     /// stand now.
-    fn n_competing(&self) -> Option<u64> {
+    fn n_competing(&self) -> Option<usize> {
         let is_over = self.change.event_type() == CONFLICT_RESOLVED;
-        let others = if is_over { self.length("discarded_changes") } else { self.number("siblings") };
+        let others =
+            if is_over { self.length("discarded_changes") } else { self.plain("siblings")?.parse().ok() };
         self.length("competing_changes").or(others)
     }
 
     fn is(&self, name: &str) -> bool {
-        self.metadata.get(name).and_then(Value::as_bool) == Some(true)
+        self.plain(name) == Some("true")
     }
 
     /// The conflict that the event is about.
@@ -145,15 +183,16 @@ impl<'a> Facts<'a> {
 
     /// The places of the value that are in conflict, as JSON pointers.
     fn places(&self) -> Vec<&str> {
-        let conflicts = self.metadata.get("conflicts").and_then(Value::as_array);
-        let paths = conflicts.into_iter().flatten().filter_map(|conflict| conflict.get("path")?.as_str());
+        let paths = self.items("conflicts").iter().filter_map(|conflict| match conflict {
+            Item::Facts(facts) => facts.get("path").map(String::as_str),
+            Item::Plain(_) => None,
+        });
         paths.filter(|path| !path.is_empty()).take(MOST_PLACES).collect()
     }
 
     /// The metadata without what may hold a value.
-    pub(crate) fn metadata(&self) -> Value {
-        let told = self.metadata.iter().filter_map(|(name, value)| Some((name.clone(), told(name, value)?)));
-        Value::Object(told.collect())
+    pub(crate) fn metadata(&self) -> &Told<'a> {
+        &self.metadata
     }
 
     /// The whole metadata, as the event has it.
@@ -162,35 +201,51 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// What of a field of the metadata is no value.
-fn told(name: &str, value: &Value) -> Option<Value> {
-    let is_value =
-        name.ends_with("value") || name.ends_with("values") || matches!(name, "base" | "ops" | "changes");
-    match value {
-        _ if is_value => None,
-        Value::Object(_) => None,
-        Value::Array(items) => Some(items.iter().filter_map(told_item).collect()),
-        scalar => Some(scalar.clone()),
+/// The fields of an object; `None` if it is something else.
+fn fields(json: &str) -> Option<BTreeMap<String, &RawValue>> {
+    serde_json::from_str(json).ok()
+}
+
+fn text(json: &RawValue) -> Option<String> {
+    serde_json::from_str(json.get()).ok()
+}
+
+impl<'a> Fact<'a> {
+    /// What of a field of the metadata is no value.
+    fn of(name: &str, json: &'a RawValue) -> Option<Self> {
+        let is_value =
+            name.ends_with("value") || name.ends_with("values") || matches!(name, "base" | "ops" | "changes");
+        match json.get().as_bytes().first()? {
+            _ if is_value => None,
+            b'{' => None,
+            b'"' => text(json).map(Self::Text),
+            b'[' => {
+                let items: Vec<&RawValue> = serde_json::from_str(json.get()).ok()?;
+                Some(Self::List(items.into_iter().filter_map(Item::of).collect()))
+            }
+            _ => Some(Self::Plain(json)),
+        }
     }
 }
 
-fn told_item(item: &Value) -> Option<Value> {
-    match item {
-        Value::Object(fields) => {
-            let facts = fields
-                .iter()
-                .filter(|(name, value)| ITEM_FACTS.contains(&name.as_str()) && value.is_string());
-            Some(Value::Object(facts.map(|(name, value)| (name.clone(), value.clone())).collect()))
+impl<'a> Item<'a> {
+    fn of(json: &'a RawValue) -> Option<Self> {
+        match json.get().as_bytes().first()? {
+            b'{' => {
+                let facts = fields(json.get())?.into_iter();
+                let facts = facts.filter(|(name, _)| ITEM_FACTS.contains(&name.as_str()));
+                Some(Self::Facts(facts.filter_map(|(name, json)| Some((name, text(json)?))).collect()))
+            }
+            b'[' => None,
+            _ => Some(Self::Plain(json)),
         }
-        Value::Array(_) => None,
-        scalar => Some(scalar.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn facts_hold_no_value() {
@@ -206,7 +261,7 @@ mod tests {
         let facts = Facts::new(&change, "id");
         let told = facts.metadata();
         assert_eq!(
-            told,
+            serde_json::to_value(told).expect("JSON"),
             json!({
                 "conflict_id": "c", "siblings": 2, "winning_change": "e1", "discarded_changes": ["e2"],
                 "conflicts": [{ "path": "/port", "kind": "edit_edit" }],
@@ -243,6 +298,22 @@ mod tests {
         assert_eq!(locked, ["Key: app.x", "Until: 2026-02-07T12:00:00Z"]);
         let bare = named("conflict_resolved", json!({ "siblings": 1 }));
         assert_eq!(bare, ["Key: app.x"], "nobody said how many there were");
+    }
+
+    #[test]
+    fn a_number_that_is_none_to_this_program_hides_no_fact() {
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        let metadata = format!(
+            r#"{{"conflict_id":"c","siblings":2,"n":1.10,"conflicts":[{{"path":"/n","base":1e400,"values":[{deep}]}}]}}"#
+        );
+        let mut change = Change::new("app.x", Json::null());
+        change.set_event_type("conflict_detected");
+        change.set_metadata(Some(Json::parse(&metadata).expect("JSON")));
+        let facts = Facts::new(&change, "id");
+        assert_eq!(facts.conflict_id(), Some("c"));
+        assert!(facts.named().contains(&("In conflict at", "/n".to_owned())));
+        let told = serde_json::to_string(facts.metadata()).expect("JSON");
+        assert_eq!(told, r#"{"conflict_id":"c","conflicts":[{"path":"/n"}],"n":1.10,"siblings":2}"#);
     }
 
     #[test]

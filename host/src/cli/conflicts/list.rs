@@ -126,6 +126,6 @@ impl List {
             .with("assigned_to", self.assigned_to.clone())
             .with("limit", Some(limit.min(PAGE)))
             .with("after", after)
-            .call_as()
+            .call()
     }
 }

@@ -182,7 +182,7 @@ impl Conflicts {
 impl Show {
     fn show(&self, client: &Client) -> Result<u8, CommandError> {
         let ask = CONFLICTS.ask(client, "show")?;
-        let answer: Box<RawValue> = ask.with("conflict_id", Some(&self.conflict)).call_as()?;
+        let answer: Box<RawValue> = ask.with("conflict_id", Some(&self.conflict)).call()?;
         if self.common.json {
             return Ok(print_json(&answer));
         }
@@ -196,7 +196,7 @@ impl Show {
 impl Preview {
     fn show(&self, client: &Client) -> Result<u8, CommandError> {
         let ask = CONFLICTS.ask(client, "preview")?;
-        let answer: Box<RawValue> = ask.with("conflict_id", Some(&self.conflict)).call_as()?;
+        let answer: Box<RawValue> = ask.with("conflict_id", Some(&self.conflict)).call()?;
         if self.common.json {
             return Ok(print_json(&answer));
         }
@@ -213,7 +213,7 @@ impl Assign {
             .with("conflict_id", Some(self.conflict.clone()))
             .with("assigned_to", self.who.clone())
             .with("user_id", acting::user(self.user.as_deref()))
-            .call_as()?;
+            .call()?;
         if self.common.json {
             return Ok(print_json(&answer));
         }

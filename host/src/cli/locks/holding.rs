@@ -15,6 +15,7 @@ use super::lease::Lease;
 use super::signals::{ENDS, Signals};
 use super::term::{Extended, Over, Term};
 use crate::admin::{Client, ClientError};
+use serde::de::IgnoredAny;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
@@ -182,7 +183,7 @@ impl Held {
                 .with("tenant_id", self.tenant.clone())
                 .with("session", Some(self.session.clone()))
                 .with("token", Some(self.token))
-                .call()
+                .call::<IgnoredAny>()
         });
         match extended {
             Ok(_) => Extended::Yes,
@@ -203,7 +204,7 @@ impl Held {
                 .with("session", Some(self.session.clone()))
                 .with("token", Some(self.token))
                 .with("request_id", Some(request.clone()))
-                .call();
+                .call::<IgnoredAny>();
             match released {
                 Err(error) if is_later(&error) && started.elapsed() < GRACE => std::thread::sleep(AGAIN),
                 // Nobody holds it under this token: that is what was to be.

@@ -13,13 +13,13 @@ use super::acting;
 use super::ask::Group;
 use super::flags::{Tenants, tenant};
 use super::live::{CommandError, Live};
-use super::output::{print, print_json};
+use super::output::{print, print_json, without_control};
 use crate::admin::Client;
 use crate::config::quantity::duration;
 use clap::{Args, Subcommand};
 use holding::Held;
-use lease::{Lease, table};
-use serde_json::Value;
+use lease::{Ended, Lease, table};
+use serde_json::value::RawValue;
 use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -224,7 +224,7 @@ impl Locks {
 
 impl List {
     fn list(&self, client: &Client) -> Result<u8, CommandError> {
-        let answer = LOCKS
+        let answer: Box<RawValue> = LOCKS
             .ask(client, "list")?
             .with("tenant_id", self.tenants.named()?)
             .with("all_tenants", self.tenants.all_tenants.then_some(true))
@@ -232,7 +232,7 @@ impl List {
         if self.json {
             return Ok(print_json(&answer));
         }
-        let leases: Vec<Lease> = lease::read(answer)?;
+        let leases: Vec<Lease> = lease::read(&answer)?;
         if leases.is_empty() {
             eprintln!("nothing is locked");
             return Ok(DONE);
@@ -243,7 +243,7 @@ impl List {
 
 impl Info {
     fn show(&self, client: &Client) -> Result<u8, CommandError> {
-        let answer = LOCKS
+        let answer: Box<RawValue> = LOCKS
             .ask(client, "info")?
             .with("config_key", Some(self.key.clone()))
             .with("tenant_id", self.common.tenant.clone())
@@ -251,17 +251,17 @@ impl Info {
         if self.common.json {
             return Ok(print_json(&answer));
         }
-        if answer.is_null() {
+        let Some(lease) = lease::read::<Option<Lease>>(&answer)? else {
             eprintln!("`{}` is not locked", self.key);
             return Ok(DONE);
-        }
-        Ok(print(&lease::read::<Lease>(answer)?.told()))
+        };
+        Ok(print(&lease.told()))
     }
 }
 
 impl Extend {
     fn extend(&self, client: &Client) -> Result<u8, CommandError> {
-        let answer = LOCKS
+        let answer: Box<RawValue> = LOCKS
             .ask(client, "extend")?
             .with("config_key", Some(self.key.clone()))
             .with("tenant_id", self.common.tenant.clone())
@@ -269,7 +269,7 @@ impl Extend {
             .with("token", Some(self.token))
             .with("ttl_ms", self.ttl.map(millis))
             .call()?;
-        shown(answer, self.common.json)
+        shown(&answer, self.common.json)
     }
 }
 
@@ -287,13 +287,16 @@ impl Release {
                 .with("expected_token", self.token),
             false => ask.with("session", self.session.clone()).with("token", self.token),
         };
-        let answer = ask.call()?;
+        let answer: Box<RawValue> = ask.call()?;
         if self.common.json {
             return Ok(print_json(&answer));
         }
-        match (self.force, answer["user_id"].as_str(), answer["depth"].as_u64()) {
-            (true, Some(user), _) => eprintln!("`{}` was taken from {user}", self.key),
-            (false, _, Some(depth)) if depth > 0 => {
+        let Ended { user_id, depth } = lease::read(&answer)?;
+        match (self.force, user_id, depth) {
+            (true, user, _) if !user.is_empty() => {
+                eprintln!("`{}` was taken from {}", self.key, without_control(&user));
+            }
+            (false, _, depth) if depth > 0 => {
                 eprintln!("given back once; the session has taken `{}` {depth} times more", self.key);
             }
             _ => eprintln!("`{}` is free", self.key),
@@ -306,7 +309,7 @@ impl Taking {
     /// Takes the lock and leaves it to its time.
     fn acquire(&self, client: &Client, common: &Common) -> Result<u8, CommandError> {
         match self.take(client, common, &self.session())? {
-            ControlFlow::Continue(answer) => shown(answer, common.json),
+            ControlFlow::Continue(answer) => shown(&answer, common.json),
             ControlFlow::Break(exit) => Ok(exit),
         }
     }
@@ -315,14 +318,14 @@ impl Taking {
     fn hold(&self, client: &Client, common: &Common, command: &[OsString]) -> Result<u8, CommandError> {
         let (session, asked) = (self.session(), Instant::now());
         let lease: Lease = match self.take(client, common, &session)? {
-            ControlFlow::Continue(answer) => lease::read(answer)?,
+            ControlFlow::Continue(answer) => lease::read(&answer)?,
             ControlFlow::Break(exit) => return Ok(exit),
         };
         Held::new(client, common.tenant.clone(), session, lease, asked)?.run(command)
     }
 }
 
-fn shown(answer: Value, json: bool) -> Result<u8, CommandError> {
+fn shown(answer: &RawValue, json: bool) -> Result<u8, CommandError> {
     if json {
         return Ok(print_json(&answer));
     }

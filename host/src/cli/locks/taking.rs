@@ -10,7 +10,7 @@ use super::LOCKS;
 use super::signals::{ENDS, Signals};
 use super::{Common, Taking, millis};
 use crate::admin::Client;
-use serde_json::Value;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -23,7 +23,7 @@ impl Taking {
         client: &Client,
         common: &Common,
         session: &str,
-    ) -> Result<ControlFlow<u8, Value>, CommandError> {
+    ) -> Result<ControlFlow<u8, Box<RawValue>>, CommandError> {
         let failed =
             |error: std::io::Error| CommandError::Failed(format!("signals cannot be received: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -46,7 +46,12 @@ impl Taking {
         taken
     }
 
-    fn ask(&self, client: &Client, tenant: Option<String>, session: &str) -> Result<Value, CommandError> {
+    fn ask(
+        &self,
+        client: &Client,
+        tenant: Option<String>,
+        session: &str,
+    ) -> Result<Box<RawValue>, CommandError> {
         let metadata: Option<Box<RawValue>> = self
             .metadata
             .as_deref()
@@ -84,7 +89,7 @@ impl Taking {
         }
         let left = LOCKS
             .ask(client, "session_closed")
-            .and_then(|ask| ask.with("session", Some(session.to_owned())).call());
+            .and_then(|ask| ask.with("session", Some(session.to_owned())).call::<IgnoredAny>());
         if let Err(error) = left {
             eprintln!("the lock of `{}` may still be granted to session {session}: {error}", self.key);
         }

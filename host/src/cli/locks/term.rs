@@ -101,7 +101,7 @@ mod tests {
 
     fn term(ago: Duration, extended: fn() -> Extended) -> Term<fn() -> Extended> {
         let lease = json!({ "config_key": "app.x", "ttl_ms": 1000, "heartbeat_interval": 0.3, "token": 7 });
-        let lease = super::super::lease::read(lease).expect("a lease");
+        let lease: Lease = serde_json::from_str(&lease.to_string()).expect("a lease");
         Term::new(&lease, Instant::now() - ago, extended)
     }
 

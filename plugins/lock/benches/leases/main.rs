@@ -155,7 +155,7 @@ fn acquire(key: &str, i: usize) -> Request {
         user_id: format!("user-{i}"),
         session: format!("session-{i}"),
         ttl: Duration::from_secs(300),
-        metadata: serde_json::Map::new(),
+        metadata: Default::default(),
         request_id: None,
     };
     Request::Acquire { name: lock(key), ask, wait: Duration::ZERO }

@@ -115,8 +115,7 @@ fn held_by<'a>(held: Option<&'a Lease>, session: &str, token: Option<u64>) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::tests::lease;
-    use serde_json::Map;
+    use crate::lease::{Fields, tests::lease};
 
     const RULES: Rules = Rules { longest_heartbeat: Duration::from_secs(30), max_per_user: 100 };
 
@@ -129,7 +128,7 @@ mod tests {
             user_id: user_id.to_owned(),
             session: session.to_owned(),
             ttl: Duration::from_secs(seconds),
-            metadata: Map::new(),
+            metadata: Fields::new(),
             request_id: None,
         }
     }

@@ -225,7 +225,7 @@ impl Locks {
 /// Who keeps a lock from somebody.
 pub fn locked(by: &By, asked: Now) -> Refusal {
     let of_text = |text: &AnyText, left: Option<Duration>| {
-        (text.user_id().to_owned(), left.map(|left| text.ends_at_us(asked, left)))
+        (text.user_id(), left.map(|left| text.ends_at_us(asked, left)))
     };
     let (locked_by, expires_at_us) = match by {
         By::Lease(row) => {

@@ -162,8 +162,8 @@ impl Redis {
     fn holder_of(&self, found: Found) -> Holder {
         let now = self.locks.registry.clock.now();
         Holder {
-            user_id: found.text.user_id().to_owned(),
-            session: found.text.session().map(str::to_owned),
+            user_id: found.text.user_id(),
+            session: found.text.session(),
             token: found.text.token(),
             expires_at_us: found.left.map(|left| found.text.ends_at_us(now, left)),
         }

@@ -29,9 +29,12 @@ impl Locks {
             // What a lock is called says whose it is only together with what is in it.
             let tenant = match found.text.is_of(rest) {
                 true => found.text.tenant_id(),
-                false => rest.split_once(':').map(|(tenant, _)| tenant).filter(|tenant| *tenant != "global"),
+                false => rest
+                    .split_once(':')
+                    .map(|(tenant, _)| tenant.to_owned())
+                    .filter(|tenant| tenant != "global"),
             };
-            if matches!(of, Whose::Tenant(wanted) if wanted.as_deref() != tenant) {
+            if matches!(of, Whose::Tenant(wanted) if *wanted != tenant) {
                 continue;
             }
             let name = found.text.name().filter(|_| found.text.is_of(rest));

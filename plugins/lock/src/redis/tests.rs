@@ -162,7 +162,7 @@ impl Site {
             user_id: "alice".to_owned(),
             session: session.to_owned(),
             ttl,
-            metadata: serde_json::Map::new(),
+            metadata: crate::lease::Fields::new(),
             request_id: request.map(str::to_owned),
         };
         let lease = self.ask(Request::Acquire { name: name(), ask, wait: Duration::ZERO })?;

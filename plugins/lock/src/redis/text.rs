@@ -5,7 +5,7 @@
 use crate::{
     clock::Now,
     config::Rules,
-    lease::{Lease, as_seconds},
+    lease::{Fields, Lease, as_seconds},
     name::LockName,
     request::Ask,
 };
@@ -14,7 +14,6 @@ use lockstep_plugin_api::{
     time::{format_us, parse_us},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// What of a lease's text the host knows before the server has decided: the token comes behind it, and a closing brace.
@@ -42,7 +41,7 @@ struct Middle {
 
 #[derive(Serialize)]
 struct Tail<'a> {
-    metadata: &'a Map<String, Value>,
+    metadata: &'a Fields,
     session: &'a str,
 }
 
@@ -93,7 +92,7 @@ pub struct Written {
     #[serde(default)]
     expires_at: String,
     #[serde(default)]
-    metadata: Map<String, Value>,
+    metadata: Fields,
 }
 
 /// A lease as the server has it.
@@ -140,7 +139,7 @@ fn as_written(expires_at: Option<&str>, now: Now, ends: Duration) -> i64 {
 
 /// Any text that stands for a lock.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AnyText(Map<String, Value>);
+pub struct AnyText(Fields);
 
 impl AnyText {
     /// What somebody wrote; something that is no object says nothing.
@@ -148,51 +147,52 @@ impl AnyText {
         Self(serde_json::from_slice(text).unwrap_or_default())
     }
 
-    fn field(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.as_str()
+    fn field(&self, name: &str) -> Option<String> {
+        self.0.get(name)?.read().ok()
     }
 
-    pub fn user_id(&self) -> &str {
-        self.field("user_id").unwrap_or("unknown")
+    pub fn user_id(&self) -> String {
+        self.field("user_id").unwrap_or_else(|| UNKNOWN.to_owned())
     }
 
-    pub fn session(&self) -> Option<&str> {
+    pub fn session(&self) -> Option<String> {
         self.field("session")
     }
 
     pub fn token(&self) -> Option<u64> {
-        self.0.get("token")?.as_u64()
+        self.0.get("token")?.read().ok()
     }
 
     /// Whether it stands for the lock of this name: `a` and `b:c` are called like `a:b` and `c`.
     pub fn is_of(&self, rest: &str) -> bool {
-        let tenant = self.field("tenant_id").unwrap_or("global");
-        self.field("config_key")
-            .is_some_and(|key| rest.strip_prefix(tenant).and_then(|rest| rest.strip_prefix(':')) == Some(key))
+        let tenant = self.tenant_id();
+        let key = rest.strip_prefix(tenant.as_deref().unwrap_or("global"));
+        let key = key.and_then(|rest| rest.strip_prefix(':'));
+        key.is_some() && self.field("config_key").as_deref() == key
     }
 
     /// When it ends, which is so long from now.
     pub fn ends_at_us(&self, now: Now, left: Duration) -> i64 {
-        as_written(self.field("expires_at"), now, now.mono + left)
+        as_written(self.field("expires_at").as_deref(), now, now.mono + left)
     }
 
-    pub fn tenant_id(&self) -> Option<&str> {
+    pub fn tenant_id(&self) -> Option<String> {
         self.field("tenant_id")
     }
 
     /// A lease that says as much as the text does, for whoever is to be told of it.
     pub fn to_lease(&self) -> Lease {
-        let time = |name| self.field(name).and_then(|text| parse_us(text).ok()).unwrap_or_default();
+        let time = |name| self.field(name).and_then(|text| parse_us(&text).ok()).unwrap_or_default();
         Lease {
-            user_id: self.user_id().to_owned(),
-            session: self.session().unwrap_or_default().to_owned(),
+            user_id: self.user_id(),
+            session: self.session().unwrap_or_default(),
             token: self.token().unwrap_or_default(),
             depth: 0,
             acquired_at_us: time("acquired_at"),
             expires_at_us: time("expires_at"),
             ttl_ms: 0,
             heartbeat_ms: 0,
-            metadata: Map::new(),
+            metadata: Fields::new(),
             request_id: None,
             ends: Duration::ZERO,
         }
@@ -200,32 +200,29 @@ impl AnyText {
 
     /// The lock that it stands for, if there can be one of this name.
     pub fn name(&self) -> Option<LockName> {
-        LockName::new(self.tenant_id(), self.field("config_key")?).ok()
+        LockName::new(self.tenant_id().as_deref(), &self.field("config_key")?).ok()
     }
 
     /// As it is shown, with what the guide's own list adds and when it really ends; what the text does not say, the name
     /// of the lock does.
-    pub fn into_shown(
-        mut self,
-        lock_key: &str,
-        rest: &str,
-        expires_at_us: Option<i64>,
-    ) -> Map<String, Value> {
+    pub fn into_shown(mut self, lock_key: &str, rest: &str, expires_at_us: Option<i64>) -> Fields {
+        let json = |text: Option<&str>| Json::write(&text).expect("texts can be written");
         self.0.remove("token");
-        self.0.insert("lock_key".to_owned(), lock_key.into());
+        self.0.insert("lock_key".to_owned(), json(Some(lock_key)));
         let (tenant, key) = rest.split_once(':').unwrap_or(("global", rest));
-        let tenant = if tenant == "global" { Value::Null } else { tenant.into() };
-        for (field, value) in
-            [("config_key", key.into()), ("tenant_id", tenant), ("user_id", "unknown".into())]
-        {
-            self.0.entry(field).or_insert(value);
+        let tenant = Some(tenant).filter(|tenant| *tenant != "global");
+        for (field, text) in [("config_key", Some(key)), ("tenant_id", tenant), ("user_id", Some(UNKNOWN))] {
+            self.0.entry(field.to_owned()).or_insert_with(|| json(text));
         }
         if let Some(expires_at_us) = expires_at_us {
-            self.0.insert("expires_at".to_owned(), format_us(expires_at_us).into());
+            self.0.insert("expires_at".to_owned(), json(Some(&format_us(expires_at_us))));
         }
         self.0
     }
 }
+
+/// Who holds a lock that does not say so.
+const UNKNOWN: &str = "unknown";
 
 #[cfg(test)]
 mod tests {
@@ -249,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_written_as_the_guide_has_it_and_read_again() {
-        let metadata = r#"{"why":1.0,"big":12345678901234567890}"#;
+        let metadata = r#"{"big":12345678901234567890123,"huge":1e400,"why":1.10}"#;
         let text = text(Duration::from_secs(300), metadata);
         assert_eq!(
             text,
@@ -270,17 +267,27 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_none_to_this_program_hides_no_lock_of_another_one() {
+        let guide =
+            r#"{"config_key":"app.x","user_id":"bob","tenant_id":null,"metadata":{"n":[1e400,1.10]}}"#;
+        let read = AnyText::read(guide.as_bytes());
+        assert!(read.is_of("global:app.x") && read.user_id() == "bob");
+        let shown = read.into_shown("config_lock:global:app.x", "global:app.x", None);
+        assert_eq!(shown["metadata"].as_str(), r#"{"n":[1e400,1.10]}"#);
+    }
+
+    #[test]
     fn what_another_program_wrote_is_shown_with_its_own_fields() {
         let guide =
             json!({ "config_key": "b:c", "user_id": "bob", "tenant_id": "a", "token": 3, "extra": 1 });
         let read = AnyText::read(guide.to_string().as_bytes());
         assert!(read.is_of("a:b:c") && !read.is_of("a:c"));
-        let shown = Value::Object(read.into_shown("config_lock:a:b:c", "a:b:c", Some(0)));
+        let shown = read.into_shown("config_lock:a:b:c", "a:b:c", Some(0));
         let expected = json!({
             "config_key": "b:c", "user_id": "bob", "tenant_id": "a", "extra": 1, "lock_key": "config_lock:a:b:c",
             "expires_at": "1970-01-01T00:00:00.000000Z",
         });
-        assert_eq!(shown, expected);
+        assert_eq!(serde_json::to_value(shown).expect("JSON"), expected);
         assert_eq!(AnyText::read(b"1").user_id(), "unknown");
     }
 }

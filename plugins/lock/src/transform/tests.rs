@@ -320,6 +320,13 @@ fn arguments_outside_the_limits_are_refused_with_their_place() {
     for (arguments, expected) in cases {
         assert_eq!(code(site.host.call("lock.acquire", &arguments)), expected, "{arguments}");
     }
+    for tenant in ["global", "a:b", ""] {
+        assert_eq!(
+            code(site.host.call("lock.list", &json!({ "tenant_id": tenant }))),
+            "bad_tenant",
+            "{tenant}"
+        );
+    }
     let lease = site.host.call("lock.acquire", &json!({ "config_key": "a" })).expect("granted");
     assert_eq!((&lease["user_id"], &lease["ttl_ms"]), (&json!("anonymous"), &json!(300_000)));
     assert_eq!(lease["session"].as_str().map(str::len), Some(36), "a session of its own");

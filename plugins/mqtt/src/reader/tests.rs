@@ -220,3 +220,19 @@ fn a_message_of_thousands_of_properties_is_set_aside_at_once() {
     assert_eq!(record.error().and_then(Error::code), Some("bad_message"));
     assert_eq!((&*record.value().expect("bytes"), record.headers().count()), (&b"21.5"[..], 0));
 }
+
+/// What a host takes in of its own authors, the next one takes in of the broker, with everything around the value.
+#[test]
+fn a_value_is_as_deep_here_as_by_every_other_door() {
+    let topic = "apg/config/global/app/x";
+    let of_depth = |depth: usize| {
+        let (value, rest) =
+            (format!("{}{}", "[".repeat(depth), "]".repeat(depth)), r#""ctx":{},"hlc":"1","event_id":"e""#);
+        let sibling = format!(r#"{{"dot":{{"node":"n@a","seq":1}},{rest},"new_value":{value}}}"#);
+        format!(
+            r#"{{"config_key":"app.x","new_value":{value},"dot":{{"node":"n@a","seq":1}},{rest},"siblings":[{sibling}]}}"#
+        )
+    };
+    change(topic, &of_depth(128));
+    assert_eq!(code(topic, &of_depth(129)), "bad_message");
+}

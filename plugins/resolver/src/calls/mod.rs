@@ -31,16 +31,18 @@ fn computations(context: Context) -> Operations {
                 async move { guide::answer(&context, arguments) }
             },
         )
-        .add_reading(
+        .add(
             "resolver.ot",
             "Applies, transforms, composes or inverts the given operations on a text or on JSON.",
             |_caller, sent: Sent<transforming::Request>| async move { Ok(sent.answer(|asked| asked.run())) },
         )
-        .add_reading(
+        .only_reads()
+        .add(
             "resolver.merge",
             "Merges the given changes of one value.",
             |_caller, sent: Sent<merging::Request>| async move { Ok(sent.answer(merging::Request::run)) },
         )
+        .only_reads()
 }
 
 /// A field that is there, whatever it holds: `null` is a value, and no value is another thing.

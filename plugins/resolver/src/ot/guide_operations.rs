@@ -39,6 +39,14 @@ pub fn read(json: &Value) -> Result<Option<Vec<GuideOperation>>, Malformed> {
     }
 }
 
+/// How much work is done for one change: whoever sends operations by the thousands must not hold up everybody behind it.
+const MOST_WORK: usize = 64 << 20;
+
+/// Whether so many are applied, given how many bytes they and the value have together: each goes over all of that.
+pub fn are_affordable(n_operations: usize, n_bytes: usize) -> bool {
+    n_operations.saturating_mul(n_bytes) <= MOST_WORK
+}
+
 /// What the operations do to a value, as one: each is about what the one before it left.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ mod hosts;
 mod histories;
 mod manual;
 mod notices;
+mod operations;
 mod together;
 mod two_writers;
 

@@ -1,9 +1,8 @@
 //! The event as JSON: the fields of the wire contract, without what hosts tell each other alone.
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Told};
 use lockstep_plugin_api::prelude::*;
 use serde::Serialize;
-use serde_json::Value;
 
 #[derive(Serialize)]
 pub(super) struct Raw<'a> {
@@ -37,11 +36,11 @@ pub(super) struct Raw<'a> {
 #[serde(untagged)]
 enum Metadata<'a> {
     Whole(&'a Json),
-    Facts(Value),
+    Facts(&'a Told<'a>),
 }
 
 impl<'a> Raw<'a> {
-    pub(super) fn new(facts: &Facts<'a>, values: bool) -> Self {
+    pub(super) fn new(facts: &'a Facts<'_>, values: bool) -> Self {
         let change = facts.change;
         let metadata = facts.whole_metadata().map(|whole| match values {
             true => Metadata::Whole(whole),

@@ -116,11 +116,9 @@ impl Place {
     fn fact<'a>(&self, facts: &Facts<'a>) -> Option<Cow<'a, str>> {
         match self.field.as_str() {
             "metadata" => {
-                let told = facts.metadata().to_string();
-                facts
-                    .whole_metadata()
-                    .and_then(|_| inside(&told, &self.path))
-                    .map(|json| Cow::Owned(json.to_owned()))
+                let told =
+                    facts.whole_metadata().and_then(|_| serde_json::to_string(facts.metadata()).ok())?;
+                inside(&told, &self.path).map(|json| Cow::Owned(json.to_owned()))
             }
             field if VALUES.contains(&field) => None,
             _ => self.json(facts),

@@ -112,7 +112,7 @@ impl Transform for Ledger {
                 Ok(Counted { count, caller, head: context.log()?.head, newest })
             }
         };
-        Operations::new().add_reading("ledger.count", "How many changes a key had.", answer)
+        Operations::new().add("ledger.count", "How many changes a key had.", answer).only_reads()
     }
 }
 

@@ -92,7 +92,7 @@ fn request(step: &Step, token: u64) -> Request {
         Does::Acquire { ttl_s, wait_s, request } => {
             let request_id = request.map(|id| id.to_string());
             let (ttl, wait) = (Duration::from_secs(ttl_s), Duration::from_secs(wait_s));
-            let ask = Ask { user_id, session, ttl, metadata: serde_json::Map::new(), request_id };
+            let ask = Ask { user_id, session, ttl, metadata: crate::lease::Fields::new(), request_id };
             Request::Acquire { name, ask, wait }
         }
         Does::Extend { ttl_s } => {

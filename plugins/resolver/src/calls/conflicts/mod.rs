@@ -19,16 +19,18 @@ pub fn add(operations: Operations, context: &Context, strategies: &Arc<Strategie
     let (previewing, resolving) = (context.clone(), context.clone());
     let (strategies, strategies_of_decisions) = (strategies.clone(), strategies.clone());
     operations
-        .add_reading(
+        .add(
             "conflicts.list",
             "Lists the conflicts that wait for a decision, or those that are over.",
             move |_caller, asked: list::List| on_disk(&listing, move |context| asked.answer(context)),
         )
-        .add_reading(
+        .only_reads()
+        .add(
             "conflicts.show",
             "Shows one conflict: who wants what, since when, and what became of it.",
             move |_caller, asked: look::Show| on_disk(&showing, move |context| asked.answer(context)),
         )
+        .only_reads()
         .add(
             "conflicts.assign",
             "Says who is to decide a conflict; answers its record.",
@@ -36,7 +38,7 @@ pub fn add(operations: Operations, context: &Context, strategies: &Arc<Strategie
                 on_disk(&assigning, move |context| asked.answer(context, &caller))
             },
         )
-        .add_reading(
+        .add(
             "conflicts.preview",
             "Shows what each way to decide a conflict makes of the key; changes nothing.",
             move |_caller, asked: look::Preview| {
@@ -44,6 +46,7 @@ pub fn add(operations: Operations, context: &Context, strategies: &Arc<Strategie
                 on_disk(&previewing, move |context| asked.answer(context, &strategies))
             },
         )
+        .only_reads()
         .add(
             "conflicts.resolve",
             "Decides a conflict: by one of the changes, by a strategy, or by another value. Answers what was committed.",

@@ -85,3 +85,14 @@ fn what_is_wrong_with_a_file_is_said_with_its_own_name() {
         assert!(referred.starts_with(&target) && referred.contains(says), "{referred}");
     }
 }
+
+#[test]
+fn what_no_schema_can_be_compared_with_is_refused_for_that_and_not_as_broken_json() {
+    for value in ["1e400", r#"{"a":[-1e999]}"#, r#""\ud800""#] {
+        let record = || Record::new(format!(r#"{{"config_key":"app.x","new_value":{value}}}"#));
+        let (code, details) = rejection(&mut with_schema(json!({})), record()).expect("rejected");
+        assert_eq!((code.as_str(), &details[0]["path"]), ("invalid_value", &json!("")), "{value}");
+        assert!(details[0]["reason"].as_str().is_some_and(|reason| reason.starts_with("cannot be compared")));
+        assert_eq!(rejection(&mut with_schema(json!(true)), record()), None, "{value}: nothing is compared");
+    }
+}
