@@ -257,7 +257,7 @@ mod tests {
         let error = tally.acked(Duration::from_secs(5)).expect_err("away");
         assert_eq!((error.kind(), error.message()), (ErrorKind::NOT_CONNECTED, "gone still"));
         tally.wait_finished(Duration::from_secs(5)).expect_err("away");
-        let until = Some(Instant::now() + Duration::from_secs(30));
+        let until = Some(Instant::now() + Duration::from_secs(3600));
         tally.lost(1, Away { why: "busy".to_owned(), until });
         let error = tally.acked(Duration::from_secs(5)).expect_err("away");
         assert_eq!(error.kind(), ErrorKind::RETRY);

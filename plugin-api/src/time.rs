@@ -36,3 +36,10 @@ pub fn format_naive_us(timestamp_us: i64) -> String {
 pub fn now_us() -> i64 {
     Timestamp::now().as_microsecond()
 }
+
+/// How long the calling thread has run: what else its machine does does not count.
+#[cfg(test)]
+pub(crate) fn thread_time() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().expect("it begins with nothing")
+}

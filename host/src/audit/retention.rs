@@ -3,9 +3,9 @@
 //! Invariant: only the oldest go, and the last of them leaves its number and hash as the anchor, from which the rest can be
 //! verified.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ struct Work {
     limits: Limits,
     now_us: fn() -> i64,
     is_ending: AtomicBool,
+    /// Two runs at once would count the bytes of one piece twice.
+    running: Mutex<()>,
 }
 
 impl Retention {
@@ -43,7 +45,8 @@ impl Retention {
         interval: Duration,
         now_us: fn() -> i64,
     ) -> Result<Self, StoreError> {
-        let work = Arc::new(Work { store, limits, now_us, is_ending: AtomicBool::new(false) });
+        let (is_ending, running) = (AtomicBool::new(false), Mutex::new(()));
+        let work = Arc::new(Work { store, limits, now_us, is_ending, running });
         let (ask, asked) = sync_channel(1);
         let thread = Builder::new().name("audit-retention".to_owned()).spawn({
             let work = Arc::clone(&work);
@@ -83,6 +86,7 @@ impl Work {
     }
 
     fn run(&self) -> Result<(), StoreError> {
+        let _alone = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.is_ending.load(Ordering::Relaxed)
             && let Some(trim) = self.next_trim()?
         {

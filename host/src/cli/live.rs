@@ -273,9 +273,14 @@ mod tests {
             let error: CommandError = client.post_json("/v1/changes", "{}").expect_err("gone").into();
             assert!(!error.is_refusal() && error.to_string().contains("may have"), "{error}");
             host.join().expect("it ends");
-            let error: CommandError = client.post_json("/v1/changes", "{}").expect_err("nobody").into();
-            assert!(error.is_refusal(), "{error}");
         }
+        // Bound, so that nobody else gets it, and never listened on.
+        let nobody = tokio::net::TcpSocket::new_v4().expect("a socket");
+        nobody.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let address = nobody.local_addr().expect("an address").to_string();
+        let client = Client::of_address(&address, None).expect("an address");
+        let error: CommandError = client.post_json("/v1/changes", "{}").expect_err("nobody").into();
+        assert!(error.is_refusal(), "{error}");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Retention {
 pub(super) struct Signal {
     state: Mutex<Asked>,
     asked: Condvar,
+    /// Two runs at once would count the bytes of one piece twice.
+    running: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -58,6 +60,7 @@ pub(super) fn spawn(shared: Arc<Shared>, interval: Duration) -> std::io::Result<
 
 /// Gives up what may go now.
 pub(super) fn run(shared: &Shared) -> Result<(), StoreError> {
+    let _alone = shared.compaction.running.lock().unwrap_or_else(PoisonError::into_inner);
     let before = shared.store.tally();
     while !shared.compaction.is_ending()
         && let Some(trim) = next_trim(shared)?

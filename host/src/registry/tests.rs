@@ -57,6 +57,8 @@ fn plugin(name: &str) -> Vec<u8> {
 /// A folder with these files, which only its owner may write to.
 fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
+    // Whatever the mask of the process.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("changed");
     for (name, content) in files {
         let file = folder.path().join(name);
         fs::write(&file, content).expect("written");

@@ -8,7 +8,7 @@ use std::{
     fmt,
     sync::{
         Mutex, Once, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicI32, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,10 +16,20 @@ use std::{
 const MAX_FRAMES: usize = 64;
 static FRAMES: [AtomicUsize; MAX_FRAMES] = [const { AtomicUsize::new(0) }; MAX_FRAMES];
 static N_FRAMES: AtomicUsize = AtomicUsize::new(0);
-static IS_DONE: AtomicBool = AtomicBool::new(false);
 
-/// How long to wait for the thread to answer; one that is blocked in the kernel without being interruptible does not.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Whose turn it is to walk: a thread's number, or one of the three below. Only that thread fills the frames, so one that
+/// was given up and answers late gives nobody its stack for another's.
+static TURN: AtomicI32 = AtomicI32::new(NOBODY);
+const NOBODY: i32 = 0;
+const WALKING: i32 = -1;
+const DONE: i32 = -2;
+
+/// The frames are one buffer for all, so one thread is asked at a time.
+static ASKING: Mutex<()> = Mutex::new(());
+
+/// How long to wait for the thread to answer; one that is blocked in the kernel without being interruptible does not. A
+/// test's machine may be that busy.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 60_000 } else { 500 });
 
 /// The calling thread's number, by which its stack can be asked for. Asked of the system once per thread: every call
 /// into a plugin needs it.
@@ -41,20 +51,23 @@ pub enum Stack {
 
 /// The stack of one of this process's threads, innermost call first.
 pub fn of_thread(thread_id: i32) -> Stack {
-    // The frames are one buffer for all, so one thread is asked at a time.
-    static ASKING: Mutex<()> = Mutex::new(());
     let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
     install_handler();
-    N_FRAMES.store(0, Ordering::Relaxed);
-    IS_DONE.store(false, Ordering::Release);
+    if TURN.load(Ordering::Acquire) == WALKING {
+        return Stack::Unknown("another thread, which was asked before, has not come to the end of its own");
+    }
+    TURN.store(thread_id, Ordering::Release);
     // SAFETY: the signal's handler is installed above; a thread that has gone makes this fail, and nothing is sent.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread_id, signal()) };
     if sent != 0 {
+        TURN.store(NOBODY, Ordering::Release);
         return Stack::Unknown("the thread has ended");
     }
     let asked_at = Instant::now();
-    while !IS_DONE.load(Ordering::Acquire) {
+    while TURN.load(Ordering::Acquire) != DONE {
         if asked_at.elapsed() > PATIENCE {
+            // Fails where it has just begun, and then it is its turn until it is done.
+            let _ = TURN.compare_exchange(thread_id, NOBODY, Ordering::AcqRel, Ordering::Acquire);
             return Stack::Unknown("the thread does not answer: it is blocked in the kernel");
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -82,6 +95,11 @@ fn install_handler() {
 }
 
 extern "C" fn walk(_signal: i32) {
+    // SAFETY: takes nothing and always succeeds; a thread-local of the library may not be touched in a handler.
+    let own = unsafe { libc::gettid() };
+    if TURN.compare_exchange(own, WALKING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        return;
+    }
     let mut n_frames = 0;
     // SAFETY: only one thread walks at a time, which is what the synchronized version would ensure with a lock.
     unsafe {
@@ -92,7 +110,7 @@ extern "C" fn walk(_signal: i32) {
         });
     }
     N_FRAMES.store(n_frames, Ordering::Relaxed);
-    IS_DONE.store(true, Ordering::Release);
+    TURN.store(DONE, Ordering::Release);
 }
 
 /// A line per call.
@@ -136,10 +154,22 @@ mod tests {
             a_call_that_hangs(&until);
         });
         let thread = told.recv().expect("started");
-        std::thread::sleep(Duration::from_millis(50));
-        let stack = of_thread(thread).to_string();
+        let (began, mut stack) = (Instant::now(), String::new());
+        while !stack.contains("a_call_that_hangs") && began.elapsed() < Duration::from_secs(60) {
+            stack = of_thread(thread).to_string();
+        }
         release.send(()).expect("still there");
         hanging.join().expect("no panic");
         assert!(stack.contains("a_call_that_hangs"), "{stack}");
+    }
+
+    #[test]
+    fn a_thread_that_answers_late_is_not_taken_for_the_one_that_is_asked() {
+        let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+        install_handler();
+        TURN.store(i32::MAX, Ordering::Release);
+        // SAFETY: the signal's handler is installed.
+        assert_eq!(unsafe { libc::raise(signal()) }, 0);
+        assert_eq!(TURN.swap(NOBODY, Ordering::AcqRel), i32::MAX, "this one was not asked");
     }
 }

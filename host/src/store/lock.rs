@@ -14,7 +14,15 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Held as long as the store is open. The kernel lets go of it when the process ends, however it ends.
 pub(super) struct DirLock {
-    _file: File,
+    file: File,
+}
+
+/// Said, and not left to the closing of the file: a program that is just being started by another thread has the open file
+/// too, until it runs, and would hold the folder on.
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl DirLock {
@@ -36,13 +44,17 @@ impl DirLock {
         }
         // Only for the message of a second host: with the disk full, it is worth less than a start.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Whether somebody holds the folder now. Changes nothing.
     pub fn is_held(dir: &Path) -> bool {
         let Ok(file) = File::open(dir.join(FILE)) else { return false };
-        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+        let looked = file.try_lock();
+        if looked.is_ok() {
+            let _ = file.unlock();
+        }
+        matches!(looked, Err(TryLockError::WouldBlock))
     }
 }
 
@@ -61,5 +73,25 @@ fn holder(path: &PathBuf) -> String {
     match fs::read_to_string(path) {
         Ok(pid) if !pid.trim().is_empty() => pid.trim().to_owned(),
         _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_free_as_soon_as_its_host_lets_go_whoever_has_the_file_open_still() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let lock = DirLock::acquire(dir.path()).expect("free");
+        assert!(DirLock::is_held(dir.path()));
+        // As a program has it that was forked and does not run yet.
+        let inherited = lock.file.try_clone().expect("a second descriptor");
+        drop(lock);
+        assert!(!DirLock::is_held(dir.path()));
+        let again = DirLock::acquire(dir.path()).expect("free again");
+        drop(inherited);
+        assert!(DirLock::is_held(dir.path()));
+        drop(again);
     }
 }

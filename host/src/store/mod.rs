@@ -49,6 +49,8 @@ pub use chain::{AuditRecord, AuditTrim, Chain, Hash, Link, NewAudit, hex, unhex}
 pub use commit::{Check, Commit, Committed, Expect, Namespace, NewEntry, Trim};
 pub use entries::{EntryPage, ReadLimit, StoredEntry, Tally};
 pub use error::StoreError;
+#[cfg(test)]
+pub(crate) use sealing::write_key;
 pub use sealing::{KeyProblem, KeySource, SealingError, SealingKey, SealingOptions, SealingStatus, Wanted};
 pub use shared::{Counts, Health};
 

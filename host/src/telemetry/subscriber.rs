@@ -134,6 +134,9 @@ pub(super) mod captured {
         filter: &str,
         test: impl FnOnce(&Telemetry),
     ) -> String {
+        // What a filter says of a line is kept for all of the process, and two changes at once may keep the older.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let captured = Captured::default();
         let writer = captured.clone();
         let settings = LogSettings { format, filter: filter.to_owned() };

@@ -1,5 +1,6 @@
 use super::*;
 use crate::names::key_problem;
+use crate::time::thread_time;
 use proptest::{prelude::*, sample::select};
 
 fn keys(rules: &[(&str, bool)]) -> Keys {
@@ -81,22 +82,24 @@ fn hostile() -> Vec<(&'static str, Vec<Keys>)> {
 #[test]
 fn hostile_lists_are_given_up_in_time() {
     for (what, lists) in hostile() {
-        let began = std::time::Instant::now();
+        let began = thread_time();
         let _ = common(&lists.iter().collect::<Vec<_>>());
-        assert!(began.elapsed().as_secs() < 10, "{what}: {:?}", began.elapsed());
+        let took = thread_time() - began;
+        assert!(took.as_secs() < 60, "{what}: {took:?}");
     }
 }
 
 #[test]
 fn many_questions_take_no_longer_than_a_few_and_it_is_told_what_was_not_answered() {
     let lists = hostile();
-    let (began, mut search) = (std::time::Instant::now(), Search::default());
+    let (began, mut search) = (thread_time(), Search::default());
     for _ in 0..10_000 {
         for (_, lists) in &lists {
             let _ = search.common(&lists.iter().collect::<Vec<_>>());
         }
     }
-    assert!(search.gave_up() && began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    let took = thread_time() - began;
+    assert!(search.gave_up() && took.as_secs() < 120, "{took:?}");
     let mut search = Search::default();
     let (one, other) = (keys(&[("app.a*", true)]), keys(&[("app.b*", true)]));
     for _ in 0..10_000 {
@@ -132,7 +135,7 @@ fn short_keys() -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     #[test]
     fn an_example_is_found_exactly_if_there_is_one(one in some_keys(), other in some_keys()) {

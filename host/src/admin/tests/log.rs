@@ -62,6 +62,9 @@ impl LogPipeline for StandIn {
                 told(OutcomeResult::Rejected(error).into());
             }
             "app.lost" => drop(told),
+            "app.unanswered" => {
+                self.0.submit(Commit::default(), vec![record], |_| std::mem::forget(told));
+            }
             _ => self.0.submit(Commit::default(), vec![record], move |committed| {
                 let details =
                     json!({ "resolution_method": "last_write_wins", "session": session, "revision": 0 });
@@ -274,10 +277,13 @@ fn a_watcher_sees_changes_as_they_come_and_the_end_of_the_server() {
     let served = serve("off");
     let client = served.socket();
     let mut lines = client.lines("/v1/watch?pattern=app.*").expect("a watch");
-    let mut next = || -> Value {
+    let mut all = || -> Value {
         let line = lines.next().expect("a line").expect("the connection holds");
         serde_json::from_str(&line).expect("JSON")
     };
+    // How far the watcher is comes in between on a machine that takes its time.
+    let mut next =
+        || std::iter::repeat_with(&mut all).find(|line| line["type"] != "bookmark").expect("a line");
     assert_eq!((&next()["type"], served.log.head()), (&json!("watching"), 0));
     set(&client, "app.x", &json!({ "a": [1] }));
     set(&client, "other", &json!(1));
@@ -287,8 +293,9 @@ fn a_watcher_sees_changes_as_they_come_and_the_end_of_the_server() {
     assert_eq!((&first["new_value"], &first["epoch"]), (&json!({ "a": [1] }), &json!(served.log.epoch())));
     assert_eq!(next()["config_key"], "app.y");
     drop(served);
-    assert_eq!(next()["type"], "bookmark", "how far it came, then the end");
-    assert!(lines.next().is_none_or(|line| line.is_err()));
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let is_bookmark = |line: &String| line.starts_with(r#"{"type":"bookmark""#);
+    assert!(!rest.is_empty() && rest.iter().all(is_bookmark), "how far it came, then the end: {rest:?}");
 }
 
 #[test]

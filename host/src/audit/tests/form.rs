@@ -1,7 +1,7 @@
 //! The store's own form in its audit.
 
 use super::*;
-use crate::store::{KeySource, SealingKey, SealingOptions, Wanted};
+use crate::store::{KeySource, SealingKey, SealingOptions, Wanted, write_key};
 
 /// Opens the store as the settings want it, and gives what the audit has of that, the oldest first.
 fn entries(dir: &Path, key: Option<&str>, wanted: Wanted) -> Vec<Value> {
@@ -20,7 +20,7 @@ fn entries(dir: &Path, key: Option<&str>, wanted: Wanted) -> Vec<Value> {
 #[test]
 fn sealing_unsealing_and_another_key_have_one_entry_each_whenever_the_host_ends() {
     let dir = tempfile::tempdir().expect("a folder");
-    std::fs::write(dir.path().join("key"), [200; 32]).expect("written");
+    write_key(&dir.path().join("key"), [200; 32]);
     let of = |key, wanted| entries(dir.path(), key, wanted);
     assert!(of(None, Wanted::Plain).is_empty());
     let expected = [

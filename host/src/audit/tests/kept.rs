@@ -72,7 +72,7 @@ fn entries_that_somebody_put_behind_the_head_do_not_keep_retention_busy() {
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let forgetting = audit.clone();
     std::thread::spawn(move || tell.send(forgetting.forget_old()));
-    told.recv_timeout(Duration::from_secs(20)).expect("it comes to an end").expect("forgotten");
+    told.recv_timeout(Duration::from_secs(120)).expect("it comes to an end").expect("forgotten");
     assert_eq!((audit.chain().anchor.number, audit.chain().n_entries()), (10, 0));
     let found = walk(&store, &[]).expect_err("it is still found");
     assert_eq!((found.number, found.problem), (15, Problem::BehindHead));

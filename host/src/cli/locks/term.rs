@@ -99,26 +99,25 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A lease of an hour that was granted so long ago.
     fn term(ago: Duration, extended: fn() -> Extended) -> Term<fn() -> Extended> {
-        let lease = json!({ "config_key": "app.x", "ttl_ms": 1000, "heartbeat_interval": 0.3, "token": 7 });
+        let lease =
+            json!({ "config_key": "app.x", "ttl_ms": 3_600_000, "heartbeat_interval": 60, "token": 7 });
         let lease: Lease = serde_json::from_str(&lease.to_string()).expect("a lease");
         Term::new(&lease, Instant::now() - ago, extended)
     }
 
     #[tokio::test]
     async fn a_lease_is_over_by_its_own_time_and_it_is_said_whether_anybody_asked() {
-        let slept = term(Duration::from_secs(2), || Extended::Yes).keep().await;
+        let slept = term(HOUR, || Extended::Yes).keep().await;
         assert!(matches!(slept, Err(Over::Late(why)) if why.contains("was stopped")), "{slept:?}");
-        let mut unanswered = term(Duration::from_millis(600), || Extended::Unanswered);
-        let until = Instant::now() + Duration::from_secs(20);
-        let over = loop {
-            match unanswered.keep().await {
-                Err(over) => break over,
-                Ok(()) => assert!(Instant::now() < until, "its time is over"),
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
-        assert!(matches!(over, Over::Late(why) if why.contains("could not be asked")), "{over:?}");
+        let mut unanswered = term(HOUR / 2, || Extended::Unanswered);
+        assert_eq!(unanswered.keep().await, Ok(()), "it asks, and its time is not over");
+        unanswered.granted -= HOUR / 2;
+        let over = unanswered.keep().await;
+        assert!(matches!(over, Err(Over::Late(why)) if why.contains("could not be asked")), "{over:?}");
     }
 
     #[tokio::test]
@@ -129,8 +128,9 @@ mod tests {
             asked.fetch_add(1, Relaxed);
             Extended::Unanswered
         };
+        let lease: Lease = serde_json::from_str(&lease.to_string()).expect("a lease");
         let start = Instant::now();
-        let mut term = Term::new(&super::super::lease::read(lease).expect("a lease"), start, extend);
+        let mut term = Term::new(&lease, start, extend);
         term.renew().await.expect("it has its time");
         while asks.load(Relaxed) < 2 {
             term.keep().await.expect("it has its time");
@@ -141,10 +141,9 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_sleep_a_lease_goes_on_only_if_the_host_has_it() {
-        let long = Duration::from_secs(2);
-        assert_eq!(term(long, || Extended::Yes).renew().await, Ok(()));
-        let lost = term(long, || Extended::Lost("no".to_owned())).renew().await;
+        assert_eq!(term(HOUR, || Extended::Yes).renew().await, Ok(()));
+        let lost = term(HOUR, || Extended::Lost("no".to_owned())).renew().await;
         assert_eq!(lost, Err(Over::Said("no".to_owned())));
-        assert!(term(long, || Extended::Unanswered).renew().await.is_err());
+        assert!(term(HOUR, || Extended::Unanswered).renew().await.is_err());
     }
 }

@@ -70,7 +70,7 @@ fn the_log_gives_history_up_by_itself_when_it_is_too_long() {
     changes(&log, 300);
     let start = Instant::now();
     while log.compacted() < 199 {
-        assert!(start.elapsed() < Duration::from_secs(20), "{}", log.compacted());
+        assert!(start.elapsed() < Duration::from_secs(120), "{}", log.compacted());
         std::thread::yield_now();
     }
 }

@@ -244,12 +244,12 @@ impl DataFolder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sealing::{KeySource, SealingKey};
+    use crate::store::sealing::{KeySource, SealingKey, write_key};
 
     /// As a host leaves it that is ended at the very end of unsealing, or in the middle of sealing.
     fn left_over(dir: &Path, phase: Phase) -> impl Fn(u8, Wanted) -> SealingOptions {
         for n in [1, 2] {
-            fs::write(dir.join(n.to_string()), [200 + n; 32]).expect("a key");
+            write_key(&dir.join(n.to_string()), [200 + n; 32]);
         }
         let source = |dir: &Path, n: u8| KeySource::File(dir.join(n.to_string()));
         let key = |source| SealingKey { id: "k1".to_owned(), source };

@@ -23,6 +23,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::SealingError;
+#[cfg(test)]
+pub(crate) use key_source::write_key;
 pub use key_source::{KeyProblem, KeySource, SealingKey};
 pub use keyring::SealingStatus;
 

@@ -5,10 +5,10 @@
 //! folder was. Everywhere else the calls go through.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsString, c_int, c_void};
+use std::ffi::{OsStr, OsString, c_int, c_void};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -155,14 +155,10 @@ impl Disk {
         let mut state = self.lock();
         if id.is_folder {
             state.remember(None);
-            let names = fs::read_dir(path)?.map(|item| {
-                let item = item?;
-                Ok((item.file_name(), FileId::of(&item.metadata()?)?))
-            });
-            let names = names.collect::<io::Result<_>>()?;
-            state.safe.folders.insert(path.to_path_buf(), names);
+            state.safe.folders.insert(path.to_path_buf(), names_in(path)?);
         } else {
-            let content = Arc::new(content(path)?);
+            // By its descriptor, which opens it also when its name has been taken away.
+            let content = Arc::new(content(&descriptor_path(file.as_raw_fd()))?);
             state.remember(Some((id, Arc::clone(&content))));
             state.safe.contents.insert(id, content);
         }
@@ -189,6 +185,26 @@ impl Disk {
     }
 }
 
+/// Another thread may take files of the folder away meanwhile, and the folder too.
+fn names_in(folder: &Path) -> io::Result<BTreeMap<OsString, FileId>> {
+    let mut names = BTreeMap::new();
+    let Some(items) = unless_gone(fs::read_dir(folder))? else { return Ok(names) };
+    for item in items {
+        let item = item?;
+        if let Some(metadata) = unless_gone(item.metadata())? {
+            names.insert(item.file_name(), FileId::of(&metadata)?);
+        }
+    }
+    Ok(names)
+}
+
+fn unless_gone<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 impl State {
     fn remember(&mut self, syncing: Option<(FileId, Arc<Vec<u8>>)>) {
         if !self.is_paused {
@@ -202,6 +218,11 @@ impl Cut {
     /// Whether something was being synced, so that it can be torn.
     pub fn can_tear(&self) -> bool {
         self.syncing.is_some()
+    }
+
+    /// Whether something of this name is left at the top of `disk`.
+    pub fn has(&self, disk: &Disk, name: &str) -> bool {
+        self.safe.folders.get(&disk.root).is_some_and(|names| names.contains_key(OsStr::new(name)))
     }
 
     /// Writes what is left of `disk` into `to`; `torn` chooses which sectors of an unfinished sync arrived.
@@ -231,7 +252,9 @@ impl Image {
 
 impl FileId {
     fn of(metadata: &fs::Metadata) -> io::Result<Self> {
-        Ok(Self { inode: metadata.ino(), born: metadata.created()?, is_folder: metadata.is_dir() })
+        // Not every file system knows it; one in memory uses no number twice.
+        let born = metadata.created().unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(Self { inode: metadata.ino(), born, is_folder: metadata.is_dir() })
     }
 }
 
@@ -252,14 +275,13 @@ fn tear(older: &[u8], newer: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
 pub fn content(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let n_written = end_of_data(&file)?;
-    let mut bytes = vec![0; n_written];
+    let mut bytes = Vec::with_capacity(n_written);
     file.seek(SeekFrom::Start(0))?;
-    file.read_exact(&mut bytes)?;
+    file.take(n_written as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn end_of_data(file: &File) -> io::Result<usize> {
-    use std::os::fd::AsRawFd;
     let mut end = 0;
     loop {
         // SAFETY: a system call on an open descriptor that we own.
@@ -272,12 +294,16 @@ fn end_of_data(file: &File) -> io::Result<usize> {
     }
 }
 
+fn descriptor_path(descriptor: RawFd) -> PathBuf {
+    format!("/proc/self/fd/{descriptor}").into()
+}
+
 /// The watched disk that the file of `descriptor` lies on.
 fn watched(descriptor: RawFd) -> Option<(Arc<Disk>, PathBuf)> {
     if N_DISKS.load(SeqCst) == 0 {
         return None;
     }
-    let path = fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
+    let path = fs::read_link(descriptor_path(descriptor)).ok()?;
     let disks = DISKS.lock().expect("no panic");
     let disk = disks.iter().find(|disk| path.starts_with(&disk.root))?;
     Some((Arc::clone(disk), path))

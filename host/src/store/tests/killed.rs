@@ -1,6 +1,7 @@
 //! The process is killed while it makes, seals or unseals a store: unlike after a power cut, every call that was made is
 //! there, and the next one is not.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use super::power_cut::scaled;
@@ -39,7 +40,7 @@ fn a_child_opens_the_store_that_it_is_told() {
     opened.expect("the store opens").commit(state("child", "1")).expect("committed");
 }
 
-/// Kills a child at some moment of opening the store; false if it was done before.
+/// Kills a child so long after it began to open the store; false if it was done before.
 fn open_and_kill(form: &str, dir: &Path, after: Duration) -> bool {
     let mut child = Command::new(std::env::current_exe().expect("own file"))
         .args(["--exact", "store::tests::killed::a_child_opens_the_store_that_it_is_told"])
@@ -49,13 +50,16 @@ fn open_and_kill(form: &str, dir: &Path, after: Duration) -> bool {
         .spawn()
         .expect("the child starts");
     // What it does before it opens the store is not what is looked at.
-    let until = std::time::Instant::now() + Duration::from_secs(10);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
     while !dir.join("lock").exists() && std::time::Instant::now() < until {
         std::thread::yield_now();
     }
     std::thread::sleep(after);
     child.kill().expect("kill -9");
-    !child.wait().expect("the child is gone").success()
+    let status = child.wait().expect("the child is gone");
+    let is_killed = status.signal() == Some(libc::SIGKILL);
+    assert!(is_killed || status.success(), "{form}: the child ends by itself: {status}");
+    is_killed
 }
 
 fn copy(from: &Path) -> tempfile::TempDir {
@@ -70,21 +74,27 @@ fn copy(from: &Path) -> tempfile::TempDir {
 fn a_store_whose_making_sealing_or_unsealing_was_killed_opens_with_everything_in_it() {
     let [plain, sealed] = ["plain", "sealed"].map(|form| {
         let dir = tempfile::tempdir().expect("a folder");
-        fs::write(dir.path().join("key"), [0xB7; 32]).expect("written");
+        write_key(&dir.path().join("key"), [0xB7; 32]);
         fill(&Store::open(dir.path(), options_of(form, dir.path())).expect("opened"));
         dir
     });
     let empty = tempfile::tempdir().expect("a folder");
-    fs::write(empty.path().join("key"), [0xB7; 32]).expect("written");
+    write_key(&empty.path().join("key"), [0xB7; 32]);
     let mut random = fastrand::Rng::new();
-    let mut n_killed = 0;
-    for n in 0..scaled(24, 600) {
+    let (n_rounds, mut n, mut n_killed) = (scaled(24, 600), 0, 0);
+    // Follows how long it takes here and now, so that about half of the kills come in time and none is always too early.
+    let mut longest_us = 30_000;
+    while n < n_rounds || n_killed < n_rounds / 2 {
+        assert!(n < 20 * n_rounds, "{n_killed} kills came before the store was open");
         let (from, form) =
             [(&empty, "plain"), (&empty, "sealed"), (&plain, "sealed"), (&sealed, "unsealed")][n % 4];
         let dir = copy(from.path());
         for _ in 0..2 {
-            n_killed +=
-                usize::from(open_and_kill(form, dir.path(), Duration::from_micros(random.u64(0..30_000))));
+            let after = Duration::from_micros(random.u64(0..longest_us));
+            let is_killed = open_and_kill(form, dir.path(), after);
+            longest_us = if is_killed { longest_us + longest_us / 8 } else { longest_us - longest_us / 8 };
+            longest_us = longest_us.clamp(100, 10_000_000);
+            n_killed += usize::from(is_killed);
         }
         let next = FORMS[random.usize(if form == "plain" { 0..1 } else { 1..3 })];
         let store = Store::open(dir.path(), options_of(next, dir.path()))
@@ -93,7 +103,6 @@ fn a_store_whose_making_sealing_or_unsealing_was_killed_opens_with_everything_in
             check_filled(&store);
         }
         store.commit(state("next", "1")).expect("it takes commits");
+        n += 1;
     }
-    println!("{n_killed} kills");
-    assert!(n_killed >= 12, "{n_killed} kills came before the store was open");
 }

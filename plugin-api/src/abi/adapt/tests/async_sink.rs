@@ -1,6 +1,6 @@
 //! What an async sink tells and when: news before errors, and nothing that waits for a slow write.
 
-use super::{BRIEF, SOON};
+use super::{BRIEF, SOON, settle};
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
@@ -48,11 +48,6 @@ fn open_at(place: &Place) -> SinkDriver {
 
 fn batch(order: &'static str) -> Vec<Record> {
     vec![Record::new("value").with_key(order)]
-}
-
-/// Waits until the task has done everything that it was given.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(200));
 }
 
 #[test]
@@ -117,9 +112,12 @@ fn put_does_not_wait_for_a_slow_write() {
 fn a_write_that_never_comes_back_is_found() {
     let mut sink = open_at(&Place { watchdog: Duration::from_millis(50), ..Place::default() });
     sink.put(batch("ok")).expect("put");
+    settle();
     sink.put(batch("hang")).expect("put");
     settle();
     assert_eq!(sink.acked(SOON).expect("news come first").through_seq, 1);
+    let began = Instant::now();
+    while began.elapsed() < SOON && sink.acked(BRIEF).is_ok() {}
     for error in [sink.acked(BRIEF).err(), sink.put(batch("ok")).err(), sink.flush(SOON).err()] {
         let error = error.expect("it hangs");
         assert_eq!(error.kind(), ErrorKind::FATAL);

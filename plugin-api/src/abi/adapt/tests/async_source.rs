@@ -1,6 +1,6 @@
 //! How the end of `run` reaches the host, whoever still holds an emitter.
 
-use super::{BRIEF, Bomb, SOON};
+use super::{BRIEF, Bomb, SOON, settle};
 use crate::{
     context::Context,
     error::{Error, ErrorKind, Result},
@@ -134,7 +134,7 @@ fn a_run_without_emitters_is_waited_for_no_longer_than_asked() {
 fn a_panic_in_the_drop_of_the_run_is_contained() {
     let mut source = open(&json!({ "records": 1, "end": "bomb" }));
     assert_eq!(source.poll(10, SOON).expect("one was emitted").len(), 1);
-    std::thread::sleep(BRIEF);
+    settle();
     drop(source);
 }
 
@@ -142,7 +142,7 @@ fn a_panic_in_the_drop_of_the_run_is_contained() {
 fn a_poll_keeps_to_its_bytes_but_gives_one_record() {
     let mut source = open(&json!({ "records": 4, "bytes": 1000 }));
     let size = Record::new(vec![b'x'; 1000]).size() as u64;
-    std::thread::sleep(BRIEF);
+    settle();
     let ids = |records: Vec<Record>| records.iter().map(Record::id).collect::<Vec<_>>();
     assert_eq!(ids(source.poll_bytes(10, 1, SOON).expect("polled")), [1]);
     assert_eq!(ids(source.poll_bytes(10, size * 5 / 2, SOON).expect("polled")), [2, 3]);
@@ -153,7 +153,7 @@ fn a_poll_keeps_to_its_bytes_but_gives_one_record() {
 fn emitters_hold_a_bounded_number_of_bytes() {
     const LARGE: usize = 5 << 20;
     let mut source = open(&json!({ "records": 8, "bytes": LARGE, "end": "ok" }));
-    std::thread::sleep(BRIEF * 10);
+    settle();
     let held = source.poll(1000, SOON).expect("polled").len();
     assert!((1..=3).contains(&held), "{held} records of 5 MiB were held");
     let rest = source.poll_until(8 - held, SOON).expect("polled").len();
