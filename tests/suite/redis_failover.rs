@@ -2,16 +2,16 @@
 
 use lockstep_test_support::{Cluster, Host, LIMIT, PASSWORD, Sentinels, Site, USER, eventually};
 use serde_json::{Value, json};
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 const LOG: &str = "apg-config:log:global";
 const CACHE: &str = "apg-config:cache:global";
 
 /// What a test needs of either.
-trait Servers: Sync {
+trait Servers {
     fn strings(&self, words: &[&str]) -> Option<String>;
     fn length(&self, name: &str) -> i64;
-    fn fail_over(&self);
+    fn fail_over(&self, meanwhile: impl FnOnce());
     /// Where a component connects, as fields of its configuration.
     fn place(&self) -> String;
 }
@@ -25,8 +25,8 @@ impl Servers for Sentinels {
         self.command(&["XLEN", name])
     }
 
-    fn fail_over(&self) {
-        Sentinels::fail_over(self);
+    fn fail_over(&self, meanwhile: impl FnOnce()) {
+        Sentinels::fail_over(self, meanwhile);
     }
 
     fn place(&self) -> String {
@@ -43,8 +43,8 @@ impl Servers for Cluster {
         self.command(&["XLEN", name])
     }
 
-    fn fail_over(&self) {
-        Cluster::fail_over(self, LOG);
+    fn fail_over(&self, meanwhile: impl FnOnce()) {
+        Cluster::fail_over(self, LOG, meanwhile);
     }
 
     fn place(&self) -> String {
@@ -103,13 +103,11 @@ fn survives_a_failover(servers: &impl Servers) {
     wait_known(&mut host, &site, "before.foreign");
     wait_cell(servers, "before.foreign", 1);
     (0..5).for_each(|number| wait_cell(servers, &format!("before.n{number}"), number));
-    thread::scope(|scope| {
-        let failover = scope.spawn(|| servers.fail_over());
+    servers.fail_over(|| {
         host.wait_until("the loss of the server to be seen", LIMIT, |host| {
             !host.logged("lost Redis, reconnecting").is_empty()
         });
         (0..5).for_each(|number| set(&site, &format!("during.n{number}"), number));
-        failover.join().expect("a failover");
     });
     (0..5).for_each(|number| wait_cell(servers, &format!("during.n{number}"), number));
     set(&site, "after.x", 7);

@@ -38,8 +38,9 @@ impl Cluster {
         cluster.introduce();
         cluster.wait_until("the nodes to know each other", |all| {
             let known = all.nodes.iter().map(|node| node.server.ask::<String>(&["CLUSTER", "NODES"]));
-            let expected = all.nodes.len();
-            known.into_iter().all(|list| list.is_ok_and(|list| list.lines().count() == expected))
+            // By name: a node that has been met and has not answered yet is listed under another one.
+            let has_all = |list: String| all.nodes.iter().all(|node| list.contains(&node.id));
+            known.into_iter().all(|list| list.is_ok_and(has_all))
         });
         cluster.assign_replicas();
         cluster.wait_until("every slot to be served and every replica to be in step", |all| {
@@ -70,14 +71,15 @@ impl Cluster {
         panic!("{words:?}: {refused:?}")
     }
 
-    /// Kills the master that has this key when its replica has everything, and waits until that serves it and every other
-    /// node knows.
+    /// Kills the master that has this key when its replica has everything, lets the test do something without it, and waits
+    /// until the replica serves the key and every other node knows.
     ///
     /// # Panics
     /// If it does not in time.
-    pub fn fail_over(&self, key: &str) {
+    pub fn fail_over(&self, key: &str, meanwhile: impl FnOnce()) {
         let master = self.master_of(key);
         self.nodes[master].server.daemon.kill();
+        meanwhile();
         self.take_over(master, key);
     }
 

@@ -120,5 +120,5 @@ fn ask<T: FromRedisValue>(client: &Client, words: &[&str]) -> Result<T, RedisErr
     for word in words {
         command.arg(*word);
     }
-    Ok(redis::from_redis_value(connection.req_command(&command)?)?)
+    Ok(redis::from_redis_value(connection.req_command(&command)?.extract_error()?)?)
 }

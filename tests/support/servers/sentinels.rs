@@ -50,18 +50,19 @@ impl Sentinels {
         self.master().command(words)
     }
 
-    /// Kills the master when its replicas have everything, has a sentinel choose another one, and waits until every
-    /// sentinel knows it and it takes writes.
+    /// Kills the master when its replicas have everything, lets the test do something without one, has a sentinel choose
+    /// another one, and waits until every sentinel knows it and it takes writes.
     ///
     /// The sentinels do not wait for the death themselves: where the time after which they believe in one is short, they
     /// take a slow machine for it, choose a second time, and what the first choice had acknowledged is gone.
     ///
     /// # Panics
     /// If there is none in time.
-    pub fn fail_over(&self) {
+    pub fn fail_over(&self, meanwhile: impl FnOnce()) {
         let old = self.master();
         old.wait_replicated();
         old.daemon.kill();
+        meanwhile();
         // A sentinel that has not heard of the replicas for a while refuses to choose one.
         self.wait_until("a sentinel to begin", |all| {
             match all.sentinels[0].ask::<String>(&["SENTINEL", "FAILOVER", MASTER]) {

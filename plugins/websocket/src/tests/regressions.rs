@@ -5,7 +5,7 @@ use super::{
     support::{Client, LogPipeline, SOON, change},
 };
 use crate::sessions::RESUMABLE;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     collections::HashSet,
     sync::atomic::{AtomicBool, Ordering},
