@@ -162,7 +162,9 @@ sinks: [ { plugin: probe, config: { dir: SITE/out } } ]
     host.wait_until("the records of the other", LIMIT, |_| sink.written().len() == 100);
     assert_eq!(sink.written(), Probe::keys(100));
     assert_eq!(host.status().state("flow"), "running");
-    assert_eq!(host.status().component("flow", "sources", "away")["state"], "not_connected");
+    host.wait_until("the other to be away", LIMIT, |host| {
+        host.status().component("flow", "sources", "away")["state"] == "not_connected"
+    });
     away.up();
     host.wait_until("the late records", LIMIT, |_| sink.written().len() == 150);
     let late: Vec<String> = (1..=50).map(|number| format!("app.late.{number}")).collect();
@@ -182,7 +184,7 @@ sinks:
   - { name: breaks, plugin: probe_pipelined, config: { dir: SITE/breaks } }
 ",
         )
-        .env("LOCKSTEP_RESTART__BACKOFF__MIN", "2s");
+        .env("LOCKSTEP_RESTART__BACKOFF__MIN", "5s");
     let (gone, breaks) = (Probe::new(&site, "gone"), Probe::new(&site, "breaks"));
     let mut host = site.start();
     host.wait_until("a running pipeline", LIMIT, |_| gone.written().len() > 50);

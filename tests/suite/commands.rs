@@ -1,6 +1,6 @@
 //! Commands that talk to a running host: what they change, print and exit with, and what they survive.
 
-use lockstep_test_support::{LIMIT, Site, eventually, free_port, host_binary, lines, raw_exchange};
+use lockstep_test_support::{Host, LIMIT, Site, eventually, free_port, host_binary, lines, raw_exchange};
 use serde_json::{Value, json};
 use std::{
     fs::File,
@@ -28,6 +28,12 @@ sinks: [ {{ plugin: file, config: {{ path: SITE/changes.ndjson }} }} ]
 
 fn set(site: &Site, line: &str) -> Value {
     site.words(&format!("set {line} --json")).expect_code(0).json()
+}
+
+/// Waits until somebody waits for a lock.
+fn wait_in_line(host: &Host) {
+    let waits = || (host.metrics().sum("lockstep_plugin_locks_waiting", &[]) == 1.0).then_some(());
+    eventually(LIMIT, waits).expect("somebody waits");
 }
 
 /// A command that goes on, with its output in files.
@@ -211,12 +217,12 @@ fn a_command_runs_under_a_lock_that_is_kept_and_given_back() {
     let lockstep = host_binary();
     let lockstep = lockstep.display();
     // Longer than the lease lasts without being extended, and it changes what is locked.
-    site.write("job.sh", format!("sleep 2.5; {lockstep} set app.x 1 && touch done; exit 7\n"));
-    let mut job = Background::start(&site, "locks run app.x --ttl 1s -- sh job.sh");
+    site.write("job.sh", format!("sleep 7; {lockstep} set app.x 1 && touch done; exit 7\n"));
+    let mut job = Background::start(&site, "locks run app.x --ttl 3s -- sh job.sh");
     let is_held = || site.words("locks info app.x --json").json()["user_id"].as_str().map(str::to_owned);
     assert_eq!(eventually(LIMIT, is_held).as_deref(), Some("ann"));
     site.words("set app.x 2").expect_code(1);
-    let waiting = site.words("locks acquire app.x --user bob --wait 20s --json").expect_code(0).json();
+    let waiting = site.words("locks acquire app.x --user bob --wait 50s --json").expect_code(0).json();
     assert_eq!(waiting["user_id"], "bob");
     job.expect_code(7);
     assert!(site.path("done").exists(), "the job changed what it had locked");
@@ -239,8 +245,8 @@ fn a_command_is_not_begun_under_a_lease_that_ended_while_nobody_looked() {
     let site = site();
     let host = site.started();
     let held = site.words("locks acquire app.x --user bob --json").expect_code(0).json();
-    let mut job = Background::start(&site, "locks run app.x --ttl 1s --wait 50s -- touch begun");
-    std::thread::sleep(Duration::from_secs(1));
+    let mut job = Background::start(&site, "locks run app.x --ttl 5s --wait 50s -- touch begun");
+    wait_in_line(&host);
     job.signal(libc::SIGSTOP);
     let session = held["session"].as_str().expect("a session");
     site.words(&format!("locks release app.x --session {session}")).expect_code(0);
@@ -253,8 +259,9 @@ fn a_command_is_not_begun_under_a_lease_that_ended_while_nobody_looked() {
     assert!(!site.path("begun").exists());
     // Longer in line than the lease lasts: that is no reason to give up.
     let held = site.words("locks acquire app.x --user bob --json").expect_code(0).json();
-    let mut job = Background::start(&site, "locks run app.x --ttl 1s --wait 50s -- touch begun");
-    std::thread::sleep(Duration::from_secs(2));
+    let mut job = Background::start(&site, "locks run app.x --ttl 3s --wait 50s -- touch begun");
+    wait_in_line(&host);
+    std::thread::sleep(Duration::from_secs(4));
     let session = held["session"].as_str().expect("a session");
     site.words(&format!("locks release app.x --session {session}")).expect_code(0);
     job.expect_code(0);
@@ -272,7 +279,7 @@ fn who_stops_waiting_for_a_lock_does_not_get_it() {
     ] {
         let held = site.words("locks acquire app.x --user bob --json").expect_code(0).json();
         let mut waiting = Background::start(&site, line);
-        std::thread::sleep(Duration::from_secs(1));
+        wait_in_line(&host);
         waiting.signal(signal);
         waiting.expect_code(128 + signal);
         let session = held["session"].as_str().expect("a session");

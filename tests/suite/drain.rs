@@ -46,7 +46,7 @@ fn past_the_grace_period_the_host_ends_and_says_what_was_left_in_flight() {
     let offered = sink.offered().len();
     host.wait_until("a blocked sink", LIMIT, |_| sink.offered().len() > offered);
     host.terminate();
-    assert_eq!(host.wait_exit(Duration::from_secs(15)).code(), Some(1), "not everything was finished");
+    assert_eq!(host.wait_exit(LIMIT).code(), Some(1), "not everything was finished");
     assert!(host.log().contains("in flight"), "the log says what was left");
 
     sink.unblock();
@@ -100,6 +100,9 @@ fn a_failure_while_draining_is_one() {
     assert!(over.len() == 1 && over[0].to_string().contains("Failed"), "{over:?}");
 }
 
+/// Long before the grace period of a minute ends.
+const SOONER: Duration = Duration::from_secs(50);
+
 /// A sink that finishes nothing by itself, and more batches than it may have in flight at once.
 fn lazy(ends: bool) -> String {
     format!(
@@ -121,7 +124,7 @@ fn a_drain_tells_a_sink_that_waits_for_more_to_finish() {
     });
     assert_eq!(sink.written(), [] as [String; 0], "it waits");
     host.terminate();
-    assert_eq!(host.wait_exit(Duration::from_secs(20)).code(), Some(0));
+    assert_eq!(host.wait_exit(SOONER).code(), Some(0));
     assert_eq!(sink.written(), Probe::keys(300));
 
     let mut host = site.start();
@@ -139,7 +142,7 @@ fn the_end_of_the_input_tells_a_sink_that_waits_for_more_to_finish() {
     let sink = Probe::new(&site, "out");
     let mut host = site.start();
     // The host ends with its last pipeline, so its end is the only thing that can be waited for.
-    assert_eq!(host.wait_exit(Duration::from_secs(20)).code(), Some(0));
+    assert_eq!(host.wait_exit(SOONER).code(), Some(0));
     assert_eq!(sink.written(), Probe::keys(300));
 }
 
@@ -160,7 +163,7 @@ fn an_outage_while_draining_is_waited_for_and_what_is_put_again_is_told_to_finis
         host.metrics().sum("lockstep_records_failed_total", &[]) > 0.0
     });
     sink.accept_all();
-    assert_eq!(host.wait_exit(Duration::from_secs(20)).code(), Some(0));
+    assert_eq!(host.wait_exit(SOONER).code(), Some(0));
     let mut written = sink.written();
     written.sort_by_key(|key| key.trim_start_matches("app.probe.").parse::<u64>().ok());
     assert_eq!(written, Probe::keys(300));

@@ -30,7 +30,7 @@ fn n_threads(host: &Host, name: &str) -> usize {
 
 #[test]
 fn a_sink_that_hangs_with_a_full_queue_leaves_no_thread_behind_but_its_own() {
-    let site = hanging(1_000, true).env("LOCKSTEP_WATCHDOG", "1s").env("LOCKSTEP_CALL_TIMEOUT", "500ms");
+    let site = hanging(1_000, true).env("LOCKSTEP_WATCHDOG", "3s").env("LOCKSTEP_CALL_TIMEOUT", "2500ms");
     let sink = Probe::new(&site, "out");
     let mut host = site.start();
     host.wait_until("more batches than the sink's queue holds", LIMIT, |host| {
@@ -47,8 +47,8 @@ fn a_sink_that_hangs_with_a_full_queue_leaves_no_thread_behind_but_its_own() {
 #[test]
 fn a_sink_that_hangs_at_every_start_is_given_up_however_far_apart_its_hangs_are() {
     let site = hanging(10, false)
-        .env("LOCKSTEP_WATCHDOG", "500ms")
-        .env("LOCKSTEP_CALL_TIMEOUT", "400ms")
+        .env("LOCKSTEP_WATCHDOG", "3s")
+        .env("LOCKSTEP_CALL_TIMEOUT", "2500ms")
         .env("LOCKSTEP_RESTART__CRASH_LOOP__FAILURES", "3")
         // Two hangs do not fit into this.
         .env("LOCKSTEP_RESTART__CRASH_LOOP__WITHIN", "200ms");

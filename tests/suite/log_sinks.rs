@@ -23,8 +23,8 @@ delivery: {{ batch: {{ records: 7 }} }}
     Site::new()
         .pipeline("flow", &yaml)
         .env("LOCKSTEP_SYNC_SETTINGS__HEARTBEAT_INTERVAL", "24h")
-        .env("LOCKSTEP_WATCHDOG", "1s")
-        .env("LOCKSTEP_CALL_TIMEOUT", "500ms")
+        .env("LOCKSTEP_WATCHDOG", "3s")
+        .env("LOCKSTEP_CALL_TIMEOUT", "2500ms")
         .env("LOCKSTEP_RESTART__BACKOFF__MIN", "300ms")
         .env("LOCKSTEP_RESTART__BACKOFF__MAX", "300ms")
 }

@@ -201,7 +201,7 @@ mod redis {
         let sentinels = Sentinels::start();
         sentinels.command::<()>(&["SET", "a", "1"]);
         assert_eq!(sentinels.command::<i64>(&["WAIT", "2", "5000"]), 2);
-        sentinels.fail_over();
+        sentinels.fail_over(|| ());
         assert_eq!(sentinels.command::<String>(&["GET", "a"]), "1");
     }
 
@@ -209,7 +209,7 @@ mod redis {
     fn a_replica_takes_over_in_a_cluster() {
         let cluster = Cluster::start();
         cluster.command::<()>(&["SET", "a", "1"]);
-        cluster.fail_over("a");
+        cluster.fail_over("a", || ());
         cluster.command::<()>(&["SET", "a", "2"]);
         assert_eq!(cluster.command::<String>(&["GET", "a"]), "2");
     }

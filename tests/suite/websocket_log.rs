@@ -229,20 +229,22 @@ fn a_locked_key_is_changed_by_its_holder_alone_and_everybody_is_told() {
 
 #[test]
 fn a_reader_that_stops_is_conflated_or_resynced_and_ends_with_the_newest_of_every_key() {
-    let log = Log::with(", max_queue_bytes: 128KiB, ping_timeout: 60");
+    let log = Log::with(", max_queue_bytes: 128KiB, ping_timeout: 600");
     let host = log.start();
     let mut slow = log.client();
     slow.subscribe(&["app.*"]);
     let mut author = log.client();
     author.subscribe(&[]);
     let value = |n: u64| json!({ "n": n, "fill": "x".repeat(32 * 1024) });
-    let mut last = 0;
-    for n in 0..400 {
-        last = revision(&author.change(&format!("app.{}", n % 40), &value(n)));
-    }
     let sum = |name: &str| host.metrics().sum(name, &[]);
-    let told = sum("lockstep_plugin_changes_conflated_total") + sum("lockstep_plugin_resyncs_total");
-    assert!(told > 0.0, "more than the sockets hold was left out");
+    let told = || sum("lockstep_plugin_changes_conflated_total") + sum("lockstep_plugin_resyncs_total");
+    // More than the sockets hold, whatever the system gives them.
+    let (mut last, mut n) = (0, 0);
+    while n < 400 || n < 4_000 && told() == 0.0 {
+        last = revision(&author.change(&format!("app.{}", n % 40), &value(n)));
+        n += 1;
+    }
+    assert!(told() > 0.0, "what the sockets did not hold was left out");
     let mut newest = std::collections::HashMap::new();
     let mut reached = 0;
     while reached < last {
@@ -253,7 +255,7 @@ fn a_reader_that_stops_is_conflated_or_resynced_and_ends_with_the_newest_of_ever
         }
     }
     assert_eq!(newest.len(), 40);
-    assert!(newest.values().all(|n| n.as_u64() >= Some(360)), "{newest:?}");
+    assert!(newest.values().all(|newest| newest.as_u64() >= Some(n - 40)), "{newest:?}");
     let end = slow.try_next(Duration::from_millis(300));
     assert!(!matches!(end, Some(Frame::Closed(_))), "it was never closed: {end:?}");
 }

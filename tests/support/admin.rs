@@ -1,5 +1,6 @@
 //! The smallest HTTP client that can ask the admin server.
 
+use crate::wait::LIMIT;
 use serde_json::Value;
 use std::{
     fmt::Write as _,
@@ -60,10 +61,10 @@ impl Request {
     /// Sends it on a connection of its own.
     ///
     /// # Errors
-    /// If there is no connection, no answer within 10 s, or no HTTP in it.
+    /// If there is no connection, no answer in time, or no HTTP in it.
     pub fn send(&self, address: &str) -> io::Result<Answer> {
         let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(LIMIT))?;
         let Self { method, path, host, headers, body } = self;
         let host = host.as_deref().unwrap_or(address);
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");

@@ -84,11 +84,14 @@ pub fn work(
     tally
 }
 
+/// How often a holder is stopped at least, however long that takes.
+pub const LEAST_OVERTAKEN: u64 = 3;
+
 /// Every few grants it stops the worker that was granted the lock, until another one has it.
 pub fn disturb(mut workers: impl Workers, duration: Duration, limit: Duration) -> Outcome {
     let start = Instant::now();
     let mut outcome = Outcome::default();
-    while start.elapsed() < duration {
+    while start.elapsed() < duration || outcome.n_overtaken < LEAST_OVERTAKEN {
         let mut holder = workers.next_grant(limit).expect("somebody is granted the lock");
         for _ in 0..2 {
             holder = workers.next_grant(limit).expect("somebody is granted the lock");

@@ -68,7 +68,7 @@ pub use servers::{
 pub use site::{Finished, Site};
 pub use status::{Metrics, Status};
 pub use subscriber::{Habit, Subscriber, Subscription};
-pub use wait::{LIMIT, eventually};
+pub use wait::{LIMIT, eventually, is_quick};
 pub use watch::{Committed, History, Observation, Seen, Session, Verdict, Violation, check};
 pub use websocket::{Frame, WsClient, runtime};
 pub use witness::{Arrival, Arrivals, Witness};

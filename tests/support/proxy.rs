@@ -130,15 +130,7 @@ async fn pass(
     let mut weather = told.subscribe();
     let mut piece = vec![0; 64 * 1024];
     loop {
-        let now = *weather.borrow_and_update();
-        let delay = match now {
-            Weather::Cut => return,
-            Weather::HalfClosed if to_client => return,
-            Weather::HalfClosed | Weather::Mute | Weather::Lossy => Duration::ZERO,
-            Weather::Fair { delay } => delay,
-            Weather::Stalled if weather.changed().await.is_ok() => continue,
-            Weather::Stalled => return,
-        };
+        let Some(_) = passable(&mut weather, to_client).await else { return };
         // Both arms can be given up at any point: a read that was not taken stays in the socket.
         let n_read = tokio::select! {
             read = from.read(&mut piece) => read.unwrap_or(0),
@@ -147,17 +139,29 @@ async fn pass(
         if n_read == 0 {
             return;
         }
+        // The weather may have changed before the piece came, and this task may hear of both at once.
+        let Some(now) = passable(&mut weather, to_client).await else { return };
         if to_client && now == Weather::Mute {
             continue;
         }
         if to_client && told.send_if_modified(take_loss) {
             return;
         }
-        tokio::time::sleep(delay).await;
+        if let Weather::Fair { delay } = now {
+            tokio::time::sleep(delay).await;
+        }
         if to.write_all(&piece[..n_read]).await.is_err() {
             return;
         }
     }
+}
+
+/// The weather once it lets something through in this direction; `None` if it ends the connection first.
+async fn passable(weather: &mut watch::Receiver<Weather>, to_client: bool) -> Option<Weather> {
+    let stalled = |now: &Weather| *now == Weather::Stalled;
+    let now = *weather.wait_for(|now| !stalled(now)).await.ok()?;
+    let is_over = now == Weather::Cut || now == Weather::HalfClosed && to_client;
+    (!is_over).then_some(now)
 }
 
 /// Whether this piece is the one to lose.
@@ -202,7 +206,11 @@ mod tests {
     }
 
     fn ask(stream: &mut TcpStream) -> Result<usize, ErrorKind> {
-        stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a limit");
+        ask_within(stream, LIMIT)
+    }
+
+    fn ask_within(stream: &mut TcpStream, limit: Duration) -> Result<usize, ErrorKind> {
+        stream.set_read_timeout(Some(limit)).expect("a limit");
         stream.write_all(b"x").map_err(|error| error.kind())?;
         stream.read(&mut [0]).map_err(|error| error.kind())
     }
@@ -234,7 +242,7 @@ mod tests {
         let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).expect("the proxy listens");
         assert_eq!(ask(&mut stream), Ok(1));
         proxy.mute();
-        assert_eq!(ask(&mut stream), Err(ErrorKind::WouldBlock));
+        assert_eq!(ask_within(&mut stream, Duration::from_millis(200)), Err(ErrorKind::WouldBlock));
         hears(&heard, 2);
     }
 }

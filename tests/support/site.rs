@@ -9,8 +9,10 @@ use crate::{
 use std::{
     ffi::OsStr,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Once,
     time::Duration,
 };
 
@@ -63,6 +65,10 @@ impl Site {
     /// # Panics
     /// If the folder cannot be made.
     pub fn new() -> Self {
+        static SAME_MODES: Once = Once::new();
+        // Whoever runs the tests, a site's files are nobody else's to write: the host refuses plugins and keys that are.
+        // SAFETY: plain system call that cannot fail.
+        SAME_MODES.call_once(|| _ = unsafe { libc::umask(0o022) });
         let busy = Busy::new();
         let dir = tempfile::Builder::new().prefix("lockstep-site-").tempdir().expect("a folder for the site");
         for folder in ["pipelines", "plugins"] {
@@ -80,6 +86,10 @@ impl Site {
         // A link where it is possible: the files are large, and no test writes into one that it has not copied.
         if fs::hard_link(library, &place).is_err() {
             fs::copy(library, &place).expect("the plugin can be copied");
+        }
+        let mode = fs::metadata(&place).expect("it is there").permissions().mode();
+        if mode & 0o022 != 0 {
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).expect("what was built is ours");
         }
     }
 

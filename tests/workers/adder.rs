@@ -6,7 +6,7 @@
 
 use lockstep_test_support::{
     Frame, LIMIT, WsClient,
-    counter::{Guarded, THINKING, Wrote, work},
+    counter::{Guarded, Wrote, work},
     http,
 };
 use serde_json::{Value, json};
@@ -18,8 +18,12 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 use tokio_tungstenite::tungstenite::Message;
+
+/// How long it takes between reading the number and writing it: longer than it takes to stop it in between.
+const THINKING: Duration = Duration::from_millis(100);
 
 /// A client that connects again when its connection was ended, which is what happens to one that is stopped for long.
 struct Client {

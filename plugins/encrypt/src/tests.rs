@@ -7,7 +7,7 @@ use lockstep_plugin_api::{
     testing::{self, Place, TransformDriver},
 };
 use serde_json::{Value, json};
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use tempfile::TempDir;
 
 mod sealing;
@@ -21,6 +21,12 @@ enum At {
     BeforeLog,
     BehindLog,
     Direct,
+}
+
+/// Writes keys into a file that everybody may read and its owner alone may write, whatever the umask of the tests.
+pub(crate) fn write_keys(file: &Path, keys: impl AsRef<[u8]>) {
+    fs::write(file, keys).expect("written");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).expect("set");
 }
 
 /// A folder with keys and the components that use them.
@@ -39,7 +45,7 @@ impl Bench {
     /// Makes these the keys, the first one in use.
     fn ring(&self, keys: &[(&str, char)]) {
         let line = |(id, digit): &(&str, char)| format!("{id}: {}\n", digit.to_string().repeat(64));
-        fs::write(self.dir.path().join("ring"), keys.iter().map(line).collect::<String>()).expect("written");
+        write_keys(&self.dir.path().join("ring"), keys.iter().map(line).collect::<String>());
     }
 
     fn place(&self, at: At) -> Place {

@@ -173,6 +173,6 @@ mod tests {
     fn a_message_of_many_headers_holds_nobody_up() {
         let began = Instant::now();
         assert_eq!(record(200_000).headers().len(), 200_000);
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Long enough for what has to come, also on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Long enough for what must not come to come.
 const SHORT: Duration = Duration::from_millis(400);
@@ -207,13 +207,13 @@ fn what_an_earlier_subscription_of_the_session_asked_for_is_passed_over() {
 #[test]
 fn a_backlog_may_come_for_longer_than_an_answer_may_take() {
     let broker = Broker::new();
-    let config = broker.config(r#","topics":["rooms/+"],"answer_timeout":"500ms","retain":false"#);
+    let config = broker.config(r#","topics":["rooms/+"],"answer_timeout":"3s","retain":false"#);
     let mut source = source::<MqttSource>(&config, &Place::default()).expect("a source");
     let mut peer = broker.accept(&[]);
     assert_eq!(peer.hear(PATIENCE).expect("a subscription").kind, SUBSCRIBE);
     for _ in 0..10 {
         peer.deliver("rooms/1", b"21.5");
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(400));
     }
     peer.say(&[0x90, 4, 0, 1, 0, 1]);
     peer.deliver("rooms/2", b"22");
@@ -233,7 +233,7 @@ const RETAINED: u8 = 0x00;
 fn what_is_retained_comes_by_a_connection_of_its_own_and_before_what_came_meanwhile() {
     let broker = Broker::new();
     let place = Place::default();
-    let config = broker.config(r#","topics":["rooms/+"]"#);
+    let config = broker.config(r#","topics":["rooms/+"],"retained_quiet":"3s""#);
     let mut source = source::<MqttSource>(&config, &place).expect("a source");
     let (mut main, mut snapshot) = broker.accept_source(false);
     assert!(snapshot.hear(SHORT).is_none(), "first what is live");
@@ -260,13 +260,13 @@ fn what_is_retained_comes_by_a_connection_of_its_own_and_before_what_came_meanwh
 fn what_a_session_kept_comes_before_what_is_retained_and_nobody_is_ready_before_that() {
     let broker = Broker::new();
     let place = Place::default();
-    let config = broker.config(r#","topics":["rooms/+"],"retained_quiet":"200ms""#);
+    let config = broker.config(r#","topics":["rooms/+"],"retained_quiet":"2s""#);
     let mut source = source::<MqttSource>(&config, &place).expect("a source");
     let (mut main, mut snapshot) = broker.accept_source(true);
     main.subscribed();
     for n in 0..10 {
         main.deliver("rooms/1", format!("{n}").as_bytes());
-        thread::sleep(Duration::from_millis(60));
+        thread::sleep(Duration::from_millis(300));
     }
     let records = source.poll_until(10, PATIENCE).expect("records");
     assert!(place.host.is_catching_up(), "{} came", records.len());
@@ -275,14 +275,16 @@ fn what_a_session_kept_comes_before_what_is_retained_and_nobody_is_ready_before_
     snapshot.subscribed();
     snapshot.show("rooms/2", b"kept");
     assert_eq!(keys(&source.poll_until(1, PATIENCE).expect("records")), ["rooms/2"]);
-    let none = source.poll_until(1, 2 * SHORT).expect("nothing");
-    assert!(none.is_empty() && !place.host.is_catching_up());
+    while place.host.is_catching_up() {
+        assert!(source.poll_until(1, SHORT).expect("nothing").is_empty());
+        assert!(main.hear(Duration::from_millis(10)).is_none());
+    }
 }
 
 #[test]
 fn what_3_1_1_retains_comes_once() {
     let broker = Broker::new();
-    let config = broker.config(r#","topics":["rooms/+"],"protocol":"3.1.1","retained_quiet":"100ms""#);
+    let config = broker.config(r#","topics":["rooms/+"],"protocol":"3.1.1","retained_quiet":"2s""#);
     let mut source = source::<MqttSource>(&config, &Place::default()).expect("a source");
     let [mut main, mut snapshot] = std::array::from_fn(|_| broker.accept_of_3_1_1());
     let subscribed = |peer: &mut Peer| {
@@ -294,7 +296,12 @@ fn what_3_1_1_retains_comes_once() {
     assert_eq!(main.hear(PATIENCE).expect("an answer").kind, PUBACK, "though nobody has seen it");
     subscribed(&mut snapshot);
     snapshot.say(&[&[0x31, 10, 0, 7], &b"rooms/1"[..], b"a"].concat());
-    assert_eq!(keys(&source.poll_until(2, 2 * SHORT).expect("records")), ["rooms/1"]);
+    assert_eq!(keys(&source.poll_until(1, PATIENCE).expect("records")), ["rooms/1"]);
+    // Longer than what is retained may be quiet; pings are answered meanwhile.
+    for _ in 0..8 {
+        assert!(source.poll_until(1, SHORT).expect("nothing").is_empty());
+        assert!(main.hear(Duration::from_millis(10)).is_none());
+    }
 }
 
 #[test]

@@ -10,7 +10,8 @@ const N_SESSIONS: usize = 8;
 fn sessions_that_contend_for_a_key_hold_it_one_at_a_time_each_in_its_turn() {
     let sync = Sync::new();
     let _host = sync.start();
-    let grants = contend(&[sync.port], N_SESSIONS, "app.contended", Duration::from_secs(scale(5, 20)));
+    let duration = Duration::from_secs(scale(5, 20));
+    let grants = contend(&[sync.port], N_SESSIONS, "app.contended", duration, 10 * N_SESSIONS);
 
     let of = |client: usize| grants.iter().filter(|grant| grant.client == client).count();
     let counts: Vec<usize> = (0..N_SESSIONS).map(of).collect();
@@ -18,7 +19,6 @@ fn sessions_that_contend_for_a_key_hold_it_one_at_a_time_each_in_its_turn() {
     println!("{} grants, {counts:?} by session, {overtaken} overtakings", grants.len());
     assert_eq!(overlap(&grants), None, "two sessions held it at once");
     assert!(grants.windows(2).all(|pair| pair[0].token < pair[1].token), "tokens only grow");
-    assert!(grants.len() >= 10 * N_SESSIONS, "the lock is given on: {} grants", grants.len());
     let fair = grants.len() / N_SESSIONS;
     assert!(counts.iter().all(|count| *count >= fair / 2), "each progresses: {counts:?}");
     // Two requests may change places on their way to the host; a session that does not wait its turn does it every time.

@@ -136,7 +136,7 @@ fn a_server_that_is_away_holds_changes_back_and_loses_none() {
     let start = Instant::now();
     let refused = a.acquire("s1", json!({})).expect_err("away");
     assert_eq!((refused.code.as_str(), &refused.error["retryable"]), ("unavailable", &json!(true)));
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
     thread::scope(|scope| {
         let (admin, token) = (a.host.admin().to_owned(), super::token(&a.site));
         let changing = scope.spawn(move || {

@@ -61,7 +61,7 @@ fn a_lease_that_nobody_extends_expires_and_that_is_told_once() {
     for client in &mut clients {
         assert_eq!(unlocked(client), ("alice".to_owned(), "expired".to_owned()));
     }
-    assert!(start.elapsed() < Duration::from_secs(3), "when it happens: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(15), "when it happens: {:?}", start.elapsed());
     assert!(token_of(&b.acquire("s2", json!({})).expect("free")) > token_of(&lease));
     wait_audited(&a, &[("lock_acquired", 1), ("lock_expired", 1)]);
     wait_audited(&b, &[("lock_acquired", 1)]);
@@ -70,11 +70,11 @@ fn a_lease_that_nobody_extends_expires_and_that_is_told_once() {
 #[test]
 fn an_expiry_that_its_own_host_cannot_tell_is_told_by_whoever_takes_the_lock_next() {
     let (_redis, mut a, b) = two();
-    let lease = a.acquire("s1", json!({ "user_id": "alice", "ttl_ms": 500 })).expect("free");
+    let lease = a.acquire("s1", json!({ "user_id": "alice", "ttl_ms": 4_000 })).expect("free");
     a.host.kill();
     let mut client = b.client();
     client.subscribe(&["app.*"]);
-    let next = b.acquire("s2", json!({ "wait_ms": 5_000 })).expect("it ends");
+    let next = b.acquire("s2", json!({ "wait_ms": 30_000 })).expect("it ends");
     assert!(token_of(&next) > token_of(&lease));
     assert_eq!(unlocked(&mut client), ("alice".to_owned(), "expired".to_owned()));
     wait_audited(&b, &[("lock_expired", 1), ("lock_acquired", 2)]);
@@ -90,10 +90,10 @@ fn an_expiry_that_its_own_host_cannot_tell_is_told_by_whoever_takes_the_lock_nex
 #[test]
 fn a_lease_goes_on_while_its_host_is_away() {
     let (_redis, mut a, b) = two();
-    let lease = a.acquire("s1", json!({ "ttl_ms": 20_000 })).expect("free");
+    let lease = a.acquire("s1", json!({ "ttl_ms": 200_000 })).expect("free");
     a.host.kill();
     let extended = b.ask("lock.extend", json!({ "session": "s1", "token": lease["token"] })).expect("held");
-    assert_eq!(extended["ttl_ms"], 20_000, "its own time");
+    assert_eq!(extended["ttl_ms"], 200_000, "its own time");
     let host = a.site.start();
     a.host = host;
     a.host.wait_ready();
@@ -149,7 +149,7 @@ fn a_command_ends_when_its_lease_can_no_longer_be_kept() {
     let start = Instant::now();
     thread::scope(|scope| {
         let running = scope.spawn(|| {
-            let run = ["locks", "run", "app.x", "--ttl", "2s", "--user", "ann", "--", "sleep", "60"];
+            let run = ["locks", "run", "app.x", "--ttl", "6s", "--user", "ann", "--", "sleep", "60"];
             a.site.run(run)
         });
         client.next_of_type("config_locked");
@@ -158,10 +158,10 @@ fn a_command_ends_when_its_lease_can_no_longer_be_kept() {
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.stderr.contains("is lost"), "{}", ended.stderr);
     });
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(50), "{:?}", start.elapsed());
     assert_eq!(unlocked(&mut client), ("ann".to_owned(), "lost".to_owned()));
     wait_audited(&a, &[("lock_acquired", 1), ("lock_lost", 1)]);
     redis.restart();
-    let lease = a.acquire("s2", json!({ "wait_ms": 10_000 })).expect("nobody holds it for ever");
+    let lease = a.acquire("s2", json!({ "wait_ms": 60_000 })).expect("nobody holds it for ever");
     assert!(lease["token"].as_u64() > Some(1), "{lease}");
 }

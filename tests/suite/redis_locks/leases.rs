@@ -121,8 +121,8 @@ fn locks_are_listed_by_tenant_and_wholly_for_operators() {
 fn the_command_line_holds_a_lock_of_redis_while_a_command_runs() {
     let redis = redis();
     let node = node("a", &place(redis.port));
-    let script = "test \"$LOCKSTEP_LOCK_TOKEN\" -gt 0 && sleep 1.5";
-    let run = ["locks", "run", "app.x", "--ttl", "500ms", "--user", "ann", "--", "sh", "-c", script];
+    let script = "test \"$LOCKSTEP_LOCK_TOKEN\" -gt 0 && sleep 5";
+    let run = ["locks", "run", "app.x", "--ttl", "3s", "--user", "ann", "--", "sh", "-c", script];
     node.site.run(run).expect_code(0);
     assert_eq!(node.ask("lock.info", json!({})).expect("shown"), Value::Null, "given back");
     assert_eq!(node.audited(), [("lock_acquired".to_owned(), 1), ("lock_released".to_owned(), 1)]);

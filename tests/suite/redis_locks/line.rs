@@ -1,7 +1,7 @@
 //! Waiting: in order across hosts, woken by messages and, where those are lost, by looking.
 
 use super::{Node, call, code, node, place, redis, two};
-use lockstep_test_support::{LIMIT, Redis, eventually};
+use lockstep_test_support::{LIMIT, Redis, eventually, is_quick};
 use serde_json::{Value, json};
 use std::{
     sync::mpsc,
@@ -40,13 +40,19 @@ fn waiter<'scope>(
 #[test]
 fn whoever_waits_is_served_in_order_whichever_host_it_waits_at() {
     let (redis, a, b) = two();
+    // Nobody has to look for it: that would take up to a second each.
+    assert!(is_quick(Duration::from_secs(3), || serve_in_order(&redis, &a, &b)));
+}
+
+/// Lets six wait and be served, and says how long that took from the moment the lock was free.
+fn serve_in_order(redis: &Redis, a: &Node, b: &Node) -> Duration {
     a.acquire("s0", json!({})).expect("free");
     let (granted, grants) = mpsc::sync_channel(8);
     thread::scope(|scope| {
         for n in 1..=6 {
-            let host = if n % 2 == 0 { &a } else { &b };
+            let host = if n % 2 == 0 { a } else { b };
             waiter(scope, host, format!("s{n}"), granted.clone());
-            wait_for(&redis, n);
+            wait_for(redis, n);
         }
         let start = Instant::now();
         a.release("s0").expect("held");
@@ -56,9 +62,8 @@ fn whoever_waits_is_served_in_order_whichever_host_it_waits_at() {
             assert!(session == format!("s{n}") && token > last, "{session} under {token} after {last}");
             last = token;
         }
-        // Nobody has to look for it: that would take up to a second each.
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
-    });
+        start.elapsed()
+    })
 }
 
 #[test]
@@ -74,12 +79,15 @@ fn a_message_that_is_lost_only_delays_and_waiting_is_not_looking_all_the_time() 
     thread::scope(|scope| {
         waiter(scope, &deaf, "s1".to_owned(), granted);
         wait_for(&redis, 1);
-        let before = asked(&deaf);
+        let (start, before) = (Instant::now(), asked(&deaf));
         thread::sleep(Duration::from_secs(3));
-        let n_asked = asked(&deaf) - before;
-        assert!((2.0..=12.0).contains(&n_asked), "{n_asked} questions in 3 s");
+        let looks = eventually(LIMIT, || (asked(&deaf) - before >= 2.0).then_some(()));
+        assert!(looks.is_some(), "it looks by itself");
+        let (n_asked, most) = (asked(&deaf) - before, 4.0 * start.elapsed().as_secs_f64());
+        assert!(n_asked <= most, "{n_asked} questions, where {most} are many");
         other.release("s0").expect("held");
-        grants.recv_timeout(Duration::from_secs(3)).expect("it looked by itself");
+        // Long before its patience ends.
+        grants.recv_timeout(Duration::from_secs(20)).expect("it looked by itself");
     });
 }
 
@@ -102,18 +110,19 @@ fn a_waiter_whose_host_is_killed_is_not_waited_for_long() {
         wait_for(&redis, 2);
         b.host.kill();
         a.release("s0").expect("held");
-        grants.recv_timeout(Duration::from_secs(8)).expect("the one behind it is next");
+        // Long before the dead one's patience would have ended.
+        grants.recv_timeout(Duration::from_secs(30)).expect("the one behind it is next");
     });
 }
 
 #[test]
 fn waiting_ends_with_patience_with_the_session_or_with_the_lease() {
     let (redis, a, b) = two();
-    a.acquire("s0", json!({ "user_id": "alice", "ttl_ms": 2_000 })).expect("free");
+    a.acquire("s0", json!({ "user_id": "alice", "ttl_ms": 120_000 })).expect("free");
     let start = Instant::now();
     let refused = b.acquire("s1", json!({ "wait_ms": 300 })).expect_err("held");
     assert_eq!((refused.code.as_str(), &refused.error["details"]["locked_by"]), ("locked", &json!("alice")));
-    assert!((Duration::from_millis(300)..Duration::from_millis(1500)).contains(&start.elapsed()));
+    assert!((Duration::from_millis(300)..Duration::from_secs(20)).contains(&start.elapsed()));
     wait_for(&redis, 0);
     assert_eq!(b.host.logged("Failed to acquire lock for app.x by user-s1").len(), 1);
 
@@ -129,6 +138,13 @@ fn waiting_ends_with_patience_with_the_session_or_with_the_lease() {
         assert_eq!(code(waiting.join().expect("no panic")), "not_found");
     });
     wait_for(&redis, 0);
-    b.acquire("s2", json!({ "wait_ms": 30_000 })).expect("the lease ends by itself");
-    assert!(start.elapsed() < Duration::from_secs(4), "and is not looked for late: {:?}", start.elapsed());
+    a.release("s0").expect("held");
+    let is_quick = is_quick(Duration::from_secs(4), || {
+        let start = Instant::now();
+        a.acquire("s0", json!({ "ttl_ms": 2_000 })).expect("free");
+        b.acquire("s2", json!({ "wait_ms": 30_000 })).expect("the lease ends by itself");
+        b.release("s2").expect("held");
+        start.elapsed()
+    });
+    assert!(is_quick, "and is not looked for late");
 }

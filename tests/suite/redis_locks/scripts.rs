@@ -264,7 +264,7 @@ fn whoever_waits_is_served_in_order_and_the_dead_fall_out() {
     let asked = asked();
     asked.acquire("s1", "r1", "0", "0");
     let place = |answer: &[String]| answer.last().expect("a place").clone();
-    assert_eq!(place(&asked.acquire("s2", "r2", "0", "150")), "1");
+    assert_eq!(place(&asked.acquire("s2", "r2", "0", "3000")), "1");
     assert_eq!(place(&asked.acquire("s3", "r3", "0", "60000")), "2");
     assert_eq!(place(&asked.acquire("s4", "r4", "0", "60000")), "3");
     assert_eq!(place(&asked.acquire("s3", "r3", "0", "60000")), "2", "asking again keeps the place");
@@ -272,7 +272,7 @@ fn whoever_waits_is_served_in_order_and_the_dead_fall_out() {
     let refused = asked.acquire("s3", "r3", "0", "60000");
     assert_eq!((refused[0].as_str(), refused[1].as_str(), place(&refused).as_str()), ("line", "u-s2", "2"));
     assert_eq!(asked.acquire("s9", "r9", "0", "0")[0], "line", "nobody overtakes");
-    thread::sleep(Duration::from_millis(200));
+    thread::sleep(Duration::from_millis(3_100));
     assert_eq!(asked.acquire("s3", "r3", "0", "60000")[0], "granted", "the head is not there any more");
     assert_eq!(asked.run(LEAVE, &["s4/r4", "channel"]), ["1"]);
     assert_eq!(asked.run(LEAVE, &["s4/r4", "channel"]), ["0"]);

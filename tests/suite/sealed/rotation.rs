@@ -100,7 +100,8 @@ fn keys_change_under_load_without_a_loss_or_a_pause() {
     let mut host = site.started();
     let authors = Authors::start(port, LOAD, &Numbers::default());
     for n in 1..=n_rotations {
-        let aim = n * PER_SECOND as usize / 2;
+        // More than are on their way: each key is used.
+        let aim = authors.n_answered() + PER_SECOND as usize / 2;
         host.wait_until("answers", LIMIT, |_| authors.n_answered() >= aim);
         rotate(&site, n);
     }
@@ -117,7 +118,8 @@ fn keys_change_under_load_without_a_loss_or_a_pause() {
     );
     assert_eq!(n_answered, sent.len(), "nobody was left without an answer");
     assert_eq!(kids.len(), n_rotations + 1, "every key was used: {kids:?}");
-    assert!(pause < Duration::from_secs(1), "{pause:?}");
+    // At the small size the rest is for a machine that has other work.
+    assert!(pause < Duration::from_secs(scale(5, 1)), "{pause:?}");
     assert_eq!(host.get("/v1/dead-letters").json()["dead_letters"], json!([]));
     host.stop();
 }

@@ -28,8 +28,8 @@ fn slow(after: Duration) -> Reply {
 fn what_a_receiver_could_not_take_comes_again_with_the_same_id_and_in_order() {
     let receiver = HttpReceiver::default();
     let busy = Reply { headers: vec!["Retry-After: 2".to_owned()], ..Reply::status(429) };
-    at_first(&receiver, vec![Reply::status(500), busy, Reply::status(503), slow(Duration::from_secs(3))]);
-    let site = of_changes(&receiver, "timeout: 300ms");
+    at_first(&receiver, vec![Reply::status(500), busy, Reply::status(503), slow(Duration::from_secs(8))]);
+    let site = of_changes(&receiver, "timeout: 3s");
     let mut host = site.start();
     let names = numbered(20);
     author(&site, &names.iter().map(String::as_str).collect::<Vec<_>>());

@@ -7,19 +7,36 @@ use crate::{
     websocket::{Frame, runtime},
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use tokio::{task::JoinSet, time::timeout};
 
-/// Every grant, in the order of the grants. The sessions are spread over the servers at these ports.
+/// Every grant, in the order of the grants: of this time, and so many at least. The sessions are spread over the servers at
+/// these ports.
 ///
 /// # Panics
 /// If a session is refused, or is not answered.
-pub fn contend(ports: &[u16], n_sessions: usize, key: &str, duration: Duration) -> Vec<Grant> {
+pub fn contend(
+    ports: &[u16],
+    n_sessions: usize,
+    key: &str,
+    duration: Duration,
+    n_least: usize,
+) -> Vec<Grant> {
     let end = Instant::now() + duration;
+    // Each session asks before each grant and once more.
+    let (n_asked, n_least) = (Arc::new(AtomicUsize::new(0)), n_least + n_sessions);
     let mut grants = runtime().block_on(async {
         let mut tasks = JoinSet::new();
         for number in 0..n_sessions {
-            tasks.spawn(session(ports[number % ports.len()], number, key.to_owned(), end));
+            let n_asked = n_asked.clone();
+            let is_over = move || n_asked.fetch_add(1, Ordering::Relaxed) >= n_least && Instant::now() >= end;
+            tasks.spawn(session(ports[number % ports.len()], number, key.to_owned(), is_over));
         }
         let mut grants = Vec::new();
         while let Some(ended) = tasks.join_next().await {
@@ -31,11 +48,11 @@ pub fn contend(ports: &[u16], n_sessions: usize, key: &str, duration: Duration) 
     grants
 }
 
-async fn session(port: u16, client: usize, key: String, end: Instant) -> Vec<Grant> {
+async fn session(port: u16, client: usize, key: String, is_over: impl Fn() -> bool) -> Vec<Grant> {
     let mut connection = Connection::open(port).await.expect("the server is there");
     connection.send(&json!({ "type": "subscribe", "patterns": [] })).await.expect("connected");
     let mut grants = Vec::new();
-    while Instant::now() < end {
+    while !is_over() {
         let asked = monotonic_us();
         let lock = json!({ "type": "config_lock", "id": grants.len(), "config_key": key,
             "user_id": format!("user-{client}"), "ttl_ms": 30_000, "wait_ms": 20_000 });

@@ -242,10 +242,14 @@ mod tests {
 
     #[test]
     fn a_client_is_stopped_with_all_its_processes_and_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let may_end = folder.path().join("may-end");
         // The group's leader waits for the one that works.
-        let turns = Turns::start(1, |_| shell("sh -c 'echo \"$READ\"; sleep 0.05'; echo x"));
+        let work = format!("echo \"$READ\"; while [ ! -e {} ]; do sleep 0.01; done", may_end.display());
+        let turns = Turns::start(1, move |_| shell(&format!("sh -c '{work}'; echo x")));
         let client = turns.next_read(LIMIT).expect("it reads");
         turns.stop(client);
+        std::fs::write(&may_end, "").expect("written");
         assert_eq!(turns.next_read(Duration::from_millis(300)), None, "it does nothing");
         turns.go_on(client);
         assert!(eventually(LIMIT, || turns.next_read(Duration::from_millis(10))).is_some());

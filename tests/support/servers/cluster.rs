@@ -6,6 +6,7 @@ use crate::{
     wait::{LIMIT, eventually},
 };
 use redis::{FromRedisValue, RedisError};
+use std::{thread, time::Duration};
 
 const N_MASTERS: usize = 3;
 
@@ -37,8 +38,9 @@ impl Cluster {
         cluster.introduce();
         cluster.wait_until("the nodes to know each other", |all| {
             let known = all.nodes.iter().map(|node| node.server.ask::<String>(&["CLUSTER", "NODES"]));
-            let expected = all.nodes.len();
-            known.into_iter().all(|list| list.is_ok_and(|list| list.lines().count() == expected))
+            // By name: a node that has been met and has not answered yet is listed under another one.
+            let has_all = |list: String| all.nodes.iter().all(|node| list.contains(&node.id));
+            known.into_iter().all(|list| list.is_ok_and(has_all))
         });
         cluster.assign_replicas();
         cluster.wait_until("every slot to be served and every replica to be in step", |all| {
@@ -69,18 +71,47 @@ impl Cluster {
         panic!("{words:?}: {refused:?}")
     }
 
-    /// Kills the master that has this key, and waits until its replica serves it and every other node knows that.
+    /// Kills the master that has this key when its replica has everything, lets the test do something without it, and waits
+    /// until the replica serves the key and every other node knows.
     ///
     /// # Panics
     /// If it does not in time.
-    pub fn fail_over(&self, key: &str) {
+    pub fn fail_over(&self, key: &str, meanwhile: impl FnOnce()) {
+        let master = self.master_of(key);
+        self.nodes[master].server.daemon.kill();
+        meanwhile();
+        self.take_over(master, key);
+    }
+
+    /// The master that has this key does nothing for so long, and comes back when its replica has taken its place.
+    ///
+    /// # Panics
+    /// If it does not in time.
+    pub fn hang(&self, key: &str, duration: Duration) {
+        let master = self.master_of(key);
+        self.nodes[master].server.daemon.stop();
+        self.take_over(master, key);
+        thread::sleep(duration);
+        self.nodes[master].server.daemon.cont();
+    }
+
+    /// The master that has this key, whose replica has everything that it has.
+    fn master_of(&self, key: &str) -> usize {
         let master =
             self.nodes[..N_MASTERS].iter().position(|node| node.has(key)).expect("a master has the key");
-        self.nodes[master].server.daemon.kill();
+        self.nodes[master].server.wait_replicated();
+        master
+    }
+
+    /// The nodes do not find out themselves: where the time after which they believe in a death is short, they take a slow
+    /// machine for one, and what a master had acknowledged is gone.
+    fn take_over(&self, master: usize, key: &str) {
         let replica = &self.nodes[N_MASTERS + master];
+        replica.run(&["CLUSTER", "FAILOVER", "TAKEOVER"]);
         self.wait_until("the replica to serve", |all| {
             let mut living = all.nodes.iter().enumerate().filter(|(index, _)| *index != master);
-            replica.has(key) && living.all(|(_, node)| node.serves_everything())
+            let knows = |node: &Node| node.sends_to(key).is_some_and(|port| port == replica.server.port);
+            replica.has(key) && living.all(|(_, node)| knows(node) && node.serves_everything())
         });
     }
 
@@ -94,9 +125,11 @@ impl Cluster {
     }
 
     fn introduce(&self) {
-        for node in &self.nodes[1..] {
+        // Each to each: nodes that are patient with each other are slow to tell of others.
+        for (index, node) in self.nodes.iter().enumerate() {
             let (port, bus_port) = (node.server.port.to_string(), node.bus_port.to_string());
-            self.nodes[0].run(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port]);
+            let others = &self.nodes[..index];
+            others.iter().for_each(|other| other.run(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port]));
         }
     }
 
@@ -122,7 +155,7 @@ masterauth {PASSWORD}
 cluster-enabled yes
 cluster-port {bus_port}
 cluster-announce-ip 127.0.0.1
-cluster-node-timeout 1000
+cluster-node-timeout 60000
 repl-diskless-sync-delay 0"
         ));
         let id = server.command(&["CLUSTER", "MYID"]);
@@ -141,6 +174,14 @@ repl-diskless-sync-delay 0"
     fn is_in_step(&self) -> bool {
         let info: Result<String, RedisError> = self.server.ask(&["INFO", "replication"]);
         info.is_ok_and(|info| info.contains("master_link_status:up"))
+    }
+
+    /// The port of the node that has a key, as this one sees it.
+    fn sends_to(&self, key: &str) -> Option<u16> {
+        match self.server.ask::<i64>(&["EXISTS", key]) {
+            Ok(_) => Some(self.server.port),
+            Err(error) => error.redirect_node()?.0.rsplit_once(':')?.1.parse().ok(),
+        }
     }
 
     /// Whether this node answers for a key, and does not send one elsewhere.

@@ -11,10 +11,10 @@ use std::{
 };
 
 /// How long a server may take until it answers, on a loaded machine.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// How long a server may take to end when it is asked to.
-const END_LIMIT: Duration = Duration::from_secs(30);
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a server is started, and how one sees that it answers.
 pub(crate) struct Recipe {

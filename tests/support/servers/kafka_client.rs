@@ -10,7 +10,7 @@ use rdkafka::{
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseRecord, ProducerContext, ThreadedProducer},
 };
-use std::{collections::BTreeMap, sync::mpsc, time::Duration};
+use std::{collections::BTreeMap, sync::mpsc};
 
 /// How many records are on their way at once.
 const AT_ONCE: usize = 10_000;
@@ -219,7 +219,7 @@ impl KafkaClient {
             settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
         };
         let topics: Vec<NewTopic<'_>> = topics.iter().map(|name| topic(name)).collect();
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
         let made = crate::websocket::runtime().block_on(self.admin.create_topics(&topics, &options));
         for result in made.expect("the broker answers") {
             result.unwrap_or_else(|(topic, error)| panic!("{topic}: {error}"));
@@ -241,7 +241,7 @@ impl KafkaClient {
     /// # Panics
     /// If it cannot be removed.
     pub fn delete(&self, topic: &str) {
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+        let options = AdminOptions::new().operation_timeout(Some(LIMIT));
         let deleted = crate::websocket::runtime().block_on(self.admin.delete_topics(&[topic], &options));
         for result in deleted.expect("the broker answers") {
             result.unwrap_or_else(|(topic, error)| panic!("{topic}: {error}"));

@@ -5,12 +5,15 @@ use super::{
     daemon::{Daemon, Recipe},
     folder::Folder,
 };
-use crate::ports::free_port;
+use crate::{
+    ports::free_port,
+    wait::{LIMIT, eventually},
+};
 use redis::{Client, Cmd, ConnectionLike, FromRedisValue, RedisError};
 use std::{fs, process::Command, time::Duration};
 
 /// How long one command may take.
-const COMMAND_LIMIT: Duration = Duration::from_secs(5);
+const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
 /// A server, gone when it is dropped.
 #[derive(Debug)]
@@ -69,6 +72,22 @@ impl Server {
         let _ = fs::remove_dir_all(self.folder.file("appendonlydir"));
     }
 
+    /// Waits until every replica has what this server has now: what it acknowledged is not lost with it.
+    ///
+    /// # Panics
+    /// If there is no replica, or one does not have it in time.
+    pub(super) fn wait_replicated(&self) {
+        let info = || -> String { self.ask(&["INFO", "replication"]).unwrap_or_default() };
+        let now = number_after(&info(), "master_repl_offset:").expect("a master knows how far it is");
+        let has_all = |line: &str| number_after(line, ",offset=").is_some_and(|offset| offset >= now);
+        let all_have_all = || {
+            let info = info();
+            let mut replicas = info.lines().filter(|line| line.contains(",offset=")).peekable();
+            (replicas.peek().is_some() && replicas.all(has_all)).then_some(())
+        };
+        assert!(eventually(LIMIT, all_have_all).is_some(), "replicas lag behind {now}: {}", info());
+    }
+
     /// Runs a command on a connection of its own.
     pub(super) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> Result<T, RedisError> {
         ask(&self.client, words)
@@ -83,6 +102,12 @@ impl Server {
     }
 }
 
+/// The number behind these words.
+fn number_after(text: &str, words: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(words)?;
+    rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
+}
+
 /// A client without TLS.
 pub(super) fn client(port: u16, user: &str, password: &str) -> Client {
     Client::open(format!("redis://{user}:{password}@127.0.0.1:{port}")).expect("a client can be made")
@@ -95,5 +120,5 @@ fn ask<T: FromRedisValue>(client: &Client, words: &[&str]) -> Result<T, RedisErr
     for word in words {
         command.arg(*word);
     }
-    Ok(redis::from_redis_value(connection.req_command(&command)?)?)
+    Ok(redis::from_redis_value(connection.req_command(&command)?.extract_error()?)?)
 }

@@ -50,18 +50,26 @@ impl Sentinels {
         self.master().command(words)
     }
 
-    /// Kills the master, has a sentinel choose another one, and waits until every sentinel knows it and it takes writes.
+    /// Kills the master when its replicas have everything, lets the test do something without one, has a sentinel choose
+    /// another one, and waits until every sentinel knows it and it takes writes.
     ///
     /// The sentinels do not wait for the death themselves: where the time after which they believe in one is short, they
     /// take a slow machine for it, choose a second time, and what the first choice had acknowledged is gone.
     ///
     /// # Panics
     /// If there is none in time.
-    pub fn fail_over(&self) {
+    pub fn fail_over(&self, meanwhile: impl FnOnce()) {
         let old = self.master();
+        old.wait_replicated();
         old.daemon.kill();
-        let begun: String = self.sentinels[0].ask(&["SENTINEL", "FAILOVER", MASTER]).expect("a failover");
-        assert_eq!(begun, "OK");
+        meanwhile();
+        // A sentinel that has not heard of the replicas for a while refuses to choose one.
+        self.wait_until("a sentinel to begin", |all| {
+            match all.sentinels[0].ask::<String>(&["SENTINEL", "FAILOVER", MASTER]) {
+                Ok(_) => true,
+                Err(error) => error.code() == Some("INPROG"),
+            }
+        });
         self.wait_until("another master", |all| {
             let mut known = all.sentinels.iter().map(master_port);
             known.all(|port| port.is_ok_and(|port| port != old.port)) && is_master(all.master())

@@ -121,6 +121,8 @@ fn verdict(fault: Fault) -> Verdict {
     let load = Load { n_connections: 3, in_flight: 16, per_second: None, n_keys: 7, bytes: 10 };
     let authors = Authors::start(port, load, &numbers);
     crate::wait::eventually(LIMIT, || (authors.n_answered() >= 500).then_some(())).expect("answers");
+    // It has been away a few times before it is told where to end.
+    crate::wait::eventually(LIMIT, || (subscriber.position() >= 400).then_some(())).expect("it reads on");
     let sent = authors.finish();
     let history: History = server.log.lock().expect("no panic").iter().map(Committed::new).collect();
     history.assert_complete();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::RingEntry;
+use crate::{config::RingEntry, tests::write_keys};
 use std::{fs, path::Path};
 
 fn keeper(dir: &Path, files: &[(Option<&str>, &str)]) -> Result<Arc<Keeper>> {
@@ -21,20 +21,20 @@ fn hex(digit: char) -> String {
 fn a_changed_file_is_a_new_ring_and_a_bad_one_leaves_the_last_in_force() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("ring");
-    fs::write(&file, format!("k1: {}\n", hex('1'))).expect("written");
+    write_keys(&file, format!("k1: {}\n", hex('1')));
     let keeper = keeper(dir.path(), &[(None, "ring")]).expect("a ring");
     let first = keeper.generation();
     keeper.look();
     assert_eq!(keeper.generation(), first, "nothing has changed");
 
-    fs::write(&file, format!("k2: {}\nk1: {}\n", hex('2'), hex('1'))).expect("written");
+    write_keys(&file, format!("k2: {}\nk1: {}\n", hex('2'), hex('1')));
     keeper.look();
     assert!(keeper.generation() > first);
     assert_eq!((keeper.kept().current.as_str(), keeper.kept().kids.len()), ("k2", 2));
 
     let second = keeper.generation();
     for broken in ["", "k2", "k2: hunter2"] {
-        fs::write(&file, broken).expect("written");
+        write_keys(&file, broken);
         keeper.look();
         let kept = keeper.kept();
         assert_eq!((kept.kids.len(), keeper.generation()), (2, second), "{broken}");
@@ -45,7 +45,7 @@ fn a_changed_file_is_a_new_ring_and_a_bad_one_leaves_the_last_in_force() {
     keeper.look();
     assert_eq!(keeper.kept().kids.len(), 2);
 
-    fs::write(&file, format!("k3: {}\n", hex('3'))).expect("written");
+    write_keys(&file, format!("k3: {}\n", hex('3')));
     keeper.look();
     assert_eq!((keeper.kept().kids, keeper.kept().problem), (vec!["k3".to_owned()], None));
 }
@@ -53,7 +53,7 @@ fn a_changed_file_is_a_new_ring_and_a_bad_one_leaves_the_last_in_force() {
 #[test]
 fn rotating_orders_new_data_keys_even_if_the_ring_is_the_same() {
     let dir = tempfile::tempdir().expect("a folder");
-    fs::write(dir.path().join("k"), hex('a')).expect("written");
+    write_keys(&dir.path().join("k"), hex('a'));
     let keeper = keeper(dir.path(), &[(Some("k"), "k")]).expect("a ring");
     let before = keeper.generation();
     keeper.rotate().expect("read");
@@ -67,7 +67,7 @@ fn rotating_orders_new_data_keys_even_if_the_ring_is_the_same() {
 #[test]
 fn another_key_under_an_old_name_leaves_the_last_ring_in_force() {
     let dir = tempfile::tempdir().expect("a folder");
-    let write = |text: String| fs::write(dir.path().join("ring"), text).expect("written");
+    let write = |text: String| write_keys(&dir.path().join("ring"), text);
     write(format!("k2: {}\nk1: {}\n", hex('2'), hex('1')));
     let keeper = keeper(dir.path(), &[(None, "ring")]).expect("a ring");
     let generation = keeper.generation();
@@ -92,9 +92,9 @@ fn another_key_under_an_old_name_leaves_the_last_ring_in_force() {
 #[test]
 fn what_cannot_be_a_ring_is_refused_with_its_source() {
     let dir = tempfile::tempdir().expect("a folder");
-    fs::write(dir.path().join("a"), format!("k: {}", hex('a'))).expect("written");
-    fs::write(dir.path().join("b"), hex('b')).expect("written");
-    fs::write(dir.path().join("large"), "x".repeat(70_000)).expect("written");
+    write_keys(&dir.path().join("a"), format!("k: {}", hex('a')));
+    write_keys(&dir.path().join("b"), hex('b'));
+    write_keys(&dir.path().join("large"), "x".repeat(70_000));
     for (files, says) in [
         (&[(None, "a"), (Some("k"), "b")][..], "two keys of the ring are called `k`"),
         (&[(None, "b")], "line 1"),

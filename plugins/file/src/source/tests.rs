@@ -3,8 +3,8 @@ use lockstep_plugin_api::testing::{self, Place as TestPlace, SourceDriver};
 use std::{fs::OpenOptions, io::Write, path::PathBuf, process::Command};
 use tempfile::TempDir;
 
-/// Longer than a follower waits for the last words of a rotated file.
-const LONG: Duration = Duration::from_secs(8);
+/// Much longer than a follower waits for the last words of a rotated file.
+const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A folder with the file `log` in it, and a source that follows it as plain lines unless told otherwise.

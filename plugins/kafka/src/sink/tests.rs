@@ -12,7 +12,7 @@ use rdkafka::{
 };
 use std::{cell::RefCell, ops::Range};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -147,7 +147,7 @@ fn batches_are_acked_when_the_broker_has_them_and_a_repeat_is_not_sent_again() {
     host.finish();
     assert_eq!(written(&cluster, 200), (0..200).collect::<Vec<_>>());
     assert_eq!((host.count("kafka_messages_sent"), host.acked.failed.len()), (200, 0));
-    host.sink.flush(Duration::from_secs(1)).expect("nothing is left");
+    host.sink.flush(LIMIT).expect("nothing is left");
 }
 
 #[test]
@@ -183,7 +183,8 @@ fn d_20c_what_the_client_gives_up_is_sent_again_in_order() {
     host.put(0..10);
     host.finish();
     let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
-    cluster.request_errors(RDKafkaApiKey::Produce, &[error; 4]);
+    // One more than there are batches: however the client puts them together, one of them meets two.
+    cluster.request_errors(RDKafkaApiKey::Produce, &[error; 5]);
     (1..5).for_each(|n| host.put(n * 10..(n + 1) * 10));
     host.finish();
     assert!(host.count("kafka_clients_replaced") > 0, "told {:?}", host.told);
@@ -249,6 +250,6 @@ fn a_broker_that_was_never_there_is_told_within_seconds() {
     let error = sink.put(1, Batch::new(vec![Record::new("x")])).expect_err("nobody is there");
     assert_eq!(error.kind(), ErrorKind::NOT_CONNECTED);
     assert!(error.message().contains("127.0.0.1:1"), "{error}");
-    assert!(asked_at.elapsed() < Duration::from_secs(8), "{:?}", asked_at.elapsed());
+    assert!(asked_at.elapsed() < Duration::from_secs(20), "{:?}", asked_at.elapsed());
     assert_eq!(place.host.endpoint().as_deref(), Some("kafka:127.0.0.1:1/t"));
 }

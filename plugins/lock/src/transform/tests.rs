@@ -118,12 +118,15 @@ fn a_session_enters_again_and_a_repeat_does_not_count() {
     assert_eq!(site.host.counter("lock_contentions"), 1);
 }
 
+/// How long a machine with much else to do may take for what should come at once.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// Waits for a condition that another thread brings about.
 fn eventually(condition: impl Fn() -> bool) {
     let started = std::time::Instant::now();
     while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(10), "it did not happen within 10 s");
-        thread::yield_now();
+        assert!(started.elapsed() < LIMIT, "it did not happen within {LIMIT:?}");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -147,8 +150,7 @@ fn whoever_waits_is_served_in_order() {
         })
         .collect();
     site.of_key("lock.release", json!({ "session": "s0" })).expect("released");
-    let limit = Duration::from_secs(10);
-    let order: Vec<i64> = (0..5).map(|_| grants.recv_timeout(limit).expect("somebody is next")).collect();
+    let order: Vec<i64> = (0..5).map(|_| grants.recv_timeout(LIMIT).expect("somebody is next")).collect();
     assert_eq!(order, [1, 2, 3, 4, 5]);
     waiters.into_iter().for_each(|waiter| waiter.join().expect("it ends"));
     assert_eq!(site.host.counter("lock_contentions"), 0, "whoever got it was not refused");
@@ -156,12 +158,14 @@ fn whoever_waits_is_served_in_order() {
 
 #[test]
 fn waiting_ends_with_a_refusal_and_a_lease_with_its_time() {
+    let held = site();
+    held.acquire("alice", "s1").expect("granted");
+    let short = json!({ "user_id": "bob", "session": "s2", "wait_ms": 50 });
+    assert_eq!(code(held.acquire_with(short)), "locked");
+    assert_eq!(held.host.counter("lock_contentions"), 1);
+    // Longer than the lease lasts.
     let mut site = site();
     site.acquire_with(json!({ "user_id": "alice", "session": "s1", "ttl_ms": 1000 })).expect("granted");
-    let short = json!({ "user_id": "bob", "session": "s2", "wait_ms": 50 });
-    assert_eq!(code(site.acquire_with(short)), "locked");
-    assert_eq!(site.host.counter("lock_contentions"), 1);
-    // Longer than the lease lasts.
     let long = json!({ "user_id": "bob", "session": "s2", "wait_ms": 30_000 });
     assert_eq!(site.acquire_with(long).expect("granted")["token"], 2);
     assert_eq!(site.audited(), ["lock_acquired", "lock_expired", "lock_acquired"]);

@@ -212,11 +212,11 @@ fn a_direct_pipeline_is_given_messages_as_they_are() {
 #[test]
 fn a_message_of_thousands_of_properties_is_set_aside_at_once() {
     let direct = Reader { through_log: false, ..reader(&["*"]) };
-    let properties = (0..30_000).map(|n| (n.to_string(), String::new())).collect();
+    let properties = (0..100_000).map(|n| (n.to_string(), String::new())).collect();
     let message = Message { properties, ..message("apg/config/global/app/x", "21.5") };
     let begun = std::time::Instant::now();
     let record = direct.read(message).expect("a record");
-    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(record.error().and_then(Error::code), Some("bad_message"));
     assert_eq!((&*record.value().expect("bytes"), record.headers().count()), (&b"21.5"[..], 0));
 }

@@ -58,7 +58,7 @@ fn passes(validate: &mut testing::TransformDriver, value: &Value) -> bool {
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(20), "waited for {what}");
+        assert!(start.elapsed() < Duration::from_secs(60), "waited for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -136,7 +136,8 @@ fn what_cannot_be_used_leaves_the_last_good_one_in_force_and_is_told_once() {
     for (n, broken) in (1..).zip(["{", r#"{"type":"intger"}"#, r#"{"$ref":"nowhere.json"}"#, ""]) {
         desk.replace("a.json", broken);
         eventually("the failure to be told", || desk.failures() == n);
-        assert_eq!((desk.broken(), desk.reloaded()), (1, 0), "two rules have one file");
+        eventually("the gauge", || desk.broken() == 1);
+        assert_eq!(desk.reloaded(), 0, "two rules have one file");
         assert!(passes(&mut validate, &json!(1)) && !passes(&mut validate, &json!("1")), "{broken}");
     }
     fs::remove_file(desk.path("a.json")).expect("removed");

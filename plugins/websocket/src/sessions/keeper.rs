@@ -141,9 +141,9 @@ mod tests {
     async fn leases_are_extended_while_their_client_is_there_and_sessions_end_ten_seconds_after_it_left() {
         let sessions = Sessions::new(10);
         let public = sessions.open(1).expect("room").public;
-        let start = Instant::now();
         let period = Duration::from_secs(5);
         sessions.hold(&public, name("a"), 7, period);
+        let start = Instant::now();
         let due = |now| sessions.state().due(now);
         assert_eq!(due(start), (Vec::new(), due(start).1));
         let extend = Due::Extend { public: public.clone(), name: name("a"), token: 7 };

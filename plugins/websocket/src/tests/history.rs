@@ -77,7 +77,7 @@ fn a_client_that_names_what_it_saw_gets_everything_later_once() {
 
 #[test]
 fn nothing_is_lost_or_doubled_between_history_and_now() {
-    let pipeline = LogPipeline::start(json!({"max_messages_per_second": 0}));
+    let pipeline = LogPipeline::start(json!({"max_messages_per_second": 0, "max_queue_bytes": "64MiB"}));
     let mut client = pipeline.client();
     client.send(&json!({"type": "subscribe", "patterns": []}));
     client.is_served();

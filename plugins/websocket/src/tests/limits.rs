@@ -74,17 +74,24 @@ fn a_large_value_arrives_whole() {
 #[test]
 fn who_sends_too_much_is_told_when_to_come_back() {
     let pipeline = Pipeline::start(json!({"max_messages_per_second": 5}));
+    let start = Instant::now();
     let mut client = pipeline.client();
-    for n in 0..6 {
-        client.send(&json!({"type": "ping", "id": n}));
-    }
-    for _ in 0..5 {
-        assert_eq!(client.receive()["type"], "pong");
-    }
-    let error = client.receive();
+    let mut answers = Vec::new();
+    // Where a machine lets the client wait for a second, it may send more.
+    let at = loop {
+        let sent = answers.len()..answers.len() + 10;
+        sent.clone().for_each(|n| client.send(&json!({"type": "ping", "id": n})));
+        answers.extend(sent.map(|_| client.receive()));
+        if let Some(at) = answers.iter().position(|answer| answer["type"] != "pong") {
+            break at;
+        }
+    };
+    let most = 5.0 * (1.0 + start.elapsed().as_secs_f64());
+    assert!(at >= 5 && at as f64 <= most, "{at} were taken, of at most {most}");
+    let error = &answers[at];
     assert_eq!(
         (&error["code"], &error["id"], &error["retryable"]),
-        (&json!("rate_limited"), &json!(5), &json!(true))
+        (&json!("rate_limited"), &json!(at), &json!(true))
     );
     let wait = error["retry_after_ms"].as_u64().expect("a time");
     assert!((1..=201).contains(&wait), "{wait}");
@@ -92,7 +99,10 @@ fn who_sends_too_much_is_told_when_to_come_back() {
 
 #[test]
 fn a_reader_that_stops_reading_is_closed_with_1013_and_holds_up_nobody() {
-    let pipeline = Pipeline::start(json!({"max_queue_bytes": "128KiB", "max_messages_per_second": 0}));
+    // So long the slow one may take to read that it is closed, and it begins when everything is sent.
+    let pipeline = Pipeline::start(
+        json!({"max_queue_bytes": "128KiB", "max_messages_per_second": 0, "ping_timeout": "120s"}),
+    );
     let (mut author, mut slow, mut healthy) = (pipeline.client(), pipeline.client(), pipeline.client());
     author.send(&json!({"type": "subscribe", "patterns": []}));
     // More than the sockets' own buffers take.
@@ -112,9 +122,11 @@ fn a_connection_with_too_many_unanswered_changes_is_not_read_until_they_are_answ
     client.send(&json!({"type": "subscribe", "patterns": []}));
     pipeline.is_stuck.store(true, Ordering::Relaxed);
     let value = "x".repeat(64 * 1024);
-    let n_sent = client.send_until_stuck(|n| change(&format!("app.n{n}"), value.as_str()), 2000);
+    let n_taken = || pipeline.taken.lock().expect("unpoisoned").len();
+    let is_full = || n_taken() >= MAX_UNANSWERED;
+    let n_sent = client.send_until_stuck(|n| change(&format!("app.n{n}"), value.as_str()), 2000, is_full);
     assert!(n_sent < 2000, "the server reads no more");
-    assert_eq!(pipeline.taken.lock().expect("unpoisoned").len(), MAX_UNANSWERED);
+    assert_eq!(n_taken(), MAX_UNANSWERED);
     pipeline.is_stuck.store(false, Ordering::Relaxed);
     for n in 0..n_sent {
         assert_eq!(client.receive()["config_key"], format!("app.n{n}"));
@@ -127,13 +139,15 @@ fn what_all_connections_have_in_the_pipeline_is_bounded_in_bytes() {
     pipeline.is_stuck.store(true, Ordering::Relaxed);
     let value = "x".repeat(1 << 19);
     let n_fitting = MAX_BYTES_IN_PIPELINE / value.len();
+    let n_taken = || pipeline.taken.lock().expect("unpoisoned").len();
+    let is_full = || n_taken() >= n_fitting - 1;
     let mut clients: Vec<Client> = (0..4).map(|_| pipeline.client()).collect();
     for client in &mut clients {
         client.send(&json!({"type": "subscribe", "patterns": []}));
         client.is_served();
-        client.send_until_stuck(|n| change(&format!("app.n{n}"), value.as_str()), n_fitting);
+        client.send_until_stuck(|n| change(&format!("app.n{n}"), value.as_str()), n_fitting, is_full);
     }
-    let n_taken = pipeline.taken.lock().expect("unpoisoned").len();
+    let n_taken = n_taken();
     assert!((n_fitting - 1..=n_fitting).contains(&n_taken), "{n_taken} of {n_fitting}");
     pipeline.is_stuck.store(false, Ordering::Relaxed);
     for client in &mut clients {
@@ -185,15 +199,20 @@ fn a_client_without_a_sign_of_life_is_closed() {
     let start = Instant::now();
     let mut received = Vec::new();
     silent.read_to_end(&mut received).expect("the server ends the connection");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // Long before anything else would end it.
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     let closing = received.windows(2).any(|pair| pair == 1011_u16.to_be_bytes());
     assert!(received.contains(&0x89) && closing, "it was pinged before, and told why");
 }
 
 #[test]
 fn a_client_that_answers_pings_stays_connected() {
-    let pipeline = Pipeline::start(json!({"ping_interval": "20ms", "ping_timeout": "200ms"}));
-    let mut client = pipeline.client();
-    assert!(client.count_pings(Duration::from_millis(700)) > 5);
-    client.is_served();
+    // A client that the machine keeps from answering in time is closed, so it is tried again with more time.
+    let stays = |timeout_ms: u64| {
+        let timeout = format!("{timeout_ms}ms");
+        let pipeline = Pipeline::start(json!({"ping_interval": "20ms", "ping_timeout": timeout}));
+        let mut client = pipeline.client();
+        client.count_pings(Duration::from_millis(7 * timeout_ms / 2)).is_some_and(|n_pings| n_pings > 5)
+    };
+    assert!([200, 2_000, 10_000].into_iter().any(stays));
 }

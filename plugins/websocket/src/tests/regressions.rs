@@ -4,7 +4,8 @@ use super::{
     locks::offer,
     support::{Client, LogPipeline, SOON, change},
 };
-use serde_json::{Value, json};
+use crate::sessions::RESUMABLE;
+use serde_json::json;
 use std::{
     collections::HashSet,
     sync::atomic::{AtomicBool, Ordering},
@@ -14,12 +15,13 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// The guide takes the head of a time-ordered id: all connections of 16 s or more share one.
 #[test]
-fn d_01_a_thousand_connections_of_one_second_have_distinct_ids() {
+fn d_01_a_thousand_connections_of_one_moment_have_distinct_ids() {
     let pipeline = LogPipeline::start(json!({}));
     let server = crate::endpoint::server_at(pipeline.address);
     let start = Instant::now();
     let connections: Vec<_> = (0..1000).map(|_| server.connect(None, None).expect("there is room")).collect();
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    // Sooner than the guide's ids differ.
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     let ids: HashSet<String> = connections.iter().map(|connection| connection.name()).collect();
     assert_eq!(ids.len(), 1000);
     for id in ids {
@@ -32,7 +34,8 @@ fn d_01_a_thousand_connections_of_one_second_have_distinct_ids() {
 /// The guide registers a connection before it sends the welcome.
 #[test]
 fn d_02_the_welcome_comes_first_under_a_running_broadcast() {
-    let pipeline = LogPipeline::start(json!({}));
+    // Nobody is told that it is slow, whatever else the machine does.
+    let pipeline = LogPipeline::start(json!({"max_queue_bytes": "64MiB"}));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -127,17 +130,18 @@ fn d_05_locks_end_with_their_session_however_that_ends() {
         panic!("on purpose");
     });
     assert!(panicked.join().is_err());
+    let start = Instant::now();
     clients[0].send_raw(Message::Close(None));
     assert_eq!(clients[0].closed(), None);
     // Without a word, while a change is on its way.
     clients[1].send(&change("app.1", 1));
     clients.clear();
 
-    let start = Instant::now();
-    std::thread::sleep(Duration::from_secs(9));
-    assert_eq!(locks.calls("lock.session_closed"), [] as [Value; 0], "they may come back");
+    std::thread::sleep(Duration::from_secs(9).saturating_sub(start.elapsed()));
+    let closed = locks.calls("lock.session_closed");
+    assert!(closed.is_empty() || start.elapsed() >= RESUMABLE, "they may come back: {closed:?}");
     while locks.calls("lock.session_closed").len() < 3 {
-        assert!(start.elapsed() < Duration::from_secs(10) + SOON, "{:?}", locks.calls("lock.session_closed"));
+        assert!(start.elapsed() < RESUMABLE + SOON, "{:?}", locks.calls("lock.session_closed"));
         std::thread::sleep(Duration::from_millis(10));
     }
     let mut next = pipeline.client();

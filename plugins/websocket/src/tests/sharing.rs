@@ -1,6 +1,6 @@
 //! One server for the source and the sinks of an address.
 
-use super::support::{Client, change, config, free_address, sink, source};
+use super::support::{Client, SOON, change, config, free_address, sink, source};
 use crate::{endpoint::server_at, sink::WebSocketSink};
 use lockstep_plugin_api::{
     prelude::*,
@@ -100,7 +100,7 @@ fn the_last_holder_to_go_answers_what_nobody_decided() {
     let mut client = Client::connect(address, "/");
     client.welcome();
     client.send(&change("app.x", 1));
-    assert_eq!(source.poll_until(1, Duration::from_secs(5)).expect("polled").len(), 1);
+    assert_eq!(source.poll_until(1, SOON).expect("polled").len(), 1);
     client.send(&change("app.y", 1));
     client.is_served();
     drop(source);
@@ -123,7 +123,7 @@ fn changes_are_unavailable_once_the_source_is_gone() {
     let mut client = Client::connect(address, "/");
     client.welcome();
     client.send(&change("app.x", 1));
-    assert_eq!(source.poll_until(1, Duration::from_secs(5)).expect("polled").len(), 1);
+    assert_eq!(source.poll_until(1, SOON).expect("polled").len(), 1);
     drop(source);
     client.send(&change("app.y", 1));
     for key in ["app.x", "app.y"] {
