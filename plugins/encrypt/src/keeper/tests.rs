@@ -1,5 +1,6 @@
+use super::super::tests::write_keys;
 use super::*;
-use crate::{config::RingEntry, tests::write_keys};
+use crate::config::RingEntry;
 use std::{fs, path::Path};
 
 fn keeper(dir: &Path, files: &[(Option<&str>, &str)]) -> Result<Arc<Keeper>> {
