@@ -48,59 +48,79 @@ fn a_broker_that_is_away_costs_nobody_anything_and_gets_everything_in_order() {
             (Broker::Redis, Absence::Killed),
         ]
     };
-    let duration = Duration::from_secs(scale(8, 20));
     let _quiet = quiet();
     let (all, places, numbers) = (Everywhere::new(), Places::default(), Numbers::default());
     let mut host = all.start();
     let mut witnesses = all.witnesses(&places);
     witnesses.push(Witness::of_websocket(all.port, &["app.*"], &places.websocket));
-    let mut highest = 0;
-    let warm = filled(&all, &mut host, &numbers, &mut highest);
+    let (mut sent, of_burst) = filled(&all, &mut host, &numbers);
+    // A machine with other work is given a few tries; what an outage costs it costs in each.
+    let is_free = (0..4).any(|_| {
+        let (of_round, noticed) =
+            round(&all, &mut host, &places, &mut witnesses, &numbers, (absences, of_burst));
+        sent.extend(of_round);
+        println!("{}", noticed.join("\n"));
+        noticed.is_empty()
+    });
+    assert!(is_free, "outages are noticed by who has nothing to do with them");
+    all.settle(&mut host, &places, &sent, &numbers);
+}
 
-    let authors = Authors::start(all.port, LOAD, &numbers);
-    let began = Instant::now();
+/// One outage after the other under load: what was sent, and by whom outages were noticed.
+fn round(
+    all: &Everywhere,
+    host: &mut Host,
+    places: &Places,
+    witnesses: &mut Vec<Witness>,
+    numbers: &Numbers,
+    (absences, of_burst): (&[(Broker, Absence)], u64),
+) -> (Vec<Sent>, Vec<String>) {
+    let duration = Duration::from_secs(scale(8, 20));
+    let authors = Authors::start(all.port, LOAD, numbers);
+    let (began, mut highest) = (Instant::now(), of_burst);
     host.wait_until("the time before", BEFORE + LIMIT, |host| {
         highest = host.rss().max(highest);
         began.elapsed() >= BEFORE
     });
     let mut outages = Vec::new();
     for absence in absences {
-        let outage = Outage::run(&all, &mut host, &places, &mut witnesses, *absence, duration);
+        let outage = Outage::run(all, host, places, witnesses, *absence, duration);
         println!("{}, memory +{} KiB", outage.line(), outage.highest.saturating_sub(highest) / 1024);
-        caught_up(&mut host);
+        caught_up(host);
         outages.push(outage);
     }
     let n_seconds = began.elapsed().as_secs();
-    let mut sent = authors.finish();
-    // The rest is for a machine that has other work.
-    assert!(
-        sent.len() as u64 * 10 >= u64::from(PER_SECOND) * n_seconds * scale(5, 9),
-        "{} changes in {n_seconds} s",
-        sent.len()
-    );
+    let sent = authors.finish();
+    let mut noticed = Vec::new();
+    // A tenth is left to a machine that has other work.
+    if sent.len() as u64 * 10 < u64::from(PER_SECOND) * n_seconds * 9 {
+        noticed.push(format!("{} changes in {n_seconds} s", sent.len()));
+    }
     let before = Window { from: began, to: began + BEFORE };
     for outage in &outages {
-        others_did_not_notice(&places, &sent, before, outage);
+        noticed.extend(others_who_noticed(places, &sent, before, outage));
         let grown = outage.highest.saturating_sub(highest);
-        assert!(grown <= IN_FLIGHT + SLACK, "memory grew by {grown} bytes: {outage:?}");
+        if grown > IN_FLIGHT + SLACK {
+            noticed.push(format!("memory grew by {grown} bytes: {outage:?}"));
+        }
     }
-    sent.extend(warm);
-    all.settle(&mut host, &places, &sent, &numbers);
+    (sent, noticed)
 }
 
-/// What the head of the log and the store's buffers may fill is full, and every path has run.
-fn filled(all: &Everywhere, host: &mut Host, numbers: &Numbers, highest: &mut u64) -> Vec<Sent> {
-    let mut sent = Vec::new();
+/// What the head of the log and the store's buffers may fill is full, and every path has run: what was sent, and the most
+/// memory that it took.
+fn filled(all: &Everywhere, host: &mut Host, numbers: &Numbers) -> (Vec<Sent>, u64) {
+    let (mut sent, mut highest) = (Vec::new(), 0);
     for (bytes, n_changes) in [(8_000, N_LARGE), (LOAD.bytes, N_SMALL)] {
         let authors = Authors::start(all.port, Load { per_second: None, bytes, ..LOAD }, numbers);
         host.wait_until("changes enough", 4 * LIMIT, |host| {
-            *highest = host.rss().max(*highest);
+            highest = host.rss().max(highest);
             authors.n_answered() >= n_changes
         });
         sent.extend(authors.finish());
     }
     caught_up(host);
-    sent
+    (sent, highest)
 }
 
 /// Waits until no sink is behind by more than what is on its way.
@@ -129,21 +149,20 @@ impl Window {
     }
 }
 
-/// Authors, subscribers and the other two brokers were served as before.
-fn others_did_not_notice(places: &Places, sent: &[Sent], before: Window, outage: &Outage) {
+/// Who of authors, subscribers and the other two brokers was not served as before.
+fn others_who_noticed(places: &Places, sent: &[Sent], before: Window, outage: &Outage) -> Vec<String> {
     let during = Window { from: outage.began, to: outage.ended };
     let others = Broker::ALL.into_iter().filter(|broker| *broker != outage.broker);
     let mut served = vec![("authors", answers(sent)), ("subscribers", arrivals(&places.websocket, sent))];
     served.extend(others.map(|broker| (broker.component(), arrivals(places.at(broker), sent))));
+    let mut noticed = Vec::new();
     for (name, times) in served {
         let (with, without) = (quietest(&times, before), quietest(&times, during));
-        println!("  p99 of {name}: {with:?} before, {without:?} without {:?}", outage.broker);
-        assert!(
-            without <= 2 * with.max(floor()),
-            "{name}: {without:?} against {with:?} without {:?}",
-            outage.broker
-        );
+        let line = format!("  p99 of {name}: {with:?} before, {without:?} without {:?}", outage.broker);
+        println!("{line}");
+        noticed.extend((without > 2 * with.max(floor())).then_some(line));
     }
+    noticed
 }
 
 /// From when each change was due to its answer.
