@@ -100,10 +100,10 @@ fn keys_change_under_load_without_a_loss_or_a_pause() {
     let mut host = site.started();
     let authors = Authors::start(port, LOAD, &Numbers::default());
     for n in 1..=n_rotations {
-        // More than are on their way: each key is used.
         let aim = authors.n_answered() + PER_SECOND as usize / 2;
         host.wait_until("answers", LIMIT, |_| authors.n_answered() >= aim);
         rotate(&site, n);
+        host.wait_until("a value under the new key", LIMIT, |_| kids(&site).contains(&format!("k{n}")));
     }
     let sent = authors.finish();
     let last = sent.iter().filter_map(Sent::revision).max().expect("answers");
