@@ -34,7 +34,8 @@ impl Connection {
         let tenant = self.tenant(request.tenant_id.clone())?;
         let asks_for_history = request.since.is_some() || request.snapshot;
         if asks_for_history && self.server.log.history().is_none() {
-            return Err(wire::NO_HISTORY);
+            let is_through_log = self.server.log.position().is_some();
+            return Err(if is_through_log { wire::HISTORY_AWAY } else { wire::NO_HISTORY });
         }
         // Nobody publishes meanwhile: everything of the old patterns comes before `subscribed`, of the new ones after.
         let mut state = self.server.fanout.state();

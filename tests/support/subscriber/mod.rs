@@ -163,6 +163,11 @@ impl Driver {
                 Err(_) if self.last.borrow().is_some() => return Ended::Finished,
                 Err(_) => continue,
             };
+            // The host has just begun, and the sink that has the history is not there yet.
+            if message["code"] == "unavailable" && message["retryable"] == true {
+                sleep(Duration::from_millis(20)).await;
+                return Ended::Disconnected;
+            }
             if !self.see(&message, &mut is_subscribed) {
                 continue;
             }

@@ -1,7 +1,11 @@
 //! Subscribers on the log: from where, without a gap, nothing twice.
 
-use super::support::{Client, LogPipeline, change};
-use lockstep_plugin_api::prelude::*;
+use super::support::{Client, LogPipeline, change, config, free_address};
+use crate::{sink::WebSocketSink, source::WebSocketSource};
+use lockstep_plugin_api::{
+    prelude::*,
+    testing::{self, MemoryHost, Place},
+};
 use serde_json::{Value, json};
 
 /// The revisions of these messages.
@@ -233,4 +237,22 @@ fn what_the_author_did_goes_with_the_change_and_needs_no_value() {
     let taken = taken.known_change().expect("a change");
     assert!(taken.is_unapplied() && taken.base().is_some());
     assert_eq!(taken.ops().map(Json::as_str), Some(r#"[5,"x"]"#));
+}
+
+#[test]
+fn who_resumes_before_the_sink_is_there_is_told_to_try_again() {
+    let (address, host) = (free_address(), MemoryHost::default());
+    let place = Place { through_log: true, host, ..Place::default() };
+    let settings = config(address, json!({}));
+    let _source = testing::async_source::<WebSocketSource>(&settings, &place).expect("a source");
+    let mut client = Client::connect(address, "/");
+    client.welcome();
+    let resume = json!({"type": "subscribe", "id": 1, "patterns": ["*"], "since": {"revision": 0}});
+    client.send(&resume);
+    let refused = client.receive();
+    assert_eq!((&refused["code"], &refused["retryable"]), (&json!("unavailable"), &json!(true)), "{refused}");
+    assert!(refused["message"].as_str().expect("a message").contains("or not yet"), "{refused}");
+    let _sink = testing::sink::<WebSocketSink>(&settings, &place).expect("a sink");
+    client.send(&resume);
+    assert_eq!(client.receive_type("subscribed")["id"], 1);
 }

@@ -85,6 +85,11 @@ pub(crate) const UNAVAILABLE: Refusal =
     Refusal::new("unavailable", "The change was not written; try again later");
 pub(crate) const NO_HISTORY: Refusal =
     Refusal::new("unavailable", "This pipeline keeps no history: `since` and `snapshot` are not available");
+/// As a host begins: its source takes connections a moment before its sink is there.
+pub(crate) const HISTORY_AWAY: Refusal = Refusal::new(
+    "unavailable",
+    "No sink shows the log here, or not yet: `since` and `snapshot` are not available; try again later",
+);
 pub(crate) const NO_BASE: Refusal =
     Refusal::new("unknown_base", "This pipeline keeps no history to compare a base or operations with");
 pub(crate) const NO_LOCKS: Refusal = Refusal::new("unavailable", "This pipeline has no locks");
