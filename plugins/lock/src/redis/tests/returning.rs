@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// The session takes it anew, and the late return of what it had takes nothing.
+fn the_next_is_left_alone(site: &Site, first: u64, given_up: Arc<Lease>) {
+    let second = site.acquire("s1", Some("a:2")).expect("free, or the session's own");
+    assert!(second > first, "{second} after {first}");
+    site.settle(Due::GivenUp(name(), given_up));
+    assert_eq!(site.held(), Some(second));
+    assert_eq!(site.notices(), ["config_locked", "config_unlocked", "config_locked"]);
+}
+
 #[test]
 fn what_was_given_up_is_not_granted_again_and_its_late_return_takes_nothing() {
     let site = site();
@@ -9,11 +18,7 @@ fn what_was_given_up_is_not_granted_again_and_its_late_return_takes_nothing() {
     let lost = site.lease();
     site.locks.registry.change(|known| known.give_up(&name(), lost.clone(), Some(What::Lost)));
     site.end(lost.clone());
-    let second = site.acquire("s1", Some("a:2")).expect("the session's own");
-    assert!(second > first, "{second} after {first}");
-    site.settle(Due::GivenUp(name(), lost));
-    assert_eq!(site.held(), Some(second));
-    assert_eq!(site.notices(), ["config_locked", "config_unlocked", "config_locked"]);
+    the_next_is_left_alone(&site, first, lost);
 }
 
 #[test]
@@ -24,11 +29,7 @@ fn what_a_closed_session_could_not_give_back_is_over_all_the_same() {
     site.server.pause(true);
     assert_eq!(code(site.ask(Request::SessionClosed { session: "s1".to_owned() })), "unavailable");
     site.server.pause(false);
-    let second = site.acquire("s1", Some("a:2")).expect("free, or the session's own");
-    assert!(second > first, "{second} after {first}");
-    site.settle(Due::GivenUp(name(), lease));
-    assert_eq!(site.held(), Some(second));
-    assert_eq!(site.notices(), ["config_locked", "config_unlocked", "config_locked"]);
+    the_next_is_left_alone(&site, first, lease);
 }
 
 #[test]
