@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 
 const PER_SECOND: u32 = 500;
 
-/// What memory may grow by beyond what a burst needs with every broker there, and what is in flight: the store has three
-/// write buffers of 8 MiB, each of which is empty at one time and full at another.
-const SLACK: u64 = 24 << 20;
+/// What memory may grow by beyond what a burst needs with every broker there, and what is in flight.
+const SLACK: u64 = 16 << 20;
 
 /// Below this it is the machine's own pauses that are measured, and at the small size those of whatever else it does.
 fn floor() -> Duration {
